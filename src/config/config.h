@@ -1,0 +1,110 @@
+// The configuration of `source` and `dest` as typed values. One schema table (config/schema.c) drives the TOML and JSON
+// readers, environment, flags, --help, man page text and `qanat check`. Precedence: flag > environment > file > default.
+
+#pragma once
+
+#include "core/outcome.h"
+#include "core/log.h"
+#include "policy/cidr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum config_command { CONFIG_SOURCE, CONFIG_DEST };
+enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIECE };
+enum config_pq { CONFIG_PQ_REQUIRE, CONFIG_PQ_PREFER, CONFIG_PQ_OFF };
+enum config_mode { CONFIG_MODE_TRANSPARENT, CONFIG_MODE_PROTOCOL, CONFIG_MODE_HYBRID };
+
+// All strings and lists belong to the struct config.
+struct config_exposed_port { // [[source.exposed_ports]]
+	uint16_t port;
+	char *listen_ip; // NULL: source.listen_ip
+};
+struct config_forward { // [[source.forwards]]
+	char *listen;  // "127.0.0.1:2222", "[::1]:2222", "unix:/run/x.sock"
+	char *service; // a service name offered by dest
+};
+struct config_service { // [[dest.exposed_services]]
+	char *name;
+	uint16_t port;	   // what source's exposed_ports refer to
+	char *target_host; // target_ip: IP literal, host name, or "unix:/path"
+	uint16_t target_port;
+	char *description; // may be NULL
+	uint32_t max_connections; // 0: dest.max_connections_per_service
+};
+
+struct config {
+	struct { // [source]
+		char *listen_ip;
+		uint16_t listen_port; // 0: not given
+		enum config_mode mode;
+		char *dest_host;
+		uint16_t dest_tunnel_port;
+		uint32_t max_connections;
+		uint32_t connection_timeout_ms; // a local connection waits so long for a link and dest's answer
+		bool reconnection_enabled;
+		uint32_t max_reconnect_attempts; // 0: for ever
+		uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms;
+		struct config_exposed_port *exposed_ports;
+		size_t exposed_count;
+		struct config_forward *forwards;
+		size_t forward_count;
+		uint32_t pool_size; // parked data connections per worker
+	} source;
+	struct { // [dest]
+		char *listen_ip;
+		uint16_t tunnel_port;
+		uint32_t max_connections_per_service;
+		uint32_t target_connect_timeout_ms;
+		struct cidr *allowed_source_ips; // [dest.connection_filter] allowed_source_ips
+		size_t allowed_source_count;
+		struct config_service *services;
+		size_t service_count;
+	} dest;
+	struct { // [auth]
+		char *ca_cert_path;
+		char *cert_path, *key_path; // client_* for source, server_* for dest
+		char *peer_name;			// source: expected name in dest's certificate instead of dest_host; may be NULL
+		char **allowed_peers;		// patterns of CN or SAN; empty: every certificate of the CA
+		size_t allowed_peer_count;
+	} auth;
+	struct { // [crypto]
+		enum config_kem_mode kem_mode;
+		enum config_pq pq;
+		uint32_t key_rotation_interval_seconds;
+		uint64_t key_rotation_bytes; // 0: by time only
+		uint32_t key_overlap_seconds;
+	} crypto;
+	struct { // [link] heartbeats are written in [source] by the seed; both sections are accepted for them
+		uint32_t heartbeat_interval_ms, heartbeat_timeout_ms, max_missed_pongs;
+		uint32_t keep_alive_interval_ms;
+		uint32_t handshake_timeout_ms;
+		char *congestion; // "auto" (no pacing on loopback), "system", or an algorithm's name
+	} link;
+	struct { // [logging]
+		enum log_level level;
+		enum log_format format;
+		bool include_timestamp;
+	} logging;
+	struct { // [metrics]
+		bool enabled;
+		uint16_t metrics_port;
+		char *metrics_bind_ip;
+	} metrics;
+	struct { // [node]
+		char *name; // shown to the peer; default: the host name
+		uint32_t workers; // 0: one per core
+		uint32_t drain_timeout_seconds;
+	} node;
+};
+
+// Reads flags (argv after the command word), environment, the file named by -c/--config (a .json name is JSON, else
+// TOML), defaults; checks everything. On success *config is owned by the caller.
+// CONFIG_BAD: every problem has been printed to `errors`, one per line, with file, line and column where it has one.
+// CONFIG_HELP: --help was asked for and printed to `out`.
+enum { CONFIG_BAD = 1, CONFIG_HELP = 2 };
+MUST_USE int config_load(enum config_command command, int argc, char **argv, FILE *out, FILE *errors,
+						 struct config **config);
+void config_free(struct config **config);

@@ -1,0 +1,77 @@
+// Counters: each thread adds to its own block without a lock; a reader sums all blocks. A counter is a line in the
+// table below: identifier, metric name, its labels ("" for none), help. Lines of one metric name stand together.
+
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+// clang-format off
+#define COUNTER_TABLE(X) \
+	X(HANDSHAKE_CONTROL_OK, "qanat_handshakes_total", "kind=\"control\",outcome=\"ok\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_DATA_OK, "qanat_handshakes_total", "kind=\"data\",outcome=\"ok\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_TIMEOUT, "qanat_handshakes_total", "kind=\"any\",outcome=\"timeout\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_CLOSED, "qanat_handshakes_total", "kind=\"any\",outcome=\"closed\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_NOT_TLS, "qanat_handshakes_total", "kind=\"any\",outcome=\"not_tls\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_BAD_ALPN, "qanat_handshakes_total", "kind=\"any\",outcome=\"bad_alpn\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_NO_GROUP, "qanat_handshakes_total", "kind=\"any\",outcome=\"no_common_group\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_PROTOCOL, "qanat_handshakes_total", "kind=\"any\",outcome=\"protocol_error\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_PEER_ALERT, "qanat_handshakes_total", "kind=\"any\",outcome=\"peer_alert\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_NO_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"no_certificate\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_UNKNOWN_CA, "qanat_handshakes_total", "kind=\"control\",outcome=\"unknown_ca\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_EXPIRED, "qanat_handshakes_total", "kind=\"control\",outcome=\"expired\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_NOT_YET_VALID, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_yet_valid\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_WRONG_USAGE, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_usage\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_WRONG_NAME, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_name\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_BAD_SIGNATURE, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_signature\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_BAD_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_certificate\"", "TLS handshakes by kind and outcome") \
+	X(PSK_UNKNOWN_LINK, "qanat_psk_refused_total", "reason=\"unknown_link\"", "Data connections refused because of their one-time PSK") \
+	X(PSK_UNKNOWN_EPOCH, "qanat_psk_refused_total", "reason=\"unknown_epoch\"", "Data connections refused because of their one-time PSK") \
+	X(PSK_REPLAYED, "qanat_psk_refused_total", "reason=\"replayed\"", "Data connections refused because of their one-time PSK") \
+	X(PSK_MALFORMED, "qanat_psk_refused_total", "reason=\"malformed\"", "Data connections refused because of their one-time PSK") \
+	X(PSK_BAD_BINDER, "qanat_psk_refused_total", "reason=\"bad_binder\"", "Data connections refused because of their one-time PSK") \
+	X(PSK_NOT_USED, "qanat_psk_refused_total", "reason=\"not_used\"", "Data connections refused because of their one-time PSK") \
+	X(ADMISSION_SOURCE, "qanat_admission_refused_total", "reason=\"source_address\"", "Connections refused before any expensive work") \
+	X(ADMISSION_RATE, "qanat_admission_refused_total", "reason=\"rate\"", "Connections refused before any expensive work") \
+	X(ADMISSION_IN_FLIGHT, "qanat_admission_refused_total", "reason=\"in_flight\"", "Connections refused before any expensive work") \
+	X(ADMISSION_PENDING, "qanat_admission_refused_total", "reason=\"pending_full\"", "Connections refused before any expensive work") \
+	X(ADMISSION_DESCRIPTORS, "qanat_admission_refused_total", "reason=\"descriptors\"", "Connections refused before any expensive work") \
+	X(LINKS_OPENED, "qanat_links_opened_total", "", "Links that reached their first completed epoch") \
+	X(LINKS_CLOSED, "qanat_links_closed_total", "", "Links that ended") \
+	X(LINK_DIAL_FAILED, "qanat_link_dials_failed_total", "", "Attempts to open a link that failed") \
+	X(CONTROL_VIOLATION, "qanat_control_violations_total", "", "Links ended because the peer broke the link protocol") \
+	X(EPOCH_COMPLETED, "qanat_epochs_total", "outcome=\"completed\"", "Key epochs by outcome") \
+	X(EPOCH_FAILED, "qanat_epochs_total", "outcome=\"failed\"", "Key epochs by outcome") \
+	X(EPOCH_RETRIED, "qanat_epochs_total", "outcome=\"retried\"", "Key epochs by outcome") \
+	X(KEY_UPDATE_SENT, "qanat_tls_key_updates_total", "", "TLS KeyUpdates sent on long streams") \
+	X(FLOW_OPENED, "qanat_flows_total", "outcome=\"opened\"", "Flows by outcome") \
+	X(FLOW_FINISHED, "qanat_flows_total", "outcome=\"finished\"", "Flows by outcome") \
+	X(FLOW_RESET_LOCAL, "qanat_flows_total", "outcome=\"reset_by_local\"", "Flows by outcome") \
+	X(FLOW_RESET_PEER, "qanat_flows_total", "outcome=\"reset_by_peer\"", "Flows by outcome") \
+	X(FLOW_REFUSED_SERVICE, "qanat_flows_total", "outcome=\"unknown_service\"", "Flows by outcome") \
+	X(FLOW_REFUSED_TARGET, "qanat_flows_total", "outcome=\"target_unreachable\"", "Flows by outcome") \
+	X(FLOW_REFUSED_LIMIT, "qanat_flows_total", "outcome=\"limit\"", "Flows by outcome") \
+	X(FLOW_REFUSED_NO_LINK, "qanat_flows_total", "outcome=\"no_link\"", "Flows by outcome") \
+	X(FLOW_REFUSED_PEER, "qanat_flows_total", "outcome=\"refused_by_peer\"", "Flows by outcome") \
+	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
+	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \
+	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \
+	X(POOL_MISS, "qanat_pool_total", "outcome=\"miss\"", "New streams that found a parked data connection, or had to dial")
+// clang-format on
+
+enum counter {
+#define X(id, name, labels, help) COUNTER_##id,
+	COUNTER_TABLE(X)
+#undef X
+		COUNTER_COUNT
+};
+
+struct counter_text {
+	const char *name, *labels, *help;
+};
+
+// Adds to this thread's block (made on first use; blocks outlive their thread). A relaxed store, no locked instruction.
+void counter_add(enum counter counter, uint64_t amount);
+// The sum over all threads.
+uint64_t counter_read(enum counter counter);
+const struct counter_text *counter_text(enum counter counter);

@@ -1,0 +1,30 @@
+// Hashes, HKDF and random bytes, all SHA-384 unless named otherwise. RFC 5869 (HKDF), FIPS 180-4.
+
+#pragma once
+
+#include "core/outcome.h"
+#include "core/secret.h"
+
+#include <stdint.h>
+
+#define DIGEST_BYTES 48
+
+struct digest_part {
+	const void *bytes;
+	size_t length;
+};
+
+// SHA-384 over the parts in order. Cannot fail (an allocation failure inside the library aborts with a message).
+void digest_sha384(const struct digest_part *parts, size_t count, uint8_t out[DIGEST_BYTES]);
+// SHA-256 of a byte string, for fingerprints.
+void digest_sha256(const void *bytes, size_t length, uint8_t out[32]);
+
+// HKDF-Extract(salt, ikm = the parts in order). The result is a new 48-byte secret in `prk`. Negative on lack of memory.
+MUST_USE int hkdf_extract(const uint8_t *salt, size_t salt_length, const struct digest_part *ikm, size_t count,
+						  struct secret *prk);
+// HKDF-Expand-SHA-384(prk, info, length <= 64) into a new secret.
+MUST_USE int hkdf_expand(const struct secret *prk, const void *info, size_t info_length, size_t length,
+						 struct secret *out);
+
+// Random bytes from the library's generator; aborts with a message when there are none.
+void random_bytes(void *out, size_t length);

@@ -1,0 +1,60 @@
+// What a node proves itself with: its certificate chain, its private key, and the CA certificates it believes. The
+// private bytes are never handed out: wire/tls borrows the key object.
+
+#pragma once
+
+#include "core/outcome.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <openssl/types.h>
+
+struct identity;
+
+enum identity_usage { IDENTITY_SERVER, IDENTITY_CLIENT };
+
+struct identity_files {
+	const char *ca_path;   // one or more PEM CA certificates
+	const char *cert_path; // PEM leaf, then intermediates
+	const char *key_path;  // PEM private key
+	enum identity_usage usage;
+};
+
+// 1: a file is not acceptable. `problem` then says which file, what is wrong and how to mend it, for people: missing;
+// not readable (owner, mode, our uid); key readable by others ("chmod 600 FILE" or 640 with our own group is fine; files
+// of another owner than us or root are refused); not PEM; key does not match the certificate; certificate expired or not
+// yet valid; wrong EKU for its usage; not issued by the CA given. Negative: no memory.
+enum { IDENTITY_REFUSED = 1 };
+#define IDENTITY_PROBLEM_BYTES 512
+MUST_USE int identity_load(const struct identity_files *files, struct identity **identity,
+						   char problem[IDENTITY_PROBLEM_BYTES]);
+// References are counted; safe from any thread.
+struct identity *identity_ref(struct identity *identity);
+void identity_unref(struct identity **identity);
+
+// Lent for the life of the identity.
+X509 *identity_certificate(const struct identity *identity);
+STACK_OF(X509) * identity_chain(const struct identity *identity); // intermediates without the root; may be empty
+EVP_PKEY *identity_key(const struct identity *identity);
+X509_STORE *identity_store(const struct identity *identity);
+
+// What people see of a certificate, printable ASCII only (everything else escaped), cut to fit.
+struct identity_text {
+	char subject[256];	   // "CN=..., O=..." (RFC 2253 order)
+	char common_name[128]; // first CN, "" when there is none
+	char names[256];	   // SANs: "DNS:a,IP:b,URI:c"
+	char fingerprint[65];  // SHA-256 of the DER, lower-case hex
+	char key_type[32];	   // "P-256", "ED25519", "ML-DSA-65", "RSA-2048", ...
+	char signature[32];	   // algorithm that signed it, "ecdsa-with-SHA256", "ML-DSA-65", ...
+	char serial[48];	   // hex
+	int64_t not_before, not_after; // Unix seconds
+};
+void identity_describe(X509 *certificate, struct identity_text *text);
+
+// EKU must be present and contain serverAuth / clientAuth.
+bool identity_has_usage(X509 *certificate, enum identity_usage usage);
+// True when `name` (host name, wildcard SANs honoured for one left-most label; or an IP literal, with or without
+// brackets) is among the SANs. The CN is never consulted.
+bool identity_has_name(X509 *certificate, const char *name);
+// True when a CN or SAN DNS/URI value matches a pattern of policy/pattern (anchored, '*' matches any run).
+bool identity_matches(X509 *certificate, const char *pattern);

@@ -1,0 +1,65 @@
+// Every number that bounds what a peer, a stranger or a configuration can make this program hold, do or wait for, with
+// its reason. Sizes in bytes, times in milliseconds, unless the name says otherwise.
+
+#pragma once
+
+// ---- secrets -------------------------------------------------------------------------------------------------------
+
+// 64-byte slots of locked memory: 4 epochs' secrets for each of 10 000 links and some; 2.5 MiB, below the usual
+// RLIMIT_MEMLOCK of 8 MiB.
+#define LIMIT_SECRETS 40960
+
+// ---- control connection --------------------------------------------------------------------------------------------
+
+// HELLO carries names, lists and a digest: 8 KiB is four times the largest we make.
+#define LIMIT_HELLO_BYTES 8192
+// A McEliece 460896 public key and its frame: the only large message, allowed only when it was asked for.
+#define LIMIT_KEY_BYTES 524160
+// EPOCH_OFFER with all legs is 1 425 bytes; every other message is smaller.
+#define LIMIT_CONTROL_BYTES 2048
+// Reason texts in CLOSE, GOAWAY, OPEN_FAILED and stream answers: one log line.
+#define LIMIT_REASON_BYTES 255
+#define LIMIT_NODE_NAME_BYTES 128
+#define LIMIT_SERVICE_NAME_BYTES 64
+// Bytes queued towards a peer that does not read its control connection: one KEY and a handful of small messages.
+#define LIMIT_CONTROL_QUEUE_BYTES (1024 * 1024)
+// Control messages a peer may send per second (pings, opens): beyond it the link is ended, so a peer cannot keep a worker busy.
+#define LIMIT_CONTROL_MESSAGES_PER_S 2000
+// A link's initiator must send HELLO and finish its first epoch within this time after the TLS handshake.
+#define LIMIT_ESTABLISH_MS 15000
+
+// ---- admission -----------------------------------------------------------------------------------------------------
+
+// One deadline from accept to authenticated, for the whole exchange, not per read.
+#define LIMIT_HANDSHAKE_MS 10000
+// Certificate handshakes at once, and per address (IPv6: /64) in a window of 10 s: each costs about 1 ms of CPU.
+#define LIMIT_CONTROL_HANDSHAKES 64
+#define LIMIT_CONTROL_HANDSHAKES_PER_ADDRESS 16
+#define LIMIT_ADDRESS_WINDOW_MS 10000
+// Addresses remembered for the rate: 64 bytes each; when full the oldest is forgotten.
+#define LIMIT_ADDRESS_TABLE 16384
+// Accepted connections per worker that have not yet proved anything. When full, the oldest of them is closed.
+#define LIMIT_PENDING_PER_WORKER 2048
+
+// ---- epochs and data connections -----------------------------------------------------------------------------------
+
+// Indices of one epoch; the bitmap is 128 KiB when full and grows on demand. Half-way the initiator makes a new epoch.
+#define LIMIT_EPOCH_INDICES (1u << 20)
+// The previous epoch's keys stay valid this long after a change.
+#define LIMIT_EPOCH_OVERLAP_MS 60000
+// Below OpenSSL's 16 384 with room for a HelloRetryRequest's second ClientHello (protocol.md 5, trap 7).
+#define LIMIT_EARLY_DATA_BYTES 16000
+#define LIMIT_STREAM_HEADER_BYTES 1024
+// A stream's header must be complete this long after its data connection was taken into use.
+#define LIMIT_STREAM_HEADER_MS 10000
+// TLS 1.3 AES-GCM: about 2^24.5 full records; keys are updated after 64 GiB, far before 388 GB. RFC 8446 5.5.
+#define LIMIT_TLS_KEY_BYTES (64ULL << 30)
+
+// ---- flows ---------------------------------------------------------------------------------------------------------
+
+// One unit of the data path: measured best between 16 and 256 KiB, stays in the second-level cache.
+#define LIMIT_UNIT_BYTES 65536
+// Units moved for one flow before other flows get their turn.
+#define LIMIT_UNITS_PER_TURN 8
+// New local connections that wait for a link or a data connection, per worker.
+#define LIMIT_FLOWS_WAITING 4096

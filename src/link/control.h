@@ -1,0 +1,124 @@
+// The engine of a control connection: HELLO, epochs, pings, GOAWAY, CLOSE, in both roles. No socket and no clock inside:
+// frames go in through control_receive, out through ops->send; time comes in as `now_us`. Spec: protocol.md 1 and 2.
+//
+// Frame: u32 length of the body | u8 type | body. Allowed length depends on type and state; everything is checked
+// before it is buffered (KEY is the only large message and is accepted only after KEY_WANT or EPOCH_RETRY).
+//
+// Every callback may be made from within control_start, control_receive, control_tick, control_want_epoch,
+// control_close; none of them may call back into the engine or free it.
+
+#pragma once
+
+#include "core/outcome.h"
+#include "core/secret.h"
+#include "link/schedule.h"
+#include "limits.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum control_role { CONTROL_INITIATOR, CONTROL_RESPONDER };
+
+// Why a link ended: sent in CLOSE, shown in logs. Values are on the wire.
+enum control_reason {
+	CONTROL_REASON_NONE = 0,
+	CONTROL_REASON_SHUTDOWN = 1,	// orderly
+	CONTROL_REASON_PROTOCOL = 2,	// the peer broke the protocol
+	CONTROL_REASON_VERSION = 3,		// no common version
+	CONTROL_REASON_KEM_MODE = 4,	// kem_mode differs; both values are named in the text
+	CONTROL_REASON_PEER_POLICY = 5, // certificate not allowed here
+	CONTROL_REASON_TIMEOUT = 6,		// liveness or establishment deadline
+	CONTROL_REASON_EPOCH = 7,		// confirmation failed, or no epoch completed for two intervals
+	CONTROL_REASON_LIMIT = 8,
+	CONTROL_REASON_INTERNAL = 9,
+	CONTROL_REASON_REVOKED = 10,
+	CONTROL_REASON_EXPIRED = 11,
+};
+const char *control_reason_name(enum control_reason reason);
+
+// What a HELLO says. Texts are printable ASCII or the HELLO is refused.
+struct control_hello {
+	uint16_t version; // 1
+	char node_name[LIMIT_NODE_NAME_BYTES + 1];
+	uint8_t instance[16];
+	uint8_t role;	   // enum control_role
+	uint32_t features; // bit set, none defined yet: unknown bits are ignored
+	uint8_t legs;	   // offered; the responder's must equal the initiator's
+	uint8_t carriers;  // bit 0 TLS, bit 1 QUIC
+	uint32_t heartbeat_ms; // how often the sender pings
+	uint32_t streams_max;  // streams the sender takes at once, 0 = no limit of its own
+	uint32_t rotation_s;
+	char build_id[64];
+	uint8_t mceliece_digest[DIGEST_BYTES]; // responder's, zero otherwise
+	char services[1024];				   // responder's: "name:port,name:port" as far as they fit, for people
+};
+
+struct control_ops {
+	// Queue one whole frame (bytes lent).
+	void (*send)(void *owner, const uint8_t *frame, size_t length);
+	// chain_0: TLS exporter "EXPORTER-qanat-link" with this context, 48 bytes into a new secret. Negative on failure.
+	int (*export_chain)(void *owner, const uint8_t context[DIGEST_BYTES], struct secret *chain);
+	// The peer's HELLO has been accepted; link_id is known.
+	void (*on_hello)(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES]);
+	// Keys of a new epoch. Responder: called before EPOCH_ACCEPT is sent, PSKs of it are to be accepted from now on.
+	// Initiator: called after confirm_r was checked, it may dial with them. `data` is taken (leave NULL there).
+	void (*on_epoch)(void *owner, uint32_t epoch, uint8_t legs, struct secret *data);
+	// The epoch is confirmed by both (initiator: with on_epoch; responder: EPOCH_DONE arrived).
+	void (*on_epoch_confirmed)(void *owner, uint32_t epoch);
+	void (*on_goaway)(void *owner, enum control_reason reason, uint32_t deadline_ms);
+	// The link is over, once. `by_peer`: the peer's CLOSE; otherwise our own verdict, and CLOSE has been sent already.
+	void (*on_close)(void *owner, enum control_reason reason, const char *text, bool by_peer);
+
+	// Responder's McEliece keys (link/keyserver). current: false while none is ready. decapsulate: CONTROL_KEY_GONE when
+	// that digest is not held any more.
+	bool (*key_current)(void *owner, uint8_t digest[DIGEST_BYTES]);
+	// The current public key, copied into out[LIMIT_KEY_BYTES], and its digest. False while none is ready.
+	bool (*key_copy)(void *owner, uint8_t *out, uint8_t digest[DIGEST_BYTES]);
+	int (*key_decapsulate)(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *ciphertext,
+						   struct secret *shared);
+	// Initiator's cache (link/keycache). lookup: lends the key with that digest until the next call, NULL when unknown.
+	// last: the digest this peer announced last time, for the piggy-backed first offer; false when there is none.
+	const uint8_t *(*cache_lookup)(void *owner, const uint8_t digest[DIGEST_BYTES]);
+	bool (*cache_last)(void *owner, uint8_t digest[DIGEST_BYTES]);
+	void (*cache_store)(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *key);
+};
+enum { CONTROL_KEY_GONE = 1 };
+
+struct control_settings {
+	enum control_role role;
+	struct control_hello hello; // ours, without instance and digest
+	uint8_t cert_i_digest[DIGEST_BYTES], cert_r_digest[DIGEST_BYTES];
+	uint32_t rotation_ms;	 // interval of epochs, jittered by up to 10 % downwards
+	uint32_t heartbeat_ms;	 // our pings
+	uint32_t heartbeat_timeout_ms;
+	uint32_t missed_pongs_max; // the peer is dead when this many intervals (plus one timeout) brought nothing at all
+};
+
+struct control;
+MUST_USE int control_new(const struct control_settings *settings, const struct control_ops *ops, void *owner,
+						 struct control **control);
+void control_free(struct control **control);
+// The TLS handshake is done and the peer verified. The initiator sends HELLO (and the first offer when it can).
+MUST_USE int control_start(struct control *control, uint64_t now_us);
+// Bytes from the control connection, any split. 0; CONTROL_ENDED: the link is over (on_close was called), feed nothing
+// more.
+enum { CONTROL_ENDED = 1 };
+MUST_USE int control_receive(struct control *control, const uint8_t *bytes, size_t length, uint64_t now_us);
+// Timers. control_deadline: when to call control_tick next (absolute, us).
+uint64_t control_deadline(const struct control *control);
+MUST_USE int control_tick(struct control *control, uint64_t now_us);
+// Ask for a new epoch now (bytes, streams, a person). Initiator: offers unless one is in progress; responder: EPOCH_WANT.
+void control_want_epoch(struct control *control, uint64_t now_us);
+void control_goaway(struct control *control, enum control_reason reason, uint32_t deadline_ms);
+// Sends CLOSE once; on_close is called.
+void control_close(struct control *control, enum control_reason reason, const char *text);
+
+struct control_state {
+	bool established; // first epoch confirmed
+	uint32_t epoch;
+	uint8_t legs;
+	uint64_t epoch_since_us;
+	uint32_t rtt_us; // smoothed, 0 = not measured
+	uint64_t last_heard_us;
+};
+void control_read(const struct control *control, struct control_state *state);

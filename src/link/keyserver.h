@@ -1,0 +1,25 @@
+// The responder's McEliece key pairs: made on a thread of its own (2 MiB stack), one in use, the next prepared ahead, the
+// previous kept for one more interval, then wiped. Memory only. Thread-safe, one per process.
+
+#pragma once
+
+#include "core/outcome.h"
+#include "core/secret.h"
+#include "crypto/digest.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct keyserver;
+// Starts the thread; the first key is ready some 30 ms later.
+MUST_USE int keyserver_new(uint32_t rotation_ms, struct keyserver **server);
+void keyserver_free(struct keyserver **server);
+// Blocks until the first key is there (start-up, tests). Negative when it cannot be made.
+MUST_USE int keyserver_wait(struct keyserver *server);
+bool keyserver_current(struct keyserver *server, uint8_t digest[DIGEST_BYTES]);
+bool keyserver_copy(struct keyserver *server, uint8_t *out, uint8_t digest[DIGEST_BYTES]);
+enum { KEYSERVER_GONE = 1 };
+MUST_USE int keyserver_decapsulate(struct keyserver *server, const uint8_t digest[DIGEST_BYTES],
+								   const uint8_t *ciphertext, struct secret *shared);
+// Make a new current key now instead of at the next interval (reload, tests).
+void keyserver_rotate(struct keyserver *server);

@@ -1,0 +1,15 @@
+// The HTTP endpoint for people and probes: GET /metrics, /health (200 ready, 503 not), /status, / (a list of these).
+// On loopback unless told otherwise. libmicrohttpd on a thread of its own: bounded connections, memory and time per
+// connection, so slow scrapers cannot hurt the tunnel.
+
+#pragma once
+
+#include "core/outcome.h"
+#include "net/address.h"
+#include "ops/status.h"
+
+struct http;
+// *address is updated with the port really bound. Negative: the kernel refused.
+MUST_USE int http_start(struct address *address, status_fn fill, void *owner, struct http **http);
+// No call of `fill` afterwards.
+void http_stop(struct http **http);

@@ -1,0 +1,62 @@
+// What a running node shows of itself: filled by its owner on request, encoded by ops (JSON for /status, the seed's JSON
+// for /health, gauges for /metrics). All values are copies; texts are made printable by the encoder.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct status_link {
+	char id[33]; // hex of link_id
+	const char *role;		 // "initiator", "responder"
+	const char *state;		 // "connecting", "handshake", "up", "draining", "down"
+	char peer_name[129];	 // node name of its HELLO
+	char peer_address[128];
+	char subject[256], fingerprint[65], issuer[256]; // peer certificate
+	int64_t not_after;		 // its expiry, Unix seconds
+	const char *carrier;	 // "tls"
+	char tls_version[16], tls_group[48], tls_cipher[48];
+	char signature_peer[48], signature_own[48]; // what signed the handshake, as negotiated
+	const char *kem_mode;	 // "hybrid", ...
+	char kem_legs[64];		 // "X25519+ML-KEM-768+McEliece-460896"
+	uint32_t epoch;
+	uint64_t epoch_age_ms;
+	uint64_t streams_open, streams_total;
+	uint64_t bytes_outward, bytes_inward;
+	uint64_t rtt_us; // 0: not measured
+	uint64_t up_ms;
+	char last_error[256];
+};
+
+struct status_node {
+	const char *command; // "source", "dest"
+	const char *version;
+	char name[129];
+	uint64_t uptime_ms;
+	bool ready;
+	const char *health;		 // the seed's words: "Starting", "Connecting", "Healthy", "Degraded", "Unhealthy"
+	char message[256];
+	bool tunnel_established;
+	int64_t last_successful_operation_s; // seconds ago, -1: never
+	uint64_t error_count;
+	int64_t missed_pongs;		  // -1: unknown
+	int64_t average_rtt_us;		  // -1
+	int64_t reconnection_attempts; // -1
+	uint64_t flows_open;
+	uint32_t workers;
+	struct status_link *links; // malloc'ed by the filler, freed by the encoder
+	size_t link_count;
+};
+
+// Called from the HTTP thread: must lock what it reads.
+typedef void (*status_fn)(void *owner, struct status_node *status);
+
+// Newly allocated JSON texts, NULL without memory. They release status->links.
+char *status_encode(struct status_node *status);
+// /health in the keys of seed 000: status, uptime_seconds, last_successful_operation, error_count, tunnel_established,
+// message, consecutive_missed_pongs, average_rtt_us, reconnection_attempts.
+char *status_encode_health(struct status_node *status);
+// Prometheus text: every counter of core/counter.h, the gauges of the node and of each link, process CPU, memory and
+// descriptors. Labels escaped and cut to 128 bytes; at most 1000 links are listed.
+char *status_encode_metrics(struct status_node *status);
