@@ -18,13 +18,13 @@ ifneq ($(filter-out release san tsan fuzz,$(VARIANT)),)
 $(error VARIANT is one of release, san, tsan and fuzz)
 endif
 
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
 
 # Most goals are many files; a plain `make` uses every core as well.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
