@@ -40,7 +40,7 @@ endif
 ifneq ($(filter-out $(NEEDS_NOTHING),$(GOALS)),)
 GROUPS := build
 GROUPS += $(if $(filter check test san tsan tests,$(GOALS)),test)
-GROUPS += $(if $(filter lint,$(GOALS)),lint)
+GROUPS += $(if $(filter lint format,$(GOALS)),lint)
 GROUPS += $(if $(filter fuzz,$(GOALS)),fuzz)
 GROUPS += $(if $(filter demo,$(GOALS)),demo)
 GROUPS += $(if $(filter bench,$(GOALS)),bench)
@@ -77,7 +77,7 @@ LINKING_san := -fsanitize=address,undefined
 LINKING_tsan := -fsanitize=thread
 LINKING_fuzz := -fsanitize=address,undefined
 
-COMMON := -g $(OPTIMISE_$(VARIANT)) $(HARDENING) -pthread -D_GNU_SOURCE -DQANAT_VERSION='"$(VERSION)"' -Isrc $(DEPS_CFLAGS) \
+COMMON := -g $(OPTIMISE_$(VARIANT)) $(HARDENING) -pthread -D_GNU_SOURCE -DQANAT_VERSION='"$(VERSION)"' -iquote src $(DEPS_CFLAGS) \
 	$(CPPFLAGS)
 COMPILE_C = $(CC) -std=gnu17 $(WARNINGS_C) $(COMMON) $(CFLAGS) -MMD -MP
 COMPILE_CXX = $(CXX) -std=gnu++17 $(WARNINGS) $(COMMON) $(CXXFLAGS) -MMD -MP
@@ -100,7 +100,7 @@ PROGRAM := $(if $(wildcard src/main.c),$(B)/qanat)
 
 # ---- what a person types
 
-.PHONY: help all demo test check lint bench fuzz san tsan install clean tests
+.PHONY: help all demo test check lint format bench fuzz san tsan install clean tests
 
 help:
 	@echo 'make             build ./build/qanat'
@@ -144,7 +144,10 @@ fuzz:
 	@tools/fuzz --seconds $(FUZZ_SECONDS) $(FUZZERS)
 
 lint:
-	@CLANG_FLAGS='-std=gnu17 -D_GNU_SOURCE -DQANAT_VERSION="\"$(VERSION)\"" -Isrc $(DEPS_CFLAGS)' tools/lint
+	@CLANG_FLAGS='-std=gnu17 -D_GNU_SOURCE -DQANAT_VERSION="\"$(VERSION)\"" -iquote src $(DEPS_CFLAGS)' tools/lint
+
+format:
+	clang-format -i $(shell find src fuzz tests \( -name '*.c' -o -name '*.h' -o -name '*.cc' \) 2>/dev/null)
 
 install: all
 	install -D -m 0755 $(B)/qanat '$(DESTDIR)$(PREFIX)/bin/qanat'
