@@ -77,7 +77,19 @@ LINKING_san := -fsanitize=address,undefined
 LINKING_tsan := -fsanitize=thread
 LINKING_fuzz := -fsanitize=address,undefined
 
-COMMON := -g $(OPTIMISE_$(VARIANT)) $(HARDENING) -pthread -D_GNU_SOURCE -DQANAT_VERSION='"$(VERSION)"' -iquote src $(DEPS_CFLAGS) \
+# Headers are written as "folder/file.h". gcc's own <limits.h> looks for the next one along the whole quote path, where it would
+# meet ours; it is shown a view of src/ in which that name passes on.
+OURS := -iquote src
+ifneq ($(wildcard src/limits.h),)
+ifeq ($(filter clang%,$(notdir $(CC))),)
+OURS := -iquote build/view
+$(shell mkdir -p build/view && cd build/view && for folder in ../../src/*/; do folder=$${folder%/}; \
+	[ -e "$${folder##*/}" ] || ln -sfn "$$folder" .; done; [ -e limits.h ] || printf '%s\n' '#ifdef _GCC_NEXT_LIMITS_H' \
+	'#include_next <limits.h>' '#else' '#include "../../src/limits.h"' '#endif' >limits.h)
+endif
+endif
+
+COMMON := -g $(OPTIMISE_$(VARIANT)) $(HARDENING) -pthread -D_GNU_SOURCE -DQANAT_VERSION='"$(VERSION)"' $(OURS) $(DEPS_CFLAGS) \
 	$(CPPFLAGS)
 COMPILE_C = $(CC) -std=gnu17 $(WARNINGS_C) $(COMMON) $(CFLAGS) -MMD -MP
 COMPILE_CXX = $(CXX) -std=gnu++17 $(WARNINGS) $(COMMON) $(CXXFLAGS) -MMD -MP
@@ -114,7 +126,7 @@ help:
 	@echo 'make install     PREFIX=/usr/local DESTDIR='
 	@echo 'make clean       remove build/'
 
-all: $(PROGRAM) $(HELPERS) $(if $(filter release,$(VARIANT)),$(if $(PROGRAM),build/qanat))
+all: $(if $(LIB_OBJECTS),$(B)/libqanat.a) $(PROGRAM) $(HELPERS) $(if $(filter release,$(VARIANT)),$(if $(PROGRAM),build/qanat))
 
 tests: all $(TESTS) $(REPLAYS)
 
