@@ -5,6 +5,7 @@
 #include "core/outcome.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -25,7 +26,7 @@ struct address {
 enum { ADDRESS_BAD = 1 };
 // IP literal (IPv6 with or without brackets) and port. ADDRESS_BAD when host is not a literal.
 MUST_USE int address_from_ip(const char *host, uint16_t port, struct address *address);
-// "1.2.3.4:80", "[::1]:80", "unix:/path" (a path that does not fit sun_path is ADDRESS_BAD).
+// "1.2.3.4:80", "[::1]:80", "unix:/path" (a path that does not fit sun_path is ADDRESS_BAD). Ports as in address_split.
 MUST_USE int address_parse(const char *text, struct address *address);
 // "1.2.3.4:80", "[::1]:80", "unix:/path". IPv4-mapped IPv6 is written as IPv4.
 void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]);
@@ -33,3 +34,5 @@ void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]
 MUST_USE int address_split(const char *text, char *host, size_t host_size, uint16_t *port);
 bool address_is_loopback(const struct address *address); // 127/8, ::1, mapped, Unix
 bool address_is_unix(const struct address *address);
+// The same IP whatever the port; Unix sockets are always on the same host.
+bool address_is_same_host(const struct address *a, const struct address *b);

@@ -14,9 +14,9 @@ struct dial;
 
 #define DIAL_PROBLEM_BYTES 256
 struct dial_result {
-	int fd;				 // connected, the callback's owner takes it; -1 on failure
+	int fd;              // connected, the callback's owner takes it; -1 on failure
 	struct address peer; // who answered
-	bool timed_out;		 // on failure: the deadline passed
+	bool timed_out;      // on failure: the deadline passed
 	const char *problem; // on failure: "host: reason (address), reason (address)", lent
 };
 typedef void (*dial_fn)(void *owner, const struct dial_result *result);
@@ -24,9 +24,13 @@ typedef void (*dial_fn)(void *owner, const struct dial_result *result);
 // The callback comes later from the loop, never from within dial_start. host may be "unix:/path" (port ignored), an IP
 // literal with or without brackets, or a name. Negative: no memory or no descriptor.
 MUST_USE int dial_start(struct loop *loop, const char *host, uint16_t port, uint32_t timeout_ms, dial_fn on_done,
-						void *owner, struct dial **dial);
-// To one known address, without the resolver.
+                        void *owner, struct dial **dial);
+// To known addresses, without the resolver, in their order. At most DIAL_ADDRESSES are tried (of a name as well).
+#define DIAL_ADDRESSES 16
+MUST_USE int dial_addresses_start(struct loop *loop, const struct address *list, size_t count, uint32_t timeout_ms,
+                                  dial_fn on_done, void *owner, struct dial **dial);
+// To one known address.
 MUST_USE int dial_address_start(struct loop *loop, const struct address *to, uint32_t timeout_ms, dial_fn on_done,
-								void *owner, struct dial **dial);
+                                void *owner, struct dial **dial);
 // Harmless on NULL; no callback afterwards. Before the callback runs the owner's pointer has been set to NULL.
 void dial_cancel(struct dial **dial);

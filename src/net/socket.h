@@ -9,26 +9,28 @@
 #include <stdint.h>
 
 struct socket_options {
-	// "auto" or NULL: a non-pacing algorithm (cubic, else reno) on connections whose both ends are on loopback, because
+	// "auto" or NULL: a non-pacing algorithm (cubic, else reno) on connections that do not leave this host, because
 	// pacing timers cost a third of the throughput there; the system's default elsewhere. "system": leave it alone.
 	// Anything else: that algorithm.
 	const char *congestion;
-	uint32_t keepalive_ms;	  // 0: off
+	uint32_t keepalive_ms;    // 0: off
 	uint32_t user_timeout_ms; // TCP_USER_TIMEOUT, 0: off
 };
 
 // Bound, listening TCP (SO_REUSEADDR, IPV6_V6ONLY off for "::") or Unix socket. A Unix path: a stale socket that nobody
-// answers and that we own is replaced; anything else in its place is -EADDRINUSE; mode 0660 from the first instant
-// (fchmod before bind plus umask-free creation), port 0 is allowed; the address really bound is written back.
+// answers and that we own is replaced; anything else in its place is -EADDRINUSE; never wider than 0660, whatever the
+// umask, from the first instant. Port 0 is allowed; the address really bound is written back.
 MUST_USE int socket_listen(struct address *address, int backlog, int *fd);
-// Accepts one connection; -EAGAIN when there is none, otherwise the kernel's refusal.
+// Accepts one connection. SOCKET_NONE: nobody is waiting. SOCKET_EXHAUSTED: no descriptor or no memory for it.
+enum { SOCKET_NONE = 1, SOCKET_EXHAUSTED = 2 };
 MUST_USE int socket_accept(int listener, int *fd, struct address *peer);
-// Starts a connection: 0 connected at once, SOCKET_PENDING in progress, negative refused.
-enum { SOCKET_PENDING = 1 };
+// Starts a connection: 0 connected at once, SOCKET_PENDING in progress, SOCKET_BUSY the queue of a Unix listener is full
+// (nothing was made: try again a little later), negative refused.
+enum { SOCKET_PENDING = 1, SOCKET_BUSY = 2 };
 MUST_USE int socket_connect(const struct address *to, int *fd);
 // The outcome of a pending connect once the socket is writable: 0 or negative.
 MUST_USE int socket_connect_result(int fd);
-// TCP_NODELAY, keepalive, user timeout, congestion. Never fails: what the kernel refuses is skipped (logged once, debug).
+// TCP_NODELAY, keepalive, user timeout, congestion. Never fails: what the kernel refuses is skipped (debug log).
 // Congestion "auto" looks at both ends of the connected socket. No-op on Unix sockets.
 void socket_tune(int fd, const struct socket_options *options);
 // close() that sends a reset instead of an orderly end (SO_LINGER 0). *fd becomes -1.
