@@ -131,7 +131,7 @@ all: $(if $(LIB_OBJECTS),$(B)/libqanat.a) $(PROGRAM) $(HELPERS) $(if $(filter re
 tests: all $(TESTS) $(REPLAYS)
 
 demo: all
-	@scripts/demo $(if $(KEEP),--keep)
+	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' KEEP='$(KEEP)' scripts/demo
 
 check: tests
 	@scripts/run-tests check --build $(B)
@@ -140,7 +140,7 @@ test: tests
 	@OPENSSL='$(OPENSSL_BIN)' scripts/run-tests test --build $(B)
 
 bench: all
-	@OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/run.py
+	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/run.py
 
 san:
 	@$(MAKE) VARIANT=san tests
