@@ -21,10 +21,10 @@ void digest_sha256(const void *bytes, size_t length, uint8_t out[32]);
 
 // HKDF-Extract(salt, ikm = the parts in order). The result is a new 48-byte secret in `prk`. Negative on lack of memory.
 MUST_USE int hkdf_extract(const uint8_t *salt, size_t salt_length, const struct digest_part *ikm, size_t count,
-						  struct secret *prk);
+                          struct secret *prk);
 // HKDF-Expand-SHA-384(prk, info, length <= 64) into a new secret.
 MUST_USE int hkdf_expand(const struct secret *prk, const void *info, size_t info_length, size_t length,
-						 struct secret *out);
+                         struct secret *out);
 
 // Random bytes from the library's generator; aborts with a message when there are none.
 void random_bytes(void *out, size_t length);

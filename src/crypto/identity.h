@@ -5,9 +5,13 @@
 
 #include "core/outcome.h"
 
-#include <stdbool.h>
-#include <stdint.h>
+#include <openssl/safestack.h>
 #include <openssl/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+STACK_OF(X509);
 
 struct identity;
 
@@ -27,7 +31,7 @@ struct identity_files {
 enum { IDENTITY_REFUSED = 1 };
 #define IDENTITY_PROBLEM_BYTES 512
 MUST_USE int identity_load(const struct identity_files *files, struct identity **identity,
-						   char problem[IDENTITY_PROBLEM_BYTES]);
+                           char problem[IDENTITY_PROBLEM_BYTES]);
 // References are counted; safe from any thread.
 struct identity *identity_ref(struct identity *identity);
 void identity_unref(struct identity **identity);
@@ -38,18 +42,22 @@ STACK_OF(X509) * identity_chain(const struct identity *identity); // intermediat
 EVP_PKEY *identity_key(const struct identity *identity);
 X509_STORE *identity_store(const struct identity *identity);
 
-// What people see of a certificate, printable ASCII only (everything else escaped), cut to fit.
+// What people see of a certificate, printable ASCII only (everything else escaped as \xNN, in names also the backslash
+// and the comma, so that a name cannot look like two). What was cut to fit ends in "...".
 struct identity_text {
-	char subject[256];	   // "CN=..., O=..." (RFC 2253 order)
-	char common_name[128]; // first CN, "" when there is none
-	char names[256];	   // SANs: "DNS:a,IP:b,URI:c"
-	char fingerprint[65];  // SHA-256 of the DER, lower-case hex
-	char key_type[32];	   // "P-256", "ED25519", "ML-DSA-65", "RSA-2048", ...
-	char signature[32];	   // algorithm that signed it, "ecdsa-with-SHA256", "ML-DSA-65", ...
-	char serial[48];	   // hex
+	char subject[256];             // "CN=..., O=..." (RFC 2253 order)
+	char common_name[128];         // first CN, "" when there is none
+	char names[256];               // SANs: "DNS:a,IP:b,URI:c"
+	char fingerprint[65];          // SHA-256 of the DER, lower-case hex
+	char key_type[32];             // "P-256", "ED25519", "ML-DSA-65", "RSA-2048", ...
+	char signature[32];            // algorithm that signed it, "ecdsa-with-SHA256", "ML-DSA-65", ...
+	char serial[48];               // hex
 	int64_t not_before, not_after; // Unix seconds
 };
 void identity_describe(X509 *certificate, struct identity_text *text);
+// All SANs, and the issuer's name as `subject` above, into a caller's room; cut to it, at least 8 bytes.
+void identity_describe_names(X509 *certificate, char *text, size_t room);
+void identity_describe_issuer(X509 *certificate, char *text, size_t room);
 
 // EKU must be present and contain serverAuth / clientAuth.
 bool identity_has_usage(X509 *certificate, enum identity_usage usage);

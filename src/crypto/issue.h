@@ -23,7 +23,7 @@ struct issue_request {
 	size_t dns_count;
 	const char *const *ip_addresses; // IPv4 and IPv6 literals
 	size_t ip_count;
-	unsigned validity_days; // 1..36500
+	unsigned validity_days;                 // 1..36500
 	const char *ca_cert_path, *ca_key_path; // not for ISSUE_CA
 	const char *out_cert_path, *out_key_path;
 	bool force; // replace existing files

@@ -1,0 +1,24 @@
+// Certificates and private keys in PEM files, judged as files first: who may read them, who may change them. Every
+// refusal is a sentence for people that names the file, what is wrong and how to mend it.
+
+#pragma once
+
+#include "core/outcome.h"
+
+#include <openssl/safestack.h>
+#include <openssl/types.h>
+
+STACK_OF(X509);
+
+#define PEM_PROBLEM_BYTES 512
+enum { PEM_REFUSED = 1 };
+
+// All certificates of the file in their order, at least one; other PEM blocks are skipped. `what` names the file's role
+// in a problem ("CA file"). The caller frees with OSSL_STACK_OF_X509_free. Files that every user may change are refused.
+MUST_USE int pem_certificates(const char *path, const char *what, STACK_OF(X509) * *certificates,
+                              char problem[PEM_PROBLEM_BYTES]);
+
+// The first private key of the file. Refused: readable or changeable by others; readable by a group that is not ours;
+// changeable by a group; of another owner than us or root; encrypted (there is nobody to ask for a passphrase). What is
+// judged is the opened file, so it cannot be exchanged in between.
+MUST_USE int pem_private_key(const char *path, EVP_PKEY **key, char problem[PEM_PROBLEM_BYTES]);
