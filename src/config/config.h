@@ -23,15 +23,15 @@ struct config_exposed_port { // [[source.exposed_ports]]
 	char *listen_ip; // NULL: source.listen_ip
 };
 struct config_forward { // [[source.forwards]]
-	char *listen;  // "127.0.0.1:2222", "[::1]:2222", "unix:/run/x.sock"
-	char *service; // a service name offered by dest
+	char *listen;       // "127.0.0.1:2222", "[::1]:2222", "unix:/run/x.sock"
+	char *service;      // a service name offered by dest
 };
 struct config_service { // [[dest.exposed_services]]
 	char *name;
-	uint16_t port;	   // what source's exposed_ports refer to
+	uint16_t port;     // what source's exposed_ports refer to
 	char *target_host; // target_ip: IP literal, host name, or "unix:/path"
 	uint16_t target_port;
-	char *description; // may be NULL
+	char *description;        // may be NULL
 	uint32_t max_connections; // 0: dest.max_connections_per_service
 };
 
@@ -66,8 +66,8 @@ struct config {
 	struct { // [auth]
 		char *ca_cert_path;
 		char *cert_path, *key_path; // client_* for source, server_* for dest
-		char *peer_name;			// source: expected name in dest's certificate instead of dest_host; may be NULL
-		char **allowed_peers;		// patterns of CN or SAN; empty: every certificate of the CA
+		char *peer_name;            // source: expected name in dest's certificate instead of dest_host; may be NULL
+		char **allowed_peers;       // patterns of CN or SAN; empty: every certificate of the CA
 		size_t allowed_peer_count;
 	} auth;
 	struct { // [crypto]
@@ -93,8 +93,8 @@ struct config {
 		uint16_t metrics_port;
 		char *metrics_bind_ip;
 	} metrics;
-	struct { // [node]
-		char *name; // shown to the peer; default: the host name
+	struct {              // [node]
+		char *name;       // shown to the peer; default: the host name
 		uint32_t workers; // 0: one per core
 		uint32_t drain_timeout_seconds;
 	} node;
@@ -106,5 +106,5 @@ struct config {
 // CONFIG_HELP: --help was asked for and printed to `out`.
 enum { CONFIG_BAD = 1, CONFIG_HELP = 2 };
 MUST_USE int config_load(enum config_command command, int argc, char **argv, FILE *out, FILE *errors,
-						 struct config **config);
+                         struct config **config);
 void config_free(struct config **config);

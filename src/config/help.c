@@ -1,0 +1,96 @@
+#include "config/help.h"
+
+#include <string.h>
+
+static const char *const headings[][2] = {
+	{"source", "The local side"},
+	{"dest", "The tunnel's side and the services"},
+	{"auth", "Certificates"},
+	{"crypto", "Keys"},
+	{"link", "The link"},
+	{"logging", "Log"},
+	{"metrics", "Metrics, health and status"},
+	{"node", "The process"},
+};
+
+static bool is_in(const struct schema_key *key, const char *section)
+{
+	size_t length = strlen(section);
+	return schema_section_length(key->path) == length && strncmp(key->path, section, length) == 0;
+}
+
+static bool is_shown(const struct schema_key *key, enum config_command command, const char *section)
+{
+	return is_in(key, section) && (key->commands & schema_command_bit(command)) && key->state == SCHEMA_BUILT &&
+	       key->size > 0;
+}
+
+static void print_key(const struct schema_key *key, FILE *out)
+{
+	char environment[SCHEMA_ENVIRONMENT_BYTES], type[160];
+	schema_environment(key, environment);
+	schema_describe_type(key, type, sizeof type);
+	if (key->flag)
+		fprintf(out, "  %s %s\n", key->flag, key->value_name);
+	else
+		fprintf(out, "  (file or environment) %s\n", key->path);
+	fprintf(out, "        %s.\n", key->help);
+	fprintf(out, "        %s%s", type, key->flag && key->item_from_text ? "; the flag may be repeated" : "");
+	if (key->required)
+		fprintf(out, "; required");
+	else if (key->initial || key->initial_note)
+		fprintf(out, "; default: %s", key->initial_note ? key->initial_note : key->initial);
+	fprintf(out, "\n        file: %s, environment: %s\n", key->path, environment);
+}
+
+static void print_section(enum config_command command, const char *const heading[2], FILE *out)
+{
+	bool is_first = true;
+	for (size_t i = 0; i < schema.count; i++) {
+		const struct schema_key *key = &schema.keys[i];
+		if (!is_shown(key, command, heading[0]))
+			continue;
+		if (is_first)
+			fprintf(out, "\n%s [%s]\n", heading[1], heading[0]);
+		is_first = false;
+		print_key(key, out);
+	}
+}
+
+static void print_source_head(FILE *out)
+{
+	fputs("usage: qanat source [-c FILE] [flags]\n\n"
+	      "Listens on local ports and carries what arrives through a quantum-safe link to `qanat dest`.\n\n"
+	      "  qanat source -c source.toml\n"
+	      "  qanat source --dest-host dest.example.net --dest-tunnel-port 9443 \\\n"
+	      "      --ca-cert ca.crt --cert client.crt --key client.key --forward 127.0.0.1:2222=ssh\n",
+	      out);
+}
+
+static void print_dest_head(FILE *out)
+{
+	fputs("usage: qanat dest [-c FILE] [flags]\n\n"
+	      "Accepts quantum-safe links from `qanat source` and hands what they carry to the services here.\n\n"
+	      "  qanat dest -c dest.toml\n"
+	      "  qanat dest --tunnel-port 9443 --ca-cert ca.crt --cert server.crt --key server.key \\\n"
+	      "      --service ssh=22:127.0.0.1:22\n",
+	      out);
+}
+
+void help_print(enum config_command command, FILE *out)
+{
+	if (command == CONFIG_SOURCE)
+		print_source_head(out);
+	else
+		print_dest_head(out);
+	fputs("\nA flag wins over the environment, the environment over the file, the file over the default. Lists are\n"
+	      "replaced as a whole; in the environment their items are separated by commas.\n\n"
+	      "  -c, --config FILE\n"
+	      "        Configuration: TOML, or JSON when its name ends in .json.\n"
+	      "        default: " SCHEMA_DEFAULT_PATH ", if it exists; environment: QANAT_CONFIG\n"
+	      "  -h, --help\n",
+	      out);
+	for (size_t i = 0; i < COUNT_OF(headings); i++)
+		print_section(command, headings[i], out);
+	fputs("\nExit status: 0 stopped as asked, 1 failure while running, 2 wrong command line or configuration.\n", out);
+}

@@ -1,0 +1,9 @@
+// What people read about the schema: --help of a command, and the reference document.
+
+#pragma once
+
+#include "config/schema.h"
+
+#include <stdio.h>
+
+void help_print(enum config_command command, FILE *out);

@@ -1,0 +1,331 @@
+#include "config/load.h"
+#include "config/flags.h"
+#include "config/json.h"
+#include "config/text.h"
+#include "config/toml.h"
+#include "config/validate.h"
+#include "config/value.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_for(const struct load *load, unsigned commands)
+{
+	return (commands & schema_command_bit(load->command)) != 0;
+}
+
+const struct load_setting *load_setting(const struct load *load, const char *path)
+{
+	return &load->settings[schema_index(schema_find(path, load->command))];
+}
+
+bool load_is_given(const struct load *load, const char *path)
+{
+	return load_setting(load, path)->origin != LOAD_DEFAULT;
+}
+
+// Reads node for key; when it is good and meant for this command, it replaces what was there.
+static void take(struct load *load, const struct schema_key *key, const struct tree_node *node, const char *path,
+                 enum load_origin origin)
+{
+	struct load_setting *setting = &load->settings[schema_index(key)];
+	struct value value;
+	bool is_good = value_read(key, node, path, &load->problems, &value);
+	if (is_for(load, schema_commands_of(key, path))) {
+		// A bad value counts as given, so that it is not called missing as well; what was there before stays.
+		setting->origin = origin;
+		setting->place = node->place;
+		setting->is_bad = setting->is_bad || !is_good;
+	}
+	if (is_good && is_for(load, schema_commands_of(key, path))) {
+		free(setting->item_places);
+		setting->item_places = value.places;
+		value.places = NULL;
+		value_store(key, &value, load->config);
+	}
+	value_fini(key, &value);
+}
+
+// ---- the file
+
+static const char *last_part(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+	return dot ? dot + 1 : path;
+}
+
+static void refuse_unknown(struct load *load, const struct tree_node *node, const char *path)
+{
+	const char *name = last_part(path);
+	size_t parent = (size_t)(name - path);
+	struct text_nearest nearest;
+	text_nearest_init(&nearest, name);
+	const char *elsewhere = NULL;
+	for (size_t i = 0; i < schema.count; i++) {
+		const struct schema_key *key = &schema.keys[i];
+		const char *known = last_part(key->path);
+		if (parent > 0 && strncmp(key->path, path, parent) == 0 && known == key->path + parent)
+			text_nearest_try(&nearest, known);
+		if (strcmp(known, name) == 0 && key->state == SCHEMA_BUILT)
+			elsewhere = key->path;
+	}
+	const char *const sections[] = {"source", "dest", "auth", "crypto", "link", "logging", "metrics", "node"};
+	for (size_t i = 0; parent == 0 && i < COUNT_OF(sections); i++)
+		text_nearest_try(&nearest, sections[i]);
+	const char *what = node->kind == TREE_TABLE ? "section" : "key";
+	if (nearest.best)
+		problem_add(&load->problems, node->place, path, "unknown %s (did you mean \"%s\"?)", what, nearest.best);
+	else if (elsewhere)
+		problem_add(&load->problems, node->place, path, "unknown %s here; there is \"%s\" in [%.*s]", what, name,
+		            (int)(last_part(elsewhere) - elsewhere - 1), elsewhere);
+	else
+		problem_add(&load->problems, node->place, path, "unknown %s", what);
+}
+
+static void walk(struct load *load, const struct tree_node *table, const char *prefix);
+
+static void walk_child(struct load *load, const struct tree_node *child, const char *path)
+{
+	const struct schema_key *key = schema_find(path, load->command);
+	if (key && is_for(load, schema_commands_of(key, path)) && load->settings[schema_index(key)].origin == LOAD_FILE) {
+		const char *other = strcmp(path, key->path) == 0 ? key->aliases[0] : key->path;
+		problem_add(&load->problems, child->place, path, "given twice: \"%s\" means the same", other);
+		return;
+	}
+	if (key)
+		take(load, key, child, path, LOAD_FILE);
+	else if (!schema_is_section(path))
+		refuse_unknown(load, child, path);
+	else if (child->kind == TREE_TABLE)
+		walk(load, child, path);
+	else
+		problem_add(&load->problems, child->place, path, "must be a section [%s], not %s", path, tree_kind_name(child));
+}
+
+static void walk(struct load *load, const struct tree_node *table, const char *prefix)
+{
+	for (const struct tree_node *child = table->first; child; child = child->next) {
+		char *path = prefix[0] ? text_format("%s.%s", prefix, child->key) : text_copy(child->key);
+		walk_child(load, child, path);
+		free(path);
+	}
+}
+
+static void read_tree(struct load *load, const char *text, size_t length)
+{
+	struct tree_node *root = NULL;
+	struct tree_place place = {.name = load->file};
+	size_t name_length = strlen(load->file);
+	bool is_json = name_length >= 5 && strcmp(load->file + name_length - 5, ".json") == 0;
+	char problem[TOML_PROBLEM_BYTES];
+	int result = is_json ? json_read(text, length, load->file, &root, &place, problem)
+	                     : toml_read(text, length, load->file, &root, &place, problem);
+	if (result != 0) {
+		problem_add(&load->problems, place, "", "%s", problem);
+		return;
+	}
+	load->has_source = tree_child(root, "source") != NULL;
+	load->has_dest = tree_child(root, "dest") != NULL;
+	walk(load, root, "");
+	tree_free(&root);
+}
+
+static void read_file(struct load *load, bool may_be_absent)
+{
+	struct tree_place place = {.name = load->file};
+	FILE *file = fopen(load->file, "re");
+	if (!file && may_be_absent && (errno == ENOENT || errno == ENOTDIR))
+		return;
+	load->has_file = true;
+	if (!file) {
+		problem_add(&load->problems, place, "", "cannot be opened: %s", outcome_text(-errno));
+		return;
+	}
+	char *text = text_calloc(LOAD_MAX_BYTES + 1, 1);
+	size_t length = fread(text, 1, LOAD_MAX_BYTES + 1, file);
+	if (ferror(file))
+		problem_add(&load->problems, place, "", "cannot be read: %s", outcome_text(-errno));
+	else if (length > LOAD_MAX_BYTES)
+		problem_add(&load->problems, place, "", "is longer than %d bytes", LOAD_MAX_BYTES);
+	else
+		read_tree(load, text, length);
+	free(text);
+	fclose(file);
+}
+
+// ---- environment and flags
+
+static void add_item(const struct schema_key *key, struct tree_node *list, struct tree_node **last, const char *text,
+                     size_t length, struct problem_list *problems)
+{
+	char *word = text_copy_part(text, length);
+	struct tree_node *item = key->item_from_text ? key->item_from_text(word, list->place)
+	                                             : tree_word(NULL, text, length, list->place);
+	if (item)
+		tree_append(list, last, item);
+	else
+		problem_add(problems, list->place, key->path, "\"%s\" is not %s", word, key->value_name);
+	free(word);
+}
+
+static bool is_list(const struct schema_key *key)
+{
+	return key->type == SCHEMA_CIDRS || key->type == SCHEMA_TEXTS || key->type == SCHEMA_TABLES;
+}
+
+// "a,b,c" for lists; one word for the rest.
+static struct tree_node *node_of_text(const struct schema_key *key, const char *text, struct tree_place place,
+                                      struct problem_list *problems)
+{
+	if (!is_list(key))
+		return tree_word(NULL, text, strlen(text), place);
+	struct tree_node *list = tree_new(TREE_LIST, NULL, place), *last = NULL;
+	while (*text) {
+		size_t length = strcspn(text, ",");
+		add_item(key, list, &last, text, length, problems);
+		text += length + (text[length] == ',');
+	}
+	return list;
+}
+
+static const char *find_environment(char *const *environment, const char *name)
+{
+	size_t length = strlen(name);
+	for (; *environment; environment++)
+		if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
+			return *environment + length + 1;
+	return NULL;
+}
+
+static void read_environment(struct load *load, char *const *environment)
+{
+	for (size_t i = 0; i < schema.count; i++) {
+		const struct schema_key *key = &schema.keys[i];
+		char name[SCHEMA_ENVIRONMENT_BYTES];
+		schema_environment(key, name);
+		const char *text = is_for(load, key->commands) ? find_environment(environment, name) : NULL;
+		if (!text)
+			continue;
+		load->settings[i].environment = text_copy(name);
+		struct tree_place place = {.name = load->settings[i].environment};
+		struct tree_node *node = node_of_text(key, text, place, &load->problems);
+		take(load, key, node, key->path, LOAD_ENVIRONMENT);
+		tree_free(&node);
+	}
+}
+
+static void take_flag(struct load *load, const struct flags *flags, const struct schema_key *key)
+{
+	struct tree_place place = {.name = key->flag};
+	struct tree_node *list = is_list(key) ? tree_new(TREE_LIST, NULL, place) : NULL, *last = NULL;
+	for (size_t i = 0; i < flags->count; i++) {
+		const char *text = flags->words[i].text;
+		if (flags->words[i].key != key)
+			continue;
+		if (is_list(key))
+			add_item(key, list, &last, text, strlen(text), &load->problems);
+		else
+			list = tree_word(NULL, text, strlen(text), place);
+	}
+	take(load, key, list, key->path, LOAD_FLAG);
+	tree_free(&list);
+}
+
+static void read_flags(struct load *load, const struct flags *flags)
+{
+	for (size_t i = 0; i < flags->count; i++)
+		if (load->settings[schema_index(flags->words[i].key)].origin != LOAD_FLAG)
+			take_flag(load, flags, flags->words[i].key);
+}
+
+// A name of ours with a typing error would otherwise do nothing, silently. Not an error: orchestrators put names such as
+// QANAT_DEST_SERVICE_HOST into the environment of every container.
+static void note_unknown_environment(struct load *load, char *const *environment)
+{
+	static const char *const prefixes[] = {"QANAT_SOURCE_", "QANAT_DEST_",    "QANAT_AUTH_",    "QANAT_CRYPTO_",
+	                                       "QANAT_LINK_",   "QANAT_LOGGING_", "QANAT_METRICS_", "QANAT_NODE_"};
+	for (; *environment; environment++) {
+		char *name = text_copy_part(*environment, strcspn(*environment, "="));
+		bool is_ours = false, is_known = false;
+		for (size_t i = 0; i < COUNT_OF(prefixes); i++)
+			is_ours = is_ours || strncmp(name, prefixes[i], strlen(prefixes[i])) == 0;
+		for (size_t i = 0; is_ours && i < schema.count; i++) {
+			char known[SCHEMA_ENVIRONMENT_BYTES];
+			schema_environment(&schema.keys[i], known);
+			is_known = is_known || strcmp(known, name) == 0;
+		}
+		if (is_ours && !is_known)
+			problem_add(&load->notes, (struct tree_place){.name = name}, "", "no key has this environment name");
+		free(name);
+	}
+}
+
+// ---- all of it
+
+static void take_defaults(struct load *load)
+{
+	for (size_t i = 0; i < schema.count; i++) {
+		const struct schema_key *key = &schema.keys[i];
+		if (!key->initial || key->size == 0 || is_list(key))
+			continue;
+		struct tree_node *node = tree_word(NULL, key->initial, strlen(key->initial),
+		                                   (struct tree_place){.name = "default"});
+		struct value value;
+		if (value_read(key, node, key->path, &load->problems, &value))
+			value_store(key, &value, load->config);
+		value_fini(key, &value);
+		tree_free(&node);
+	}
+}
+
+static void choose_file(struct load *load, const struct load_input *input, const char *path)
+{
+	const char *from_environment = find_environment(input->environment, "QANAT_CONFIG");
+	if (input->text)
+		path = input->text_name;
+	else if (!path)
+		path = from_environment ? from_environment : SCHEMA_DEFAULT_PATH;
+	load->file = text_copy(path);
+}
+
+int load_run(const struct load_input *input, struct load *load)
+{
+	struct flags flags;
+	*load = (struct load){.command = input->command, .config = text_calloc(1, sizeof *load->config)};
+	flags_read(input->command, input->argc, input->argv, &load->problems, &flags);
+	choose_file(load, input, flags.config_path);
+	bool wants_help = flags.wants_help;
+	if (!wants_help) {
+		take_defaults(load);
+		load->has_file = input->text != NULL;
+		bool is_named = flags.config_path || find_environment(input->environment, "QANAT_CONFIG");
+		if (input->text)
+			read_tree(load, input->text, input->length);
+		else
+			read_file(load, !is_named);
+		read_environment(load, input->environment);
+		read_flags(load, &flags);
+		note_unknown_environment(load, input->environment);
+		validate_complete(load);
+		validate(load);
+		problem_sort(&load->problems);
+	}
+	flags_fini(&flags);
+	if (wants_help)
+		return CONFIG_HELP;
+	return load->problems.count > 0 ? CONFIG_BAD : 0;
+}
+
+void load_fini(struct load *load)
+{
+	for (size_t i = 0; i < SCHEMA_MAX_KEYS; i++) {
+		free(load->settings[i].item_places);
+		free(load->settings[i].environment);
+	}
+	problem_list_fini(&load->problems);
+	problem_list_fini(&load->notes);
+	config_free(&load->config);
+	free(load->file);
+	*load = (struct load){0};
+}

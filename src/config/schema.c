@@ -1,0 +1,247 @@
+#include "config/schema.h"
+#include "config/schema_items.h"
+#include "limits.h"
+
+#define FIELD(member) .offset = offsetof(struct config, member), .size = sizeof(((struct config *)0)->member)
+#define LIST(member, counter) FIELD(member), .count_offset = offsetof(struct config, counter)
+#define MINUTE_MS 60000
+#define HOUR_MS (60 * MINUTE_MS)
+#define DAY_MS (24 * HOUR_MS)
+#define SOURCE SCHEMA_FOR_SOURCE
+#define DEST SCHEMA_FOR_DEST
+#define BOTH SCHEMA_FOR_BOTH
+
+static const struct schema_word kem_modes[] = {
+	{"hybrid", CONFIG_KEM_HYBRID, NULL},
+	{"mlkem768", CONFIG_KEM_MLKEM768, NULL},
+	{"mceliece460896", CONFIG_KEM_MCELIECE, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word pq_policies[] = {
+	{"require", CONFIG_PQ_REQUIRE, NULL},
+	{"prefer", CONFIG_PQ_PREFER, NULL},
+	{"off", CONFIG_PQ_OFF, NULL},
+	{NULL, 0, NULL},
+};
+#define NO_ENTRY "is not built yet: it comes with the SOCKS and CONNECT entry; \"transparent\" works today"
+static const struct schema_word modes[] = {
+	{"transparent", CONFIG_MODE_TRANSPARENT, NULL},
+	{"protocol", CONFIG_MODE_PROTOCOL, NO_ENTRY},
+	{"hybrid", CONFIG_MODE_HYBRID, NO_ENTRY},
+	{NULL, 0, NULL},
+};
+static const struct schema_word levels[] = {
+	{"error", LOG_ERROR, NULL}, {"warn", LOG_WARN, NULL},   {"info", LOG_INFO, NULL},
+	{"debug", LOG_DEBUG, NULL}, {"trace", LOG_TRACE, NULL}, {NULL, 0, NULL},
+};
+static const struct schema_word formats[] = {
+	{"plain", LOG_FORMAT_PLAIN, NULL},
+	{"json", LOG_FORMAT_JSON, NULL},
+	{NULL, 0, NULL},
+};
+
+#define NO_QUEUES "there are no queues of frames here: a full socket simply stops being read; delete this key"
+#define NO_BREAKER "there is nothing to break: reconnecting is paced by the reconnect delays; delete this key"
+#define NO_SHARED_SECRET_LINKS "a link without certificates on both sides would not know whom it talks to"
+
+// clang-format off
+static const struct schema_key keys[] = {
+	// ---- [source]
+	{.path = "source.listen_ip", .type = SCHEMA_IP, .commands = SOURCE, .initial = "127.0.0.1", FIELD(source.listen_ip),
+	 .flag = "--listen-ip", .value_name = "IP",
+	 .help = "address of the plaintext side; loopback by default, because whoever reaches it reaches the services"},
+	{.path = "source.listen_port", .type = SCHEMA_NUMBER, .min = 1, .max = 65535, .commands = SOURCE,
+	 .initial_note = "8443 without exposed_ports and forwards, else none", FIELD(source.listen_port),
+	 .flag = "--listen-port", .value_name = "PORT",
+	 .help = "a single port, to the service of the same number or to dest's only service; not opened when there are exposed_ports or forwards"},
+	{.path = "source.mode", .type = SCHEMA_ENUM, .words = modes, .commands = SOURCE, .initial = "transparent",
+	 FIELD(source.mode), .help = "how clients say what they want: a listener for each exposed port"},
+	{.path = "source.dest_host", .type = SCHEMA_HOST, .commands = SOURCE, .required = SOURCE, .reloads = true,
+	 FIELD(source.dest_host), .flag = "--dest-host", .value_name = "HOST",
+	 .help = "host name or IP address of dest; also the name its certificate must carry"},
+	{.path = "source.dest_tunnel_port", .type = SCHEMA_NUMBER, .min = 1, .max = 65535, .commands = SOURCE,
+	 .required = SOURCE, .reloads = true, FIELD(source.dest_tunnel_port), .flag = "--dest-tunnel-port",
+	 .value_name = "PORT", .help = "tunnel_port of dest"},
+	{.path = "source.exposed_ports", .type = SCHEMA_TABLES, .items = &schema_exposed_port, .commands = SOURCE,
+	 LIST(source.exposed_ports, source.exposed_count), .flag = "--expose", .value_name = "PORT",
+	 .item_from_text = schema_exposed_port_from_text,
+	 .help = "ports to listen on, each for dest's service of the same number"},
+	{.path = "source.forwards", .type = SCHEMA_TABLES, .items = &schema_forward, .commands = SOURCE,
+	 LIST(source.forwards, source.forward_count), .flag = "--forward", .value_name = "LISTEN=SERVICE",
+	 .item_from_text = schema_forward_from_text,
+	 .help = "local addresses or Unix sockets, each for a service by name"},
+	{.path = "source.max_connections", .type = SCHEMA_NUMBER, .min = 1, .max = 1000000, .commands = SOURCE,
+	 .reloads = true, .initial = "10000", FIELD(source.max_connections), .flag = "--max-connections",
+	 .value_name = "N", .help = "local connections at once; more are closed at once and counted"},
+	{.path = "source.connection_timeout_ms", .type = SCHEMA_NUMBER, .min = 10, .max = HOUR_MS, .unit = "ms",
+	 .commands = SOURCE, .reloads = true, .initial = "30000", FIELD(source.connection_timeout_ms),
+	 .help = "how long a new local connection waits for a link and dest's answer"},
+	{.path = "source.reconnection_enabled", .type = SCHEMA_BOOL, .commands = SOURCE, .reloads = true, .initial = "true",
+	 FIELD(source.reconnection_enabled), .help = "dial again when the link is lost; false: end with an error"},
+	{.path = "source.max_reconnect_attempts", .type = SCHEMA_NUMBER, .min = 0, .max = UINT32_MAX, .commands = SOURCE,
+	 .reloads = true, .initial = "0", FIELD(source.max_reconnect_attempts),
+	 .help = "attempts in a row before giving up with an error; 0: for ever"},
+	{.path = "source.initial_reconnect_delay_ms", .type = SCHEMA_NUMBER, .min = 1, .max = HOUR_MS, .unit = "ms",
+	 .commands = SOURCE, .reloads = true, .initial = "1000", FIELD(source.initial_reconnect_delay_ms),
+	 .help = "pause after the first failed attempt; it grows, with jitter"},
+	{.path = "source.max_reconnect_delay_ms", .type = SCHEMA_NUMBER, .min = 1, .max = DAY_MS, .unit = "ms",
+	 .commands = SOURCE, .reloads = true, .initial = "60000", FIELD(source.max_reconnect_delay_ms),
+	 .help = "longest pause between attempts"},
+	{.path = "source.pool_size", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = SOURCE, .reloads = true,
+	 .initial = "4", FIELD(source.pool_size), .flag = "--pool-size", .value_name = "N",
+	 .help = "data connections kept ready for each worker"},
+	{.path = "source.allowed_outbound.allowed_ips", .type = SCHEMA_CIDRS, .commands = SOURCE, .state = SCHEMA_UNBUILT,
+	 .only = "[]", .refusal = "comes with the access lists of source; until then limit what dest offers, or use a firewall",
+	 .help = "addresses that may be reached"},
+	{.path = "source.frame_buffer_size", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = SOURCE,
+	 .state = SCHEMA_MEANINGLESS, .refusal = NO_QUEUES, .help = "queue length of the seed"},
+	{.path = "source.connection_channel_size", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = SOURCE,
+	 .state = SCHEMA_MEANINGLESS, .refusal = NO_QUEUES, .help = "queue length of the seed"},
+	{.path = "source.write_queue_size", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = SOURCE,
+	 .state = SCHEMA_MEANINGLESS, .refusal = NO_QUEUES, .help = "queue length of the seed"},
+	{.path = "source.circuit_breaker_window_secs", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = SOURCE,
+	 .state = SCHEMA_MEANINGLESS, .refusal = NO_BREAKER, .help = "restart limit of the seed"},
+	{.path = "source.circuit_breaker_max_restarts", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = SOURCE,
+	 .state = SCHEMA_MEANINGLESS, .refusal = NO_BREAKER, .help = "restart limit of the seed"},
+	{.path = "source.connection_refresh_interval_secs", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2,
+	 .commands = SOURCE, .state = SCHEMA_MEANINGLESS,
+	 .refusal = "keys change inside a running link; set crypto.key_rotation_interval_seconds instead",
+	 .help = "the seed builds a new session so often"},
+	{.path = "source.connection_drain_timeout_secs", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = SOURCE,
+	 .state = SCHEMA_MEANINGLESS, .refusal = "a change of keys ends no connection; for the end of the process set node.drain_timeout_seconds instead",
+	 .help = "the seed keeps an old session so long"},
+
+	// ---- [dest]
+	{.path = "dest.listen_ip", .type = SCHEMA_IP, .commands = DEST, .initial = "0.0.0.0", FIELD(dest.listen_ip),
+	 .flag = "--listen-ip", .value_name = "IP", .help = "address of the tunnel's side"},
+	{.path = "dest.tunnel_port", .type = SCHEMA_NUMBER, .min = 1, .max = 65535, .commands = DEST, .required = DEST,
+	 FIELD(dest.tunnel_port), .flag = "--tunnel-port", .value_name = "PORT", .help = "port that sources dial"},
+	{.path = "dest.exposed_services", .type = SCHEMA_TABLES, .items = &schema_service, .commands = DEST,
+	 .required = DEST, .reloads = true, LIST(dest.services, dest.service_count), .flag = "--service",
+	 .value_name = "NAME=PORT:HOST:TARGET_PORT", .item_from_text = schema_service_from_text,
+	 .help = "what sources can reach; a Unix socket is written NAME=PORT:unix:/path"},
+	{.path = "dest.max_connections_per_service", .type = SCHEMA_NUMBER, .min = 1, .max = 1000000, .commands = DEST,
+	 .reloads = true, .initial = "10000", FIELD(dest.max_connections_per_service),
+	 .flag = "--max-connections-per-service", .value_name = "N", .help = "flows at once to one service"},
+	{.path = "dest.target_connect_timeout_ms", .type = SCHEMA_NUMBER, .min = 10, .max = HOUR_MS, .unit = "ms",
+	 .commands = DEST, .reloads = true, .initial = "5000", FIELD(dest.target_connect_timeout_ms),
+	 .help = "how long a target may take to accept, over all its addresses"},
+	{.path = "dest.connection_filter.allowed_source_ips", .type = SCHEMA_CIDRS, .commands = DEST, .reloads = true,
+	 .initial = "[]", LIST(dest.allowed_source_ips, dest.allowed_source_count), .flag = "--allow-source",
+	 .value_name = "CIDR", .help = "addresses that may connect; an empty list allows every address"},
+	{.path = "dest.connection_timeout_ms", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = DEST,
+	 .state = SCHEMA_UNBUILT, .refusal = "idle flows are not cut; an idle limit comes later; delete this key",
+	 .help = "idle limit of a flow"},
+	{.path = "dest.connection_channel_size", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = DEST,
+	 .state = SCHEMA_MEANINGLESS, .refusal = NO_QUEUES, .help = "queue length of the seed"},
+	{.path = "dest.stale_cleanup_interval_secs", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = DEST,
+	 .state = SCHEMA_MEANINGLESS, .refusal = "there is no sweep: a flow ends when its connections end; delete this key",
+	 .help = "sweep period of the seed"},
+
+	// ---- [auth]
+	{.path = "auth.ca_cert_path", .type = SCHEMA_PATH, .commands = BOTH, .required = BOTH, .reloads = true,
+	 FIELD(auth.ca_cert_path), .flag = "--ca-cert", .value_name = "FILE",
+	 .help = "PEM file with the CA certificates that peers are checked against"},
+	{.path = "auth.client_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = SOURCE,
+	 .required = SOURCE, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .value_name = "FILE",
+	 .help = "PEM file with the certificate of source, then its intermediates"},
+	{.path = "auth.client_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = SOURCE,
+	 .required = SOURCE, .reloads = true, FIELD(auth.key_path), .flag = "--key", .value_name = "FILE",
+	 .help = "PEM file with its private key, readable by nobody else"},
+	{.path = "auth.server_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = DEST,
+	 .required = DEST, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .value_name = "FILE",
+	 .help = "PEM file with the certificate of dest, then its intermediates"},
+	{.path = "auth.server_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = DEST,
+	 .required = DEST, .reloads = true, FIELD(auth.key_path), .flag = "--key", .value_name = "FILE",
+	 .help = "PEM file with its private key, readable by nobody else"},
+	{.path = "auth.peer_name", .type = SCHEMA_HOST, .commands = SOURCE, .reloads = true,
+	 .initial_note = "source.dest_host", FIELD(auth.peer_name), .flag = "--peer-name", .value_name = "NAME",
+	 .help = "name or IP address that dest's certificate must carry"},
+	{.path = "auth.allowed_peers", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH, .reloads = true,
+	 .initial = "[]", LIST(auth.allowed_peers, auth.allowed_peer_count), .flag = "--allow-peer",
+	 .value_name = "PATTERN",
+	 .help = "patterns ('*' matches anything) of the peer's certificate: CN or SAN; an empty list allows every certificate of the CA"},
+	{.path = "auth.use_mtls", .type = SCHEMA_BOOL, .commands = BOTH, .only = "true",
+	 .refusal = NO_SHARED_SECRET_LINKS "; unauthenticated tunnels do not exist here; delete this key", .initial = "true",
+	 .help = "both sides prove themselves with certificates; nothing else exists"},
+	{.path = "auth.verify_client_cert", .type = SCHEMA_BOOL, .commands = BOTH, .only = "true",
+	 .refusal = NO_SHARED_SECRET_LINKS "; unauthenticated tunnels do not exist here; delete this key", .initial = "true",
+	 .help = "dest checks the certificate of source; nothing else exists"},
+
+	// ---- [crypto]
+	{.path = "crypto.kem_mode", .type = SCHEMA_ENUM, .words = kem_modes, .commands = BOTH, .reloads = true,
+	 .initial = "hybrid", FIELD(crypto.kem_mode), .flag = "--kem-mode", .value_name = "MODE",
+	 .help = "key encapsulation in every epoch: ML-KEM-768 and Classic McEliece 460896, or one of them"},
+	{.path = "crypto.pq", .type = SCHEMA_ENUM, .words = pq_policies, .commands = BOTH, .reloads = true,
+	 .initial = "require", FIELD(crypto.pq), .flag = "--pq", .value_name = "POLICY",
+	 .help = "post-quantum TLS groups; a peer outside the policy is refused"},
+	{.path = "crypto.key_rotation_interval_seconds", .type = SCHEMA_NUMBER, .min = 1, .max = 604800, .unit = "s",
+	 .commands = BOTH, .reloads = true, .initial = "3600", FIELD(crypto.key_rotation_interval_seconds),
+	 .flag = "--key-rotation-interval", .value_name = "SECONDS", .help = "new link keys so often"},
+	{.path = "crypto.key_rotation_bytes", .type = SCHEMA_NUMBER, .min = 0, .max = UINT64_MAX / 2, .unit = "bytes",
+	 .commands = BOTH, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_bytes),
+	 .help = "new link keys after so many bytes as well; 0: by time only"},
+	{.path = "crypto.key_overlap_seconds", .type = SCHEMA_NUMBER, .min = 1, .max = LIMIT_EPOCH_OVERLAP_MS / 1000,
+	 .unit = "s", .commands = BOTH, .reloads = true, .initial = "60", FIELD(crypto.key_overlap_seconds),
+	 .help = "the previous link keys open new connections so long after a change"},
+	{.path = "crypto.rehandshake_before_expiry_seconds", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = BOTH,
+	 .state = SCHEMA_MEANINGLESS, .refusal = "old keys serve until new ones are ready; see crypto.key_overlap_seconds; delete this key",
+	 .help = "lead time of the seed"},
+	{.path = "crypto.max_handshake_size", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = BOTH,
+	 .state = SCHEMA_MEANINGLESS, .refusal = "every message has its own fixed limit; delete this key",
+	 .help = "size limit of the seed"},
+
+	// ---- [link]
+	{.path = "link.heartbeat_interval_ms", .aliases = {"source.heartbeat_interval_ms"}, .type = SCHEMA_NUMBER,
+	 .min = 10, .max = HOUR_MS, .unit = "ms", .commands = BOTH, .reloads = true, .initial = "15000",
+	 FIELD(link.heartbeat_interval_ms), .help = "a PING so often"},
+	{.path = "link.heartbeat_timeout_ms", .aliases = {"source.heartbeat_timeout_ms"}, .type = SCHEMA_NUMBER, .min = 10,
+	 .max = HOUR_MS, .unit = "ms", .commands = BOTH, .reloads = true, .initial = "5000",
+	 FIELD(link.heartbeat_timeout_ms), .help = "a PONG later than this is missed"},
+	{.path = "link.max_missed_pongs", .aliases = {"source.max_missed_pongs"}, .type = SCHEMA_NUMBER, .min = 1,
+	 .max = 255, .commands = BOTH, .reloads = true, .initial = "3", FIELD(link.max_missed_pongs),
+	 .help = "missed in a row, the peer counts as dead"},
+	{.path = "link.keep_alive_interval_ms", .aliases = {"source.keep_alive_interval_ms"}, .type = SCHEMA_NUMBER,
+	 .min = 0, .max = DAY_MS, .unit = "ms", .commands = BOTH, .reloads = true, .initial = "30000",
+	 FIELD(link.keep_alive_interval_ms), .help = "TCP keep-alive of the link's connections; 0: off"},
+	{.path = "link.handshake_timeout_ms", .type = SCHEMA_NUMBER, .min = 100, .max = 10 * MINUTE_MS, .unit = "ms",
+	 .commands = BOTH, .reloads = true, .initial = "10000", FIELD(link.handshake_timeout_ms),
+	 .help = "one deadline for a whole TLS handshake"},
+	{.path = "link.congestion", .type = SCHEMA_NAME, .min = 1, .max = 15, .commands = BOTH, .reloads = true,
+	 .initial = "auto", FIELD(link.congestion), .flag = "--congestion", .value_name = "NAME",
+	 .help = "TCP congestion control: auto (no pacing on loopback), system, or an algorithm of the kernel"},
+
+	// ---- [logging]
+	{.path = "logging.level", .type = SCHEMA_ENUM, .words = levels, .commands = BOTH, .reloads = true,
+	 .initial = "info", FIELD(logging.level), .flag = "--log-level", .value_name = "LEVEL",
+	 .help = "least important lines that are written"},
+	{.path = "logging.format", .type = SCHEMA_ENUM, .words = formats, .commands = BOTH, .reloads = true,
+	 .initial = "plain", FIELD(logging.format), .flag = "--log-format", .value_name = "FORMAT",
+	 .help = "for people or for machines; to standard error"},
+	{.path = "logging.include_timestamp", .type = SCHEMA_BOOL, .commands = BOTH, .reloads = true, .initial = "true",
+	 FIELD(logging.include_timestamp), .help = "begin lines with the time"},
+
+	// ---- [metrics]
+	{.path = "metrics.enabled", .type = SCHEMA_BOOL, .commands = BOTH, .initial = "true", FIELD(metrics.enabled),
+	 .flag = "--metrics", .value_name = "BOOL", .help = "serve /metrics, /health and /status over HTTP"},
+	{.path = "metrics.metrics_port", .type = SCHEMA_NUMBER, .min = 0, .max = 65535, .commands = BOTH,
+	 .initial = "9090", FIELD(metrics.metrics_port), .flag = "--metrics-port", .value_name = "PORT",
+	 .help = "its port; 0: any free one, which is logged"},
+	{.path = "metrics.metrics_bind_ip", .type = SCHEMA_BIND, .commands = BOTH, .initial = "127.0.0.1",
+	 FIELD(metrics.metrics_bind_ip), .flag = "--metrics-ip", .value_name = "IP",
+	 .help = "its address, or unix:/path; plain HTTP without a password, so think before leaving loopback"},
+
+	// ---- [node]
+	{.path = "node.name", .type = SCHEMA_NAME, .min = 1, .max = LIMIT_NODE_NAME_BYTES, .commands = BOTH,
+	 .initial_note = "the host name", FIELD(node.name), .flag = "--node-name", .value_name = "NAME",
+	 .help = "shown to the peer and in the status"},
+	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = BOTH, .initial = "0",
+	 FIELD(node.workers), .flag = "--workers", .value_name = "N", .help = "threads that move data; 0: one per core"},
+	{.path = "node.drain_timeout_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 86400, .unit = "s",
+	 .commands = BOTH, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
+	 .value_name = "SECONDS", .help = "on SIGTERM flows may finish so long"},
+};
+// clang-format on
+
+const struct schema_table schema = {keys, COUNT_OF(keys), sizeof(struct config)};
+_Static_assert(COUNT_OF(keys) <= SCHEMA_MAX_KEYS, "raise SCHEMA_MAX_KEYS");

@@ -1,0 +1,235 @@
+#include "config/validate.h"
+#include "config/text.h"
+#include "config/value_text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HOST_NAME_BYTES 256
+#define DEFAULT_LISTEN_PORT 8443
+
+static void add(struct load *load, const char *path, const char *other, const char *message)
+{
+	struct tree_place place = load_is_given(load, path) ? load_setting(load, path)->place
+	                                                    : load_setting(load, other)->place;
+	problem_add(&load->problems, place, path, "%s", message);
+}
+
+static struct tree_place place_of_item(const struct load *load, const char *path, size_t index)
+{
+	const struct load_setting *setting = load_setting(load, path);
+	return setting->item_places ? setting->item_places[index] : setting->place;
+}
+
+// ---- defaults that depend
+
+void validate_complete(struct load *load)
+{
+	struct config *config = load->config;
+	bool has_listeners = config->source.exposed_count > 0 || config->source.forward_count > 0;
+	if (load->command == CONFIG_SOURCE && !has_listeners && !load_is_given(load, "source.listen_port"))
+		config->source.listen_port = DEFAULT_LISTEN_PORT;
+	if (config->node.name || load_is_given(load, "node.name"))
+		return;
+	char name[HOST_NAME_BYTES] = "";
+	if (gethostname(name, sizeof name - 1) != 0 || value_text_fault(schema_find("node.name", load->command), name))
+		problem_add(&load->problems, (struct tree_place){0}, "node.name",
+		            "this machine's host name does not do as a name; set it here");
+	else
+		config->node.name = text_copy(name);
+}
+
+// ---- required
+
+static void refuse_missing(struct load *load, const struct schema_key *key)
+{
+	char environment[SCHEMA_ENVIRONMENT_BYTES];
+	schema_environment(key, environment);
+	const char *dot = strrchr(key->path, '.');
+	struct tree_place place = {.name = load->has_file ? load->file : NULL};
+	if (key->type == SCHEMA_TABLES)
+		problem_add(&load->problems, place, key->path, "at least one is required: [[%s]], or flag %s %s", key->path,
+		            key->flag, key->value_name);
+	else
+		problem_add(&load->problems, place, key->path,
+		            "required, but not given: \"%s\" in [%.*s], flag %s or environment %s", dot + 1,
+		            (int)(dot - key->path), key->path, key->flag, environment);
+}
+
+static bool is_tables_empty(const struct load *load, const struct schema_key *key)
+{
+	size_t count = 0;
+	if (key->type == SCHEMA_TABLES)
+		memcpy(&count, (const char *)load->config + key->count_offset, sizeof count);
+	return key->type == SCHEMA_TABLES && count == 0;
+}
+
+static void check_required(struct load *load)
+{
+	size_t before = load->problems.count;
+	for (size_t i = 0; i < schema.count; i++) {
+		const struct schema_key *key = &schema.keys[i];
+		if (!(key->required & schema_command_bit(load->command)))
+			continue;
+		const struct load_setting *setting = &load->settings[i];
+		if (setting->origin == LOAD_DEFAULT || (is_tables_empty(load, key) && !setting->is_bad))
+			refuse_missing(load, key);
+	}
+	bool has_section = load->command == CONFIG_SOURCE ? load->has_source : load->has_dest;
+	if (load->problems.count > before && load->has_file && !has_section)
+		problem_add(&load->problems, (struct tree_place){.name = load->file}, "", "the file has no section [%s]",
+		            schema_command_name(load->command));
+	if (load->problems.count > before && !load->has_file)
+		problem_add(&load->problems, (struct tree_place){.name = load->file}, "",
+		            "there is no such file; name one with --config");
+}
+
+// ---- source
+
+static void check_exposed_ports(struct load *load)
+{
+	const struct config *config = load->config;
+	for (size_t i = 0; i < config->source.exposed_count; i++)
+		for (size_t j = 0; j < i; j++) {
+			const struct config_exposed_port *a = &config->source.exposed_ports[i],
+											 *b = &config->source.exposed_ports[j];
+			const char *ip_a = a->listen_ip ? a->listen_ip : config->source.listen_ip;
+			const char *ip_b = b->listen_ip ? b->listen_ip : config->source.listen_ip;
+			if (a->port != b->port || strcmp(ip_a, ip_b) != 0)
+				continue;
+			problem_add(&load->problems, place_of_item(load, "source.exposed_ports", i), "source.exposed_ports",
+			            "port %u on %s is listed twice", (unsigned)a->port, ip_a);
+			break;
+		}
+}
+
+static char *endpoint_text(const char *ip, unsigned port)
+{
+	return text_format(strchr(ip, ':') ? "[%s]:%u" : "%s:%u", ip, port);
+}
+
+static bool is_exposed(const struct config *config, const char *listen)
+{
+	bool is_found = false;
+	for (size_t i = 0; i < config->source.exposed_count && !is_found; i++) {
+		const struct config_exposed_port *port = &config->source.exposed_ports[i];
+		char *text = endpoint_text(port->listen_ip ? port->listen_ip : config->source.listen_ip, port->port);
+		is_found = strcmp(text, listen) == 0;
+		free(text);
+	}
+	return is_found;
+}
+
+static void check_forwards(struct load *load)
+{
+	const struct config *config = load->config;
+	for (size_t i = 0; i < config->source.forward_count; i++) {
+		const char *listen = config->source.forwards[i].listen;
+		bool is_double = is_exposed(config, listen);
+		for (size_t j = 0; j < i && !is_double; j++)
+			is_double = strcmp(listen, config->source.forwards[j].listen) == 0;
+		if (is_double)
+			problem_add(&load->problems, place_of_item(load, "source.forwards", i), "source.forwards",
+			            "%s is listened on already", listen);
+	}
+}
+
+static void check_source(struct load *load)
+{
+	struct config *config = load->config;
+	check_exposed_ports(load);
+	check_forwards(load);
+	if (config->source.initial_reconnect_delay_ms > config->source.max_reconnect_delay_ms)
+		add(load, "source.initial_reconnect_delay_ms", "source.max_reconnect_delay_ms",
+		    "is longer than source.max_reconnect_delay_ms");
+	bool has_port = config->source.listen_port > 0;
+	if (config->source.exposed_count + config->source.forward_count > 0 && has_port) {
+		problem_add(&load->notes, load_setting(load, "source.listen_port")->place, "source.listen_port",
+		            "port %u is not opened, because there are exposed_ports or forwards",
+		            (unsigned)config->source.listen_port);
+		config->source.listen_port = 0;
+	}
+	if (!config->source.reconnection_enabled && config->source.max_reconnect_attempts > 0)
+		problem_add(&load->problems, load_setting(load, "source.max_reconnect_attempts")->place,
+		            "source.max_reconnect_attempts", "contradicts source.reconnection_enabled = false");
+}
+
+// ---- dest
+
+static void check_services(struct load *load)
+{
+	const struct config *config = load->config;
+	for (size_t i = 0; i < config->dest.service_count; i++) {
+		const struct config_service *service = &config->dest.services[i];
+		struct tree_place place = place_of_item(load, "dest.exposed_services", i);
+		bool is_unix = strncmp(service->target_host, "unix:", 5) == 0;
+		if (is_unix && service->target_port > 0)
+			problem_add(&load->problems, place, "dest.exposed_services",
+			            "service \"%s\": a Unix socket has no target_port", service->name);
+		if (!is_unix && service->target_port == 0)
+			problem_add(&load->problems, place, "dest.exposed_services", "service \"%s\": \"target_port\" is missing",
+			            service->name);
+		for (size_t j = 0; j < i; j++) {
+			const struct config_service *other = &config->dest.services[j];
+			if (strcmp(service->name, other->name) == 0)
+				problem_add(&load->problems, place, "dest.exposed_services", "the name \"%s\" is given to two services",
+				            service->name);
+			if (service->port == other->port)
+				problem_add(&load->problems, place, "dest.exposed_services",
+				            "port %u is given to two services, \"%s\" and \"%s\"", (unsigned)service->port, other->name,
+				            service->name);
+		}
+	}
+}
+
+// ---- both
+
+static bool is_same_listener(const char *a, const char *b)
+{
+	bool is_any = strcmp(a, "0.0.0.0") == 0 || strcmp(a, "::") == 0 || strcmp(b, "0.0.0.0") == 0 ||
+	              strcmp(b, "::") == 0;
+	return is_any || strcmp(a, b) == 0;
+}
+
+static bool is_taken(const struct config *config, enum config_command command, const char *ip, unsigned port)
+{
+	if (command == CONFIG_DEST)
+		return config->dest.tunnel_port == port && is_same_listener(config->dest.listen_ip, ip);
+	if (config->source.listen_port == port && is_same_listener(config->source.listen_ip, ip))
+		return true;
+	for (size_t i = 0; i < config->source.exposed_count; i++) {
+		const struct config_exposed_port *exposed = &config->source.exposed_ports[i];
+		const char *listen_ip = exposed->listen_ip ? exposed->listen_ip : config->source.listen_ip;
+		if (exposed->port == port && is_same_listener(listen_ip, ip))
+			return true;
+	}
+	char *endpoint = endpoint_text(ip, port);
+	bool is_forward = false;
+	for (size_t i = 0; i < config->source.forward_count; i++)
+		is_forward = is_forward || strcmp(config->source.forwards[i].listen, endpoint) == 0;
+	free(endpoint);
+	return is_forward;
+}
+
+static void check_metrics(struct load *load)
+{
+	const struct config *config = load->config;
+	const char *ip = config->metrics.metrics_bind_ip;
+	if (!config->metrics.enabled || config->metrics.metrics_port == 0 || strncmp(ip, "unix:", 5) == 0)
+		return;
+	if (is_taken(config, load->command, ip, config->metrics.metrics_port))
+		problem_add(&load->problems, load_setting(load, "metrics.metrics_port")->place, "metrics.metrics_port",
+		            "port %u is used by %s already", (unsigned)config->metrics.metrics_port,
+		            schema_command_name(load->command));
+}
+
+void validate(struct load *load)
+{
+	check_required(load);
+	if (load->command == CONFIG_SOURCE)
+		check_source(load);
+	else
+		check_services(load);
+	check_metrics(load);
+}
