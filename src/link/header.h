@@ -1,10 +1,10 @@
 // The first bytes on a data connection: the stream header of the side that opens a stream, and the answer to it.
-// Spec: protocol.md 3. Pure; decoders take whatever has arrived so far.
+// Spec: docs/protocol.md, "Stream header". Pure; decoders take whatever has arrived so far.
 //
 // Header: u8 kind | u16 length | TLVs (u8 type | u16 length | value). Known types: 1 service name, 2 service port (u16),
 // 3 origin address (text "ip:port"), 4 token (16 bytes), 5 offload flags (u32). A type with the high bit set may be
 // skipped; any other unknown type, a repeated type or a wrong length is HEADER_BAD. Kinds that are not built yet (all but
-// tcp) are HEADER_BAD as well.
+// tcp) are HEADER_BAD as well. Names and addresses are visible ASCII, and a service or a port must be given.
 // Answer: u8 status | u16 length | reason text.
 
 #pragma once
@@ -19,13 +19,13 @@ enum header_kind { HEADER_TCP = 1, HEADER_UDP = 2, HEADER_PACKETS = 3, HEADER_CL
 struct header {
 	enum header_kind kind;
 	char service[LIMIT_SERVICE_NAME_BYTES + 1]; // "" when not given
-	uint16_t port;								// 0 when not given
-	char origin[64];							// "" when not given
+	uint16_t port;                              // 0 when not given
+	char origin[64];                            // "" when not given
 };
 
 enum header_status {
 	HEADER_OK = 0,
-	HEADER_NO_SERVICE = 1,	   // not offered (or not to you)
+	HEADER_NO_SERVICE = 1,     // not offered (or not to you)
 	HEADER_REFUSED_TARGET = 2, // target refused or unreachable
 	HEADER_TIMED_OUT = 3,
 	HEADER_LIMIT = 4,
