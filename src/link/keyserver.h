@@ -1,5 +1,6 @@
-// The responder's McEliece key pairs: made on a thread of its own (2 MiB stack), one in use, the next prepared ahead, the
-// previous kept for one more interval, then wiped. Memory only. Thread-safe, one per process.
+// The responder's McEliece key pairs: made on a thread of its own (2 MiB stack) while the one before stays in use, so
+// nobody waits for one. The previous is kept for one more interval, then wiped: no pair is held for longer than two
+// intervals, and none before it is of use to anybody. Memory only. Thread-safe, one per process.
 
 #pragma once
 
@@ -20,6 +21,6 @@ bool keyserver_current(struct keyserver *server, uint8_t digest[DIGEST_BYTES]);
 bool keyserver_copy(struct keyserver *server, uint8_t *out, uint8_t digest[DIGEST_BYTES]);
 enum { KEYSERVER_GONE = 1 };
 MUST_USE int keyserver_decapsulate(struct keyserver *server, const uint8_t digest[DIGEST_BYTES],
-								   const uint8_t *ciphertext, struct secret *shared);
-// Make a new current key now instead of at the next interval (reload, tests).
+                                   const uint8_t *ciphertext, struct secret *shared);
+// Asks for a new current key now instead of at the next interval (reload, tests); it is there some 30 ms later.
 void keyserver_rotate(struct keyserver *server);
