@@ -1,8 +1,11 @@
 // The engine of a control connection: HELLO, epochs, pings, GOAWAY, CLOSE, in both roles. No socket and no clock inside:
-// frames go in through control_receive, out through ops->send; time comes in as `now_us`. Spec: protocol.md 1 and 2.
+// frames go in through control_receive, out through ops->send; time comes in as `now_us`. Spec: docs/protocol.md.
 //
 // Frame: u32 length of the body | u8 type | body. Allowed length depends on type and state; everything is checked
 // before it is buffered (KEY is the only large message and is accepted only after KEY_WANT or EPOCH_RETRY).
+//
+// The engine counts what only it sees (core/counter.h): epochs by outcome and violations of the protocol. It does not
+// log: on_close has the reason and a text for the line that its owner writes.
 //
 // Every callback may be made from within control_start, control_receive, control_tick, control_want_epoch,
 // control_close; none of them may call back into the engine or free it.
@@ -19,16 +22,17 @@
 
 enum control_role { CONTROL_INITIATOR, CONTROL_RESPONDER };
 
-// Why a link ended: sent in CLOSE, shown in logs. Values are on the wire.
+// Why a link ended: sent in CLOSE, shown in logs. Values are on the wire. A peer's value that is not listed arrives as
+// CONTROL_REASON_INTERNAL, with its number in the text.
 enum control_reason {
 	CONTROL_REASON_NONE = 0,
-	CONTROL_REASON_SHUTDOWN = 1,	// orderly
-	CONTROL_REASON_PROTOCOL = 2,	// the peer broke the protocol
-	CONTROL_REASON_VERSION = 3,		// no common version
-	CONTROL_REASON_KEM_MODE = 4,	// kem_mode differs; both values are named in the text
+	CONTROL_REASON_SHUTDOWN = 1,    // orderly
+	CONTROL_REASON_PROTOCOL = 2,    // the peer broke the protocol
+	CONTROL_REASON_VERSION = 3,     // no common version
+	CONTROL_REASON_KEM_MODE = 4,    // kem_mode differs; both values are named in the text
 	CONTROL_REASON_PEER_POLICY = 5, // certificate not allowed here
-	CONTROL_REASON_TIMEOUT = 6,		// liveness or establishment deadline
-	CONTROL_REASON_EPOCH = 7,		// confirmation failed, or no epoch completed for two intervals
+	CONTROL_REASON_TIMEOUT = 6,     // liveness or establishment deadline
+	CONTROL_REASON_EPOCH = 7,       // confirmation failed, or no epoch completed for two intervals
 	CONTROL_REASON_LIMIT = 8,
 	CONTROL_REASON_INTERNAL = 9,
 	CONTROL_REASON_REVOKED = 10,
@@ -40,17 +44,17 @@ const char *control_reason_name(enum control_reason reason);
 struct control_hello {
 	uint16_t version; // 1
 	char node_name[LIMIT_NODE_NAME_BYTES + 1];
-	uint8_t instance[16];
-	uint8_t role;	   // enum control_role
-	uint32_t features; // bit set, none defined yet: unknown bits are ignored
-	uint8_t legs;	   // offered; the responder's must equal the initiator's
-	uint8_t carriers;  // bit 0 TLS, bit 1 QUIC
+	uint8_t instance[16];  // of the sender's process; a random one is made when this is all zero
+	uint8_t role;          // enum control_role
+	uint32_t features;     // bit set, none defined yet: unknown bits are ignored
+	uint8_t legs;          // offered; the responder's must equal the initiator's
+	uint8_t carriers;      // bit 0 TLS, bit 1 QUIC
 	uint32_t heartbeat_ms; // how often the sender pings
 	uint32_t streams_max;  // streams the sender takes at once, 0 = no limit of its own
 	uint32_t rotation_s;
 	char build_id[64];
 	uint8_t mceliece_digest[DIGEST_BYTES]; // responder's, zero otherwise
-	char services[1024];				   // responder's: "name:port,name:port" as far as they fit, for people
+	char services[1024];                   // responder's: "name:port,name:port" as far as they fit, for people
 };
 
 struct control_ops {
@@ -75,7 +79,7 @@ struct control_ops {
 	// The current public key, copied into out[LIMIT_KEY_BYTES], and its digest. False while none is ready.
 	bool (*key_copy)(void *owner, uint8_t *out, uint8_t digest[DIGEST_BYTES]);
 	int (*key_decapsulate)(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *ciphertext,
-						   struct secret *shared);
+	                       struct secret *shared);
 	// Initiator's cache (link/keycache). lookup: lends the key with that digest until the next call, NULL when unknown.
 	// last: the digest this peer announced last time, for the piggy-backed first offer; false when there is none.
 	const uint8_t *(*cache_lookup)(void *owner, const uint8_t digest[DIGEST_BYTES]);
@@ -86,19 +90,25 @@ enum { CONTROL_KEY_GONE = 1 };
 
 struct control_settings {
 	enum control_role role;
-	struct control_hello hello; // ours, without instance and digest
+	struct control_hello hello; // ours; version, role and digest are filled in, texts are made printable
 	uint8_t cert_i_digest[DIGEST_BYTES], cert_r_digest[DIGEST_BYTES];
-	uint32_t rotation_ms;	 // interval of epochs, jittered by up to 10 % downwards
-	uint32_t heartbeat_ms;	 // our pings
+	uint32_t rotation_ms;  // interval of epochs; the initiator offers up to 10 % earlier, the responder asks 10 % later
+	uint32_t heartbeat_ms; // we ping this often, one PING at a time: none is sent while one is unanswered
 	uint32_t heartbeat_timeout_ms;
-	uint32_t missed_pongs_max; // the peer is dead when this many intervals (plus one timeout) brought nothing at all
+	// The peer is dead when heartbeat_ms * missed_pongs_max + heartbeat_timeout_ms brought nothing at all: no frame, and
+	// no part of a KEY.
+	uint32_t missed_pongs_max;
 };
 
 struct control;
+// Copies settings and ops. Of the ops, key_* may be NULL on the initiator, cache_* on the responder, and all of them
+// when the McEliece leg is off. -EINVAL when a number is 0 or the legs are those of no kem_mode.
 MUST_USE int control_new(const struct control_settings *settings, const struct control_ops *ops, void *owner,
-						 struct control **control);
+                         struct control **control);
+// Wipes; no callback, no CLOSE.
 void control_free(struct control **control);
 // The TLS handshake is done and the peer verified. The initiator sends HELLO (and the first offer when it can).
+// Starting, receiving and ticking return 0 or CONTROL_ENDED, never a negative: our own failures end the link as well.
 MUST_USE int control_start(struct control *control, uint64_t now_us);
 // Bytes from the control connection, any split. 0; CONTROL_ENDED: the link is over (on_close was called), feed nothing
 // more.
@@ -107,8 +117,11 @@ MUST_USE int control_receive(struct control *control, const uint8_t *bytes, size
 // Timers. control_deadline: when to call control_tick next (absolute, us).
 uint64_t control_deadline(const struct control *control);
 MUST_USE int control_tick(struct control *control, uint64_t now_us);
-// Ask for a new epoch now (bytes, streams, a person). Initiator: offers unless one is in progress; responder: EPOCH_WANT.
+// Ask for a new epoch now (bytes, streams, a person). Initiator: offers unless an exchange is in progress, and not sooner
+// than 50 ms after the last (then control_deadline moves); responder: EPOCH_WANT, once per epoch. Does nothing before
+// the first epoch: it is on its way.
 void control_want_epoch(struct control *control, uint64_t now_us);
+// May be sent again with another deadline. Epochs go on. Waits for HELLO when that has not left yet.
 void control_goaway(struct control *control, enum control_reason reason, uint32_t deadline_ms);
 // Sends CLOSE once; on_close is called.
 void control_close(struct control *control, enum control_reason reason, const char *text);
