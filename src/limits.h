@@ -59,6 +59,8 @@
 
 // One unit of the data path: measured best between 16 and 256 KiB, stays in the second-level cache.
 #define LIMIT_UNIT_BYTES 65536
+// Sealed bytes read at once: a unit and its record overhead (4 x 22 bytes) and one partial record more.
+#define LIMIT_RECORD_BUFFER_BYTES (LIMIT_UNIT_BYTES + 16384 + 512)
 // Units moved for one flow before other flows get their turn.
 #define LIMIT_UNITS_PER_TURN 8
 // New local connections that wait for a link or a data connection, per worker.

@@ -23,6 +23,7 @@
 	X(HANDSHAKE_NOT_YET_VALID, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_yet_valid\"", "TLS handshakes by kind and outcome") \
 	X(HANDSHAKE_WRONG_USAGE, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_usage\"", "TLS handshakes by kind and outcome") \
 	X(HANDSHAKE_WRONG_NAME, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_name\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_NOT_ALLOWED, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_allowed\"", "TLS handshakes by kind and outcome") \
 	X(HANDSHAKE_BAD_SIGNATURE, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_signature\"", "TLS handshakes by kind and outcome") \
 	X(HANDSHAKE_BAD_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_certificate\"", "TLS handshakes by kind and outcome") \
 	X(PSK_UNKNOWN_LINK, "qanat_psk_refused_total", "reason=\"unknown_link\"", "Data connections refused because of their one-time PSK") \
@@ -53,6 +54,7 @@
 	X(FLOW_REFUSED_LIMIT, "qanat_flows_total", "outcome=\"limit\"", "Flows by outcome") \
 	X(FLOW_REFUSED_NO_LINK, "qanat_flows_total", "outcome=\"no_link\"", "Flows by outcome") \
 	X(FLOW_REFUSED_PEER, "qanat_flows_total", "outcome=\"refused_by_peer\"", "Flows by outcome") \
+	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because their stream header was not acceptable") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \

@@ -1,0 +1,339 @@
+// Moving bytes between a local socket and a stream.
+//
+// Outward: recv a unit from the local socket, seal and send it; while the stream has no room the local socket is not
+// read. Inward: unseal a unit, send it to the local socket; what that does not take is held (one block) and the stream is
+// not read meanwhile. So each flow owns nothing while it moves and at most one block per direction while it is held up.
+
+#include "flow/flow.h"
+
+#include "core/block.h"
+#include "core/counter.h"
+#include "core/log.h"
+#include "flow/flow_internal.h"
+#include "net/socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+// ---- life ----------------------------------------------------------------------------------------------------------
+
+static void release(struct loop_task *task)
+{
+	free(CONTAINER_OF(task, struct flow, release));
+}
+
+struct flow *flow_make(struct flows *flows)
+{
+	struct flow *flow = calloc(1, sizeof *flow);
+	if (!flow)
+		return NULL;
+	flow->flows = flows;
+	flow->fd = -1;
+	flow->release.run = release;
+	flow->older = flows->newest;
+	if (flows->newest)
+		flows->newest->newer = flow;
+	flows->newest = flow;
+	atomic_fetch_add_explicit(&flows->open, 1, memory_order_relaxed);
+	return flow;
+}
+
+void flow_close(struct flow *flow)
+{
+	struct flows *flows = flow->flows;
+	if (flow->closed)
+		return;
+	flow->closed = true;
+	if (flow->newer)
+		flow->newer->older = flow->older;
+	else
+		flows->newest = flow->older;
+	if (flow->older)
+		flow->older->newer = flow->newer;
+	if (flow->phase == FLOW_WAITING)
+		flows->waiting--;
+	atomic_fetch_sub_explicit(&flows->open, 1, memory_order_relaxed);
+	dial_cancel(&flow->dial);
+	loop_timer_close(&flow->timer);
+	loop_io_close(&flow->io);
+	stream_close(&flow->stream);
+	if (flow->local_end && flow->local_shut)
+		socket_close(&flow->fd);
+	else
+		socket_reset(&flow->fd);
+	if (flow->service)
+		service_leave(flow->service);
+	block_give(&flow->held);
+	loop_defer(flows->settings.loop, &flow->release);
+}
+
+// A side broke: the other one is reset, so that nobody takes a cut stream for a finished one.
+static void abort_by_local(struct flow *flow)
+{
+	counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
+	flow_close(flow);
+}
+
+static void abort_by_peer(struct flow *flow)
+{
+	counter_add(COUNTER_FLOW_RESET_PEER, 1);
+	log_debug("flow", "link %s: stream broke: %s", link_name(stream_link(flow->stream)),
+			  stream_problem(flow->stream));
+	flow_close(flow);
+}
+
+// ---- outward -------------------------------------------------------------------------------------------------------
+
+enum { MOVED, STUCK, BROKEN };
+
+static int finish_outward(struct flow *flow)
+{
+	if (flow->out_end)
+		return STUCK;
+	if (stream_finish(flow->stream) != 0)
+		return BROKEN;
+	flow->out_end = true;
+	return STUCK;
+}
+
+// One unit. BROKEN leaves the verdict to the caller: the local side when the stream is fine.
+static int move_outward(struct flow *flow, bool *by_local)
+{
+	if (flow->out_end || !stream_has_room(flow->stream))
+		return STUCK;
+	if (flow->local_end)
+		return finish_outward(flow);
+	ssize_t n = recv(flow->fd, flow->flows->unit, LIMIT_UNIT_BYTES, 0);
+	if (n > 0) {
+		if (stream_send(flow->stream, flow->flows->unit, (size_t)n) != 0)
+			return BROKEN;
+		// A short read emptied the socket.
+		return n == LIMIT_UNIT_BYTES ? MOVED : STUCK;
+	}
+	if (n == 0) {
+		flow->local_end = true;
+		return finish_outward(flow);
+	}
+	if (errno == EAGAIN || errno == EINTR)
+		return STUCK;
+	*by_local = true;
+	return BROKEN;
+}
+
+static bool pump_outward(struct flow *flow)
+{
+	bool by_local = false;
+	int r = MOVED;
+	for (unsigned i = 0; i < LIMIT_UNITS_PER_TURN && r == MOVED; i++)
+		r = move_outward(flow, &by_local);
+	if (r != BROKEN)
+		return true;
+	if (by_local)
+		abort_by_local(flow);
+	else
+		abort_by_peer(flow);
+	return false;
+}
+
+// ---- inward --------------------------------------------------------------------------------------------------------
+
+// Sends to the local socket. The bytes taken, or negative when it broke.
+static ssize_t give(struct flow *flow, const uint8_t *bytes, size_t length)
+{
+	ssize_t n;
+	do
+		n = send(flow->fd, bytes, length, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 && errno == EAGAIN ? 0 : n;
+}
+
+static int give_held(struct flow *flow)
+{
+	ssize_t n = give(flow, flow->held + flow->held_at, flow->held_length);
+	if (n < 0)
+		return BROKEN;
+	flow->held_at += (size_t)n;
+	flow->held_length -= (size_t)n;
+	if (flow->held_length > 0)
+		return STUCK;
+	block_give(&flow->held);
+	flow->held_at = 0;
+	return MOVED;
+}
+
+static int hold(struct flow *flow, const uint8_t *bytes, size_t length)
+{
+	flow->held = block_take();
+	if (!flow->held)
+		return BROKEN;
+	memcpy(flow->held, bytes, length);
+	flow->held_at = 0;
+	flow->held_length = length;
+	return STUCK;
+}
+
+static int move_inward(struct flow *flow, bool *by_local)
+{
+	if (flow->held) {
+		*by_local = true;
+		return give_held(flow);
+	}
+	if (flow->in_end) {
+		if (!flow->local_shut)
+			(void)shutdown(flow->fd, SHUT_WR);
+		flow->local_shut = true;
+		return STUCK;
+	}
+	size_t got;
+	int r = stream_recv(flow->stream, flow->flows->unit, LIMIT_UNIT_BYTES, &got);
+	if (r == STREAM_BLOCKED)
+		return STUCK;
+	if (r == STREAM_END) {
+		flow->in_end = true;
+		return MOVED;
+	}
+	if (r != 0)
+		return BROKEN;
+	ssize_t n = give(flow, flow->flows->unit, got);
+	*by_local = true;
+	if (n < 0)
+		return BROKEN;
+	return (size_t)n == got ? MOVED : hold(flow, flow->flows->unit + n, got - (size_t)n);
+}
+
+// Bounded by the reads the connection may make in a turn (tls_conn_readable).
+static bool pump_inward(struct flow *flow)
+{
+	bool by_local;
+	int r;
+	do {
+		by_local = false;
+		r = move_inward(flow, &by_local);
+	} while (r == MOVED);
+	if (r != BROKEN)
+		return true;
+	if (by_local)
+		abort_by_local(flow);
+	else
+		abort_by_peer(flow);
+	return false;
+}
+
+// ---- both ----------------------------------------------------------------------------------------------------------
+
+static void set_wants(struct flow *flow)
+{
+	bool read = !flow->local_end && stream_has_room(flow->stream);
+	loop_io_want(flow->io, (read ? LOOP_READ : 0) | (flow->held ? LOOP_WRITE : 0));
+	stream_want_read(flow->stream, !flow->held && !flow->in_end);
+}
+
+static bool is_done(const struct flow *flow)
+{
+	return flow->out_end && flow->in_end && flow->local_shut && !flow->held && stream_is_flushed(flow->stream);
+}
+
+void flow_step(struct flow *flow)
+{
+	if (!pump_inward(flow) || !pump_outward(flow))
+		return;
+	if (is_done(flow)) {
+		counter_add(COUNTER_FLOW_FINISHED, 1);
+		flow_close(flow);
+		return;
+	}
+	set_wants(flow);
+}
+
+static void on_local(void *owner, int events)
+{
+	struct flow *flow = owner;
+	// An error is told as both events; when we wait for neither it would go unseen.
+	int error = 0;
+	socklen_t length = sizeof error;
+	if (events == (LOOP_READ | LOOP_WRITE) && !flow->held &&
+		getsockopt(flow->fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
+		abort_by_local(flow);
+		return;
+	}
+	if (events & LOOP_WRITE && !pump_inward(flow))
+		return;
+	if (events & LOOP_READ && !pump_outward(flow))
+		return;
+	if (is_done(flow)) {
+		counter_add(COUNTER_FLOW_FINISHED, 1);
+		flow_close(flow);
+		return;
+	}
+	set_wants(flow);
+}
+
+void flow_on_stream(void *owner, int events)
+{
+	(void)events;
+	struct flow *flow = owner;
+	if (flow->phase == FLOW_DIALING) {
+		// Only a break is told before the answer was given.
+		abort_by_peer(flow);
+		return;
+	}
+	if (flow->phase == FLOW_ASKING && stream_is_open(flow->stream)) {
+		flow->phase = FLOW_JOINED;
+		loop_timer_close(&flow->timer);
+		counter_add(COUNTER_FLOW_OPENED, 1);
+	}
+	flow_step(flow);
+}
+
+int flow_watch(struct flow *flow)
+{
+	return loop_io_open(flow->flows->settings.loop, flow->fd, on_local, flow, &flow->io);
+}
+
+// ---- all flows of a worker -----------------------------------------------------------------------------------------
+
+// Idle streams give their record buffers back about this often.
+#define TRIM_MS 500
+
+static void on_trim(void *owner)
+{
+	(void)owner;
+	stream_trim_idle();
+}
+
+int flows_new(const struct flows_settings *settings, struct flows **out)
+{
+	struct flows *flows = calloc(1, sizeof *flows);
+	if (!flows)
+		return -ENOMEM;
+	flows->settings = *settings;
+	flows->unit = malloc(LIMIT_UNIT_BYTES);
+	int r = flows->unit ? loop_timer_open(settings->loop, on_trim, flows, &flows->trim) : -ENOMEM;
+	if (r < 0) {
+		flows_free(&flows);
+		return r;
+	}
+	loop_timer_arm(flows->trim, TRIM_MS, TRIM_MS);
+	*out = flows;
+	return 0;
+}
+
+void flows_free(struct flows **slot)
+{
+	struct flows *flows = *slot;
+	*slot = NULL;
+	if (!flows)
+		return;
+	while (flows->newest)
+		flow_close(flows->newest);
+	loop_timer_close(&flows->trim);
+	free(flows->unit);
+	free(flows);
+}
+
+uint32_t flows_open(const struct flows *flows)
+{
+	return atomic_load_explicit(&flows->open, memory_order_relaxed);
+}

@@ -1,0 +1,38 @@
+// Byte flows: a local socket joined to a stream of a link, on one worker, until both directions have ended. Half-close
+// travels as half-close, a reset as a reset, and a slow reader on one side stops the reading on the other.
+
+#pragma once
+
+#include "core/loop.h"
+#include "flow/service.h"
+#include "link/pool.h"
+#include "link/stream.h"
+#include "net/address.h"
+
+#include <stdatomic.h>
+
+// All flows of one worker.
+struct flows;
+
+struct flows_settings {
+	struct loop *loop;
+	const char *congestion;	   // of local and target sockets
+	uint32_t keepalive_ms;
+	uint32_t wait_ms;		   // source: for a link and dest's answer
+	uint32_t target_ms;		   // dest: to connect to a target
+	struct pool *pool;		   // source, NULL on dest
+	struct service_table *services; // dest, NULL on source
+};
+
+MUST_USE int flows_new(const struct flows_settings *settings, struct flows **flows);
+// Resets what is still open.
+void flows_free(struct flows **flows);
+// From any thread.
+uint32_t flows_open(const struct flows *flows);
+
+// Source: a local connection (fd is taken) that wants `header`'s service. Waits for a link when there is none.
+void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header);
+// Source: a link has come up; flows that waited for one go on.
+void flows_link_is_up(struct flows *flows);
+// Dest: a stream whose header has come (stream_header_fn). The target is dialled, then both are joined.
+void flows_take_stream(void *flows, struct stream *stream, const struct header *header);

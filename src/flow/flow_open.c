@@ -1,0 +1,196 @@
+// How flows come about: on source from an accepted local socket, on dest from a stream's header.
+
+#include "core/counter.h"
+#include "core/log.h"
+#include "flow/flow_internal.h"
+#include "net/socket.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+// Header and first bytes must fit the early data (LIMIT_EARLY_DATA_BYTES).
+#define FIRST_BYTES (LIMIT_EARLY_DATA_BYTES - LIMIT_STREAM_HEADER_BYTES)
+
+const struct stream_ops flow_stream_ops = {.on_ready = flow_on_stream, .on_refused = flow_on_refused};
+
+static const char *wanted(const struct header *header, char text[LIMIT_SERVICE_NAME_BYTES + 16])
+{
+	if (header->service[0] && strcmp(header->service, SERVICE_DEFAULT) != 0)
+		snprintf(text, LIMIT_SERVICE_NAME_BYTES + 16, "service %s", header->service);
+	else
+		snprintf(text, LIMIT_SERVICE_NAME_BYTES + 16, "service on port %u", header->port);
+	return text;
+}
+
+static void tune(const struct flow *flow)
+{
+	const struct flows_settings *settings = &flow->flows->settings;
+	socket_tune(flow->fd, &(struct socket_options){.congestion = settings->congestion,
+												   .keepalive_ms = settings->keepalive_ms});
+}
+
+// ---- source --------------------------------------------------------------------------------------------------------
+
+static void refused(struct flow *flow, enum counter counter, const char *reason)
+{
+	char peer[ADDRESS_TEXT_BYTES], service[LIMIT_SERVICE_NAME_BYTES + 16];
+	address_format(&flow->peer, peer);
+	counter_add(counter, 1);
+	log_warn("flow", "%s: %s refused: %s", peer, wanted(&flow->header, service), reason);
+	flow_close(flow);
+}
+
+void flow_on_refused(void *owner, const struct header_answer *answer)
+{
+	struct flow *flow = owner;
+	char reason[LIMIT_REASON_BYTES + 64];
+	snprintf(reason, sizeof reason, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
+			 answer->reason);
+	refused(flow, COUNTER_FLOW_REFUSED_PEER, reason);
+}
+
+static void on_timer(void *owner)
+{
+	struct flow *flow = owner;
+	if (flow->phase == FLOW_WAITING)
+		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, "there is no link with dest (see the log above for why)");
+	else
+		refused(flow, COUNTER_FLOW_REFUSED_PEER, "dest did not answer in time");
+}
+
+// Asks for the stream; what the client has said already goes along.
+static void ask(struct flow *flow)
+{
+	struct flows *flows = flow->flows;
+	size_t first = 0;
+	// Only when the pool will take it: what is read from the socket must leave on this stream.
+	if (!pool_is_ready(flows->settings.pool))
+		return;
+	ssize_t n = recv(flow->fd, flows->unit, FIRST_BYTES, 0);
+	if (n > 0)
+		first = (size_t)n;
+	if (n == 0)
+		flow->local_end = true;
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
+		flow_close(flow);
+		return;
+	}
+	if (flow->phase == FLOW_WAITING)
+		flows->waiting--;
+	flow->phase = FLOW_ASKING;
+	int r = pool_open(flows->settings.pool, &flow->header, flows->unit, first, &flow_stream_ops, flow, &flow->stream);
+	if (r == 0)
+		r = flow_watch(flow);
+	if (r != 0) {
+		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, r < 0 ? outcome_text(r) : "the link went down");
+		return;
+	}
+	flow_step(flow);
+}
+
+void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header)
+{
+	struct flow *flow = flow_make(flows);
+	if (!flow) {
+		socket_reset(fd);
+		return;
+	}
+	flow->fd = *fd;
+	*fd = -1;
+	flow->header = *header;
+	flow->peer = *peer;
+	flow->phase = FLOW_WAITING;
+	flows->waiting++;
+	char origin[ADDRESS_TEXT_BYTES];
+	address_format(peer, origin);
+	snprintf(flow->header.origin, sizeof flow->header.origin, "%.*s", (int)sizeof flow->header.origin - 1, origin);
+	tune(flow);
+	if (flows->waiting > LIMIT_FLOWS_WAITING) {
+		refused(flow, COUNTER_FLOW_REFUSED_LIMIT, "too many connections wait for a link");
+		return;
+	}
+	if (loop_timer_open(flows->settings.loop, on_timer, flow, &flow->timer) < 0) {
+		flow_close(flow);
+		return;
+	}
+	loop_timer_arm(flow->timer, flows->settings.wait_ms, 0);
+	ask(flow);
+}
+
+void flows_link_is_up(struct flows *flows)
+{
+	struct flow *flow = flows->newest;
+	while (flow) {
+		struct flow *older = flow->older;
+		if (flow->phase == FLOW_WAITING)
+			ask(flow);
+		flow = older;
+	}
+}
+
+// ---- dest ----------------------------------------------------------------------------------------------------------
+
+static void answer_no(struct flow *flow, enum header_status status, enum counter counter, const char *reason,
+					  const char *told)
+{
+	char service[LIMIT_SERVICE_NAME_BYTES + 16];
+	counter_add(counter, 1);
+	log_warn("flow", "link %s: %s asked by %s refused: %s", link_name(stream_link(flow->stream)),
+			 wanted(&flow->header, service), flow->header.origin, reason);
+	stream_refuse(&flow->stream, status, told);
+	flow_close(flow);
+}
+
+static void on_dialled(void *owner, const struct dial_result *result)
+{
+	struct flow *flow = owner;
+	if (result->fd < 0) {
+		// What exactly lies behind a service is nobody's business but the operator's: the peer hears the kind only.
+		answer_no(flow, result->timed_out ? HEADER_TIMED_OUT : HEADER_REFUSED_TARGET, COUNTER_FLOW_REFUSED_TARGET,
+				  result->problem,
+				  result->timed_out ? "the target does not answer" : "the target refuses connections or is down");
+		return;
+	}
+	flow->fd = result->fd;
+	flow->phase = FLOW_JOINED;
+	tune(flow);
+	if (stream_confirm(flow->stream) != 0 || flow_watch(flow) < 0) {
+		flow_close(flow);
+		return;
+	}
+	counter_add(COUNTER_FLOW_OPENED, 1);
+	flow_step(flow);
+}
+
+void flows_take_stream(void *owner, struct stream *stream, const struct header *header)
+{
+	struct flows *flows = owner;
+	struct flow *flow = flow_make(flows);
+	if (!flow) {
+		stream_refuse(&stream, HEADER_INTERNAL, "out of memory");
+		return;
+	}
+	flow->stream = stream;
+	flow->header = *header;
+	flow->phase = FLOW_DIALING;
+	stream_own(stream, &flow_stream_ops, flow);
+	struct service *service = service_find(flows->settings.services, header);
+	if (!service) {
+		answer_no(flow, HEADER_NO_SERVICE, COUNTER_FLOW_REFUSED_SERVICE, "no such service is exposed here",
+				  "no such service is exposed by dest");
+		return;
+	}
+	if (!service_enter(service)) {
+		answer_no(flow, HEADER_LIMIT, COUNTER_FLOW_REFUSED_LIMIT, "the service has as many connections as it may have",
+				  "the service has as many connections as it may have");
+		return;
+	}
+	flow->service = service;
+	int r = dial_start(flows->settings.loop, service->target_host, service->target_port, flows->settings.target_ms,
+					   on_dialled, flow, &flow->dial);
+	if (r < 0)
+		answer_no(flow, HEADER_INTERNAL, COUNTER_FLOW_REFUSED_TARGET, outcome_text(r), "dest cannot dial now");
+}

@@ -1,0 +1,303 @@
+#include "link/link.h"
+
+#include "core/clock.h"
+#include "link/indices.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// TLS_AES_256_GCM_SHA384, the one suite of data connections.
+#define SUITE 0x1302
+
+struct epoch_keys {
+	uint32_t number; // 0: none
+	struct secret data;
+	struct indices burnt;	 // responder
+	uint64_t next_index;	 // initiator
+	uint64_t valid_until_ms; // 0: no end yet
+};
+
+struct link {
+	_Atomic uint32_t references;
+	struct link_settings settings;
+	struct link_peer peer;
+	char name[9];
+	_Atomic bool up;
+	_Atomic uint32_t epoch;
+	_Atomic uint32_t connections;
+	_Atomic uint64_t streams_open, streams_total, bytes_outward, bytes_inward;
+	_Atomic uint64_t epoch_bytes; // carried since the last epoch
+	_Atomic bool epoch_wanted;
+	_Atomic uint32_t rtt_us;
+	_Atomic uint64_t epoch_since_ms;
+	uint64_t up_since_ms;
+
+	pthread_mutex_t lock; // everything below
+	struct epoch_keys current, previous;
+	uint8_t legs;
+	struct loop *epoch_loop;
+	struct loop_task *epoch_task;
+};
+
+static void keys_fini(struct epoch_keys *keys)
+{
+	secret_fini(&keys->data);
+	indices_fini(&keys->burnt);
+	*keys = (struct epoch_keys){0};
+}
+
+int link_new(const struct link_settings *settings, const struct link_peer *peer, struct link **out)
+{
+	struct link *link = calloc(1, sizeof *link);
+	if (!link)
+		return -ENOMEM;
+	link->references = 1;
+	link->settings = *settings;
+	link->peer = *peer;
+	for (unsigned i = 0; i < 4; i++)
+		snprintf(link->name + 2 * i, 3, "%02x", settings->id[i]);
+	link->up_since_ms = clock_ms();
+	pthread_mutex_init(&link->lock, NULL);
+	*out = link;
+	return 0;
+}
+
+struct link *link_ref(struct link *link)
+{
+	atomic_fetch_add_explicit(&link->references, 1, memory_order_relaxed);
+	return link;
+}
+
+void link_unref(struct link **slot)
+{
+	struct link *link = *slot;
+	*slot = NULL;
+	if (!link || atomic_fetch_sub_explicit(&link->references, 1, memory_order_acq_rel) != 1)
+		return;
+	keys_fini(&link->current);
+	keys_fini(&link->previous);
+	pthread_mutex_destroy(&link->lock);
+	free(link);
+}
+
+// ---- keys ----------------------------------------------------------------------------------------------------------
+
+void link_add_epoch(struct link *link, uint32_t epoch, uint8_t legs, struct secret *data, uint64_t now_ms)
+{
+	pthread_mutex_lock(&link->lock);
+	keys_fini(&link->previous);
+	link->previous = link->current;
+	link->previous.valid_until_ms = now_ms + link->settings.overlap_ms;
+	link->current = (struct epoch_keys){.number = epoch};
+	secret_move(&link->current.data, data);
+	link->legs = legs;
+	pthread_mutex_unlock(&link->lock);
+	atomic_store(&link->epoch_since_ms, now_ms);
+	atomic_store(&link->epoch_bytes, 0);
+	atomic_store(&link->epoch, epoch);
+	atomic_store(&link->up, true);
+}
+
+static int derive(const struct link *link, const struct epoch_keys *keys, struct psk_identity *identity,
+				  struct secret *psk)
+{
+	memcpy(identity->link_id, link->settings.id, LINK_ID_BYTES);
+	return schedule_psk(&keys->data, identity, SUITE, psk);
+}
+
+// Called with the lock held. The task is queued once at a time.
+static void want_epoch(struct link *link)
+{
+	if (!link->epoch_task || atomic_exchange(&link->epoch_wanted, true))
+		return;
+	atomic_store(&link->epoch_bytes, 0);
+	loop_post(link->epoch_loop, link->epoch_task);
+}
+
+int link_next_psk(struct link *link, struct psk_identity *identity, struct secret *psk)
+{
+	pthread_mutex_lock(&link->lock);
+	struct epoch_keys *keys = &link->current;
+	int r = LINK_NO_KEYS;
+	if (atomic_load(&link->up) && keys->number != 0 && keys->next_index < LIMIT_EPOCH_INDICES) {
+		identity->epoch = keys->number;
+		identity->index = keys->next_index++;
+		r = derive(link, keys, identity, psk);
+		if (keys->next_index == LIMIT_EPOCH_INDICES / 2)
+			want_epoch(link);
+	}
+	pthread_mutex_unlock(&link->lock);
+	return r;
+}
+
+// Called with the lock held. The previous epoch's keys are wiped as soon as somebody notices that their time is over.
+static struct epoch_keys *keys_of(struct link *link, uint32_t epoch, uint64_t now_ms)
+{
+	if (link->previous.number != 0 && now_ms >= link->previous.valid_until_ms)
+		keys_fini(&link->previous);
+	if (!atomic_load(&link->up) || epoch == 0)
+		return NULL;
+	if (epoch == link->current.number)
+		return &link->current;
+	return epoch == link->previous.number ? &link->previous : NULL;
+}
+
+int link_find_psk(struct link *link, const struct psk_identity *identity, uint64_t now_ms, struct secret *psk)
+{
+	pthread_mutex_lock(&link->lock);
+	int r = TLS_FAILURE_PSK_UNKNOWN_EPOCH;
+	struct epoch_keys *keys = keys_of(link, identity->epoch, now_ms);
+	if (keys) {
+		struct psk_identity copy = *identity;
+		r = derive(link, keys, &copy, psk) == 0 ? TLS_FAILURE_NONE : TLS_FAILURE_INTERNAL;
+	}
+	pthread_mutex_unlock(&link->lock);
+	return r;
+}
+
+int link_burn_psk(struct link *link, const struct psk_identity *identity, uint64_t now_ms)
+{
+	pthread_mutex_lock(&link->lock);
+	int r = TLS_FAILURE_PSK_UNKNOWN_EPOCH;
+	struct epoch_keys *keys = keys_of(link, identity->epoch, now_ms);
+	if (keys) {
+		int burnt = indices_burn(&keys->burnt, identity->index);
+		r = burnt == 0					? TLS_FAILURE_NONE
+			: burnt == INDICES_USED		? TLS_FAILURE_PSK_REPLAYED
+			: burnt == INDICES_OUT_OF_RANGE ? TLS_FAILURE_PSK_MALFORMED
+											: TLS_FAILURE_INTERNAL;
+	}
+	pthread_mutex_unlock(&link->lock);
+	return r;
+}
+
+void link_shut(struct link *link)
+{
+	pthread_mutex_lock(&link->lock);
+	atomic_store(&link->up, false);
+	keys_fini(&link->current);
+	keys_fini(&link->previous);
+	link->epoch_task = NULL;
+	pthread_mutex_unlock(&link->lock);
+}
+
+// ---- questions -----------------------------------------------------------------------------------------------------
+
+bool link_is_up(const struct link *link)
+{
+	return atomic_load_explicit(&link->up, memory_order_acquire);
+}
+
+uint32_t link_epoch(const struct link *link)
+{
+	return atomic_load_explicit(&link->epoch, memory_order_relaxed);
+}
+
+const uint8_t *link_id(const struct link *link)
+{
+	return link->settings.id;
+}
+
+const char *link_name(const struct link *link)
+{
+	return link->name;
+}
+
+int link_group(const struct link *link)
+{
+	return link->settings.group;
+}
+
+const struct address *link_data_address(const struct link *link)
+{
+	return &link->settings.data_address;
+}
+
+const struct link_peer *link_peer(const struct link *link)
+{
+	return &link->peer;
+}
+
+// ---- what it carries -----------------------------------------------------------------------------------------------
+
+bool link_enter_connection(struct link *link)
+{
+	if (atomic_fetch_add(&link->connections, 1) < link->settings.connections_max)
+		return true;
+	atomic_fetch_sub(&link->connections, 1);
+	return false;
+}
+
+void link_leave_connection(struct link *link)
+{
+	atomic_fetch_sub(&link->connections, 1);
+}
+
+void link_begin_stream(struct link *link)
+{
+	atomic_fetch_add_explicit(&link->streams_open, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&link->streams_total, 1, memory_order_relaxed);
+}
+
+void link_end_stream(struct link *link)
+{
+	atomic_fetch_sub_explicit(&link->streams_open, 1, memory_order_relaxed);
+}
+
+void link_count(struct link *link, uint64_t outward, uint64_t inward)
+{
+	if (outward)
+		atomic_fetch_add_explicit(&link->bytes_outward, outward, memory_order_relaxed);
+	if (inward)
+		atomic_fetch_add_explicit(&link->bytes_inward, inward, memory_order_relaxed);
+	uint64_t limit = link->settings.rotation_bytes;
+	if (limit == 0)
+		return;
+	uint64_t now = atomic_fetch_add_explicit(&link->epoch_bytes, outward + inward, memory_order_relaxed);
+	if (now + outward + inward < limit || atomic_load_explicit(&link->epoch_wanted, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&link->lock);
+	want_epoch(link);
+	pthread_mutex_unlock(&link->lock);
+}
+
+bool link_set_epoch_task(struct link *link, struct loop *loop, struct loop_task *task)
+{
+	pthread_mutex_lock(&link->lock);
+	link->epoch_loop = loop;
+	link->epoch_task = task;
+	bool on_its_way = atomic_load(&link->epoch_wanted);
+	pthread_mutex_unlock(&link->lock);
+	return on_its_way;
+}
+
+void link_epoch_task_ran(struct link *link)
+{
+	atomic_store(&link->epoch_wanted, false);
+}
+
+void link_set_rtt(struct link *link, uint32_t rtt_us)
+{
+	atomic_store_explicit(&link->rtt_us, rtt_us, memory_order_relaxed);
+}
+
+void link_read(struct link *link, struct link_state *state)
+{
+	pthread_mutex_lock(&link->lock);
+	*state = (struct link_state){
+		.up = atomic_load(&link->up),
+		.epoch = link_epoch(link),
+		.legs = link->legs,
+		.epoch_since_ms = atomic_load(&link->epoch_since_ms),
+		.up_since_ms = link->up_since_ms,
+		.streams_open = atomic_load(&link->streams_open),
+		.streams_total = atomic_load(&link->streams_total),
+		.bytes_outward = atomic_load(&link->bytes_outward),
+		.bytes_inward = atomic_load(&link->bytes_inward),
+		.rtt_us = atomic_load(&link->rtt_us),
+	};
+	pthread_mutex_unlock(&link->lock);
+}

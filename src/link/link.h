@@ -1,0 +1,91 @@
+// A link as all threads of the process share it: its identity, the keys of its current and previous epoch, the indices
+// burnt, what it has carried, and what people may know about its peer. The control connection (link/session) feeds it;
+// data connections on any worker draw one-time PSKs from it. Reference counted and locked inside.
+
+#pragma once
+
+#include "core/loop.h"
+#include "core/outcome.h"
+#include "core/secret.h"
+#include "link/control.h"
+#include "net/address.h"
+#include "wire/tls_conn.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct link;
+
+// What is said of the peer, set once when the control connection stands.
+struct link_peer {
+	char node_name[LIMIT_NODE_NAME_BYTES + 1];
+	char address[ADDRESS_TEXT_BYTES];
+	struct identity_text certificate;
+	struct tls_text tls;
+	char services[1024];
+};
+
+struct link_settings {
+	enum control_role role;
+	uint8_t id[LINK_ID_BYTES];
+	int group;					// of the control connection, for data connections
+	struct address data_address; // initiator: where to dial data connections
+	uint32_t overlap_ms;		 // the previous epoch's keys stay valid so long
+	uint64_t rotation_bytes;	 // ask for a new epoch after so many payload bytes, 0 = never
+	uint32_t connections_max;
+};
+
+MUST_USE int link_new(const struct link_settings *settings, const struct link_peer *peer, struct link **link);
+struct link *link_ref(struct link *link);
+void link_unref(struct link **link);
+
+// ---- keys ----------------------------------------------------------------------------------------------------------
+
+// The keys of a new epoch; the current ones become the previous. Takes data.
+void link_add_epoch(struct link *link, uint32_t epoch, uint8_t legs, struct secret *data, uint64_t now_ms);
+// Initiator: the next one-time PSK of the current epoch. LINK_NO_KEYS when the link is not up or has run out of indices.
+enum { LINK_NO_KEYS = 1 };
+MUST_USE int link_next_psk(struct link *link, struct psk_identity *identity, struct secret *psk);
+// Responder, before the binder is checked: enum tls_failure.
+MUST_USE int link_find_psk(struct link *link, const struct psk_identity *identity, uint64_t now_ms, struct secret *psk);
+// Responder, after the binder was checked: each index once. enum tls_failure.
+MUST_USE int link_burn_psk(struct link *link, const struct psk_identity *identity, uint64_t now_ms);
+// No new data connections from now on; the keys are wiped. Repeatable.
+void link_shut(struct link *link);
+
+bool link_is_up(const struct link *link);
+uint32_t link_epoch(const struct link *link); // lock-free, 0 before the first
+const uint8_t *link_id(const struct link *link);
+const char *link_name(const struct link *link); // first 8 hex digits, for logs
+int link_group(const struct link *link);
+const struct address *link_data_address(const struct link *link);
+const struct link_peer *link_peer(const struct link *link);
+
+// ---- what it carries -----------------------------------------------------------------------------------------------
+
+// Responder: a data connection is charged to the link: false when it has as many as it may have (connections_max).
+bool link_enter_connection(struct link *link);
+void link_leave_connection(struct link *link);
+// Streams, for people.
+void link_begin_stream(struct link *link);
+void link_end_stream(struct link *link);
+// Payload bytes moved; asks for a new epoch when its share is used up.
+void link_count(struct link *link, uint64_t outward, uint64_t inward);
+// Who is asked for a new epoch (posted to that loop); NULL ends it. True when the task is still on its way: it must live
+// until it has run.
+bool link_set_epoch_task(struct link *link, struct loop *loop, struct loop_task *task);
+// The task says when it runs, so that it can be asked for again.
+void link_epoch_task_ran(struct link *link);
+// Round trip, for people.
+void link_set_rtt(struct link *link, uint32_t rtt_us);
+
+struct link_state {
+	bool up;
+	uint32_t epoch;
+	uint8_t legs;
+	uint64_t epoch_since_ms, up_since_ms;
+	uint64_t streams_open, streams_total, bytes_outward, bytes_inward;
+	uint32_t rtt_us;
+};
+void link_read(struct link *link, struct link_state *state);

@@ -1,0 +1,221 @@
+#include "link/pool.h"
+
+#include "core/counter.h"
+#include "core/log.h"
+#include "wire/tls_profile.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+// How often old connections are looked for and the store is trimmed.
+#define CARE_MS 1000
+#define GROWTH 8
+// Failed dials rest the pool a moment, so a dest that is gone is not hammered.
+#define REST_MS 500
+
+struct slot {
+	struct pool *pool;
+	struct stream *stream; // parked, or still being dialled
+	bool parked;
+	struct slot *next;
+};
+
+struct pool {
+	struct pool_settings settings;
+	struct link *link;
+	struct tls_profile *profile;
+	struct slot *slots;
+	unsigned parked, dialling, wanted;
+	uint64_t missed_ms, rest_until_ms;
+	struct loop_timer *care;
+};
+
+static void fill(struct pool *pool);
+
+static void slot_unlist(struct slot *slot)
+{
+	struct slot **at = &slot->pool->slots;
+	while (*at != slot)
+		at = &(*at)->next;
+	*at = slot->next;
+	if (slot->parked)
+		slot->pool->parked--;
+	else
+		slot->pool->dialling--;
+}
+
+static void slot_free(struct slot *slot)
+{
+	slot_unlist(slot);
+	stream_close(&slot->stream);
+	free(slot);
+}
+
+static void on_parked_ready(void *owner, int events)
+{
+	(void)events;
+	struct slot *slot = owner;
+	struct pool *pool = slot->pool;
+	slot_free(slot);
+	pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
+}
+
+static void on_parked_lost(void *owner, const struct header_answer *answer)
+{
+	(void)answer;
+	on_parked_ready(owner, 0);
+}
+
+static const struct stream_ops parked_ops = {.on_ready = on_parked_ready, .on_refused = on_parked_lost};
+
+static void on_parked(void *owner, struct stream *stream, const char *problem)
+{
+	struct slot *slot = owner;
+	struct pool *pool = slot->pool;
+	if (!stream) {
+		log_debug("pool", "data connection failed: %s", problem);
+		slot->stream = NULL; // closed itself
+		slot_free(slot);
+		pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
+		return;
+	}
+	slot->parked = true;
+	pool->dialling--;
+	pool->parked++;
+	stream_own(stream, &parked_ops, slot);
+}
+
+static struct stream_dial how(const struct pool *pool)
+{
+	return (struct stream_dial){.loop = pool->settings.loop,
+								.profile = pool->profile,
+								.congestion = pool->settings.congestion,
+								.keepalive_ms = pool->settings.keepalive_ms,
+								.timeout_ms = pool->settings.handshake_ms};
+}
+
+static void fill(struct pool *pool)
+{
+	if (!pool->link || !link_is_up(pool->link) || loop_now_ms(pool->settings.loop) < pool->rest_until_ms)
+		return;
+	struct stream_dial dial = how(pool);
+	while (pool->parked + pool->dialling < pool->wanted) {
+		struct slot *slot = calloc(1, sizeof *slot);
+		if (!slot)
+			return;
+		slot->pool = pool;
+		if (stream_dial_parked(&dial, pool->link, on_parked, slot, &slot->stream) < 0) {
+			free(slot);
+			pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
+			return;
+		}
+		slot->next = pool->slots;
+		pool->slots = slot;
+		pool->dialling++;
+	}
+}
+
+// Spec: protocol.md 3, "replaced before their epoch expires": those of an older epoch go, and newer ones take their place.
+static void on_care(void *owner)
+{
+	struct pool *pool = owner;
+	uint64_t now = loop_now_ms(pool->settings.loop);
+	if (pool->wanted > pool->settings.size && now - pool->missed_ms > 10 * CARE_MS)
+		pool->wanted--;
+	struct slot *slot = pool->slots;
+	while (slot) {
+		struct slot *next = slot->next;
+		bool old = pool->link && slot->parked && stream_epoch(slot->stream) != link_epoch(pool->link);
+		if (old || (slot->parked && pool->parked > pool->wanted))
+			slot_free(slot);
+		slot = next;
+	}
+	fill(pool);
+}
+
+int pool_new(const struct pool_settings *settings, struct pool **out)
+{
+	struct pool *pool = calloc(1, sizeof *pool);
+	if (!pool)
+		return -ENOMEM;
+	pool->settings = *settings;
+	pool->wanted = settings->size;
+	int r = loop_timer_open(settings->loop, on_care, pool, &pool->care);
+	if (r < 0) {
+		free(pool);
+		return r;
+	}
+	loop_timer_arm(pool->care, CARE_MS, CARE_MS);
+	*out = pool;
+	return 0;
+}
+
+static void drop_all(struct pool *pool)
+{
+	while (pool->slots)
+		slot_free(pool->slots);
+	tls_profile_free(&pool->profile);
+	link_unref(&pool->link);
+}
+
+void pool_free(struct pool **slot)
+{
+	struct pool *pool = *slot;
+	*slot = NULL;
+	if (!pool)
+		return;
+	loop_timer_close(&pool->care);
+	drop_all(pool);
+	free(pool);
+}
+
+int pool_set_link(struct pool *pool, struct link *link)
+{
+	drop_all(pool);
+	pool->rest_until_ms = 0;
+	if (!link)
+		return 0;
+	int r = tls_profile_data(link_group(link), &pool->profile);
+	if (r < 0)
+		return r;
+	pool->link = link_ref(link);
+	fill(pool);
+	return 0;
+}
+
+static struct slot *take(struct pool *pool)
+{
+	for (struct slot *slot = pool->slots; slot; slot = slot->next)
+		if (slot->parked)
+			return slot;
+	return NULL;
+}
+
+int pool_open(struct pool *pool, const struct header *header, const uint8_t *first, size_t first_length,
+			  const struct stream_ops *ops, void *owner, struct stream **stream)
+{
+	if (!pool->link || !link_is_up(pool->link))
+		return POOL_NO_LINK;
+	struct slot *slot = take(pool);
+	counter_add(slot ? COUNTER_POOL_HIT : COUNTER_POOL_MISS, 1);
+	if (slot) {
+		*stream = slot->stream;
+		slot_unlist(slot);
+		free(slot);
+		int r = stream_open_parked(*stream, header, first, first_length, ops, owner);
+		if (r < 0)
+			stream_close(stream);
+		fill(pool);
+		return r;
+	}
+	pool->missed_ms = loop_now_ms(pool->settings.loop);
+	if (pool->wanted < pool->settings.size * GROWTH)
+		pool->wanted++;
+	struct stream_dial dial = how(pool);
+	return stream_dial_open(&dial, pool->link, header, first, first_length, ops, owner, stream);
+}
+
+bool pool_is_ready(const struct pool *pool)
+{
+	return pool->link && link_is_up(pool->link);
+}

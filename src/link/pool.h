@@ -1,0 +1,29 @@
+// An initiator worker's store of finished data connections: a new stream takes a parked one and starts at once, or dials
+// with early data when none is left. The store grows with misses and shrinks when it is not used. One per worker and
+// link peer; lives on its worker's loop.
+
+#pragma once
+
+#include "link/stream.h"
+
+struct pool;
+
+struct pool_settings {
+	struct loop *loop;
+	unsigned size;		  // parked connections to keep, at least; grows up to eight times that
+	const char *congestion;
+	uint32_t keepalive_ms, handshake_ms;
+};
+
+MUST_USE int pool_new(const struct pool_settings *settings, struct pool **pool);
+void pool_free(struct pool **pool);
+// The link whose connections to keep; NULL: none. A reference is taken. Parked connections of another link are dropped.
+// Negative: the data profile could not be made (logged by the caller).
+MUST_USE int pool_set_link(struct pool *pool, struct link *link);
+// Opens a stream with its header and the first bytes the local side has sent. POOL_NO_LINK: there is no link now; ask
+// again when pool_set_link has been called. Negative: no memory, or the parked connection broke.
+enum { POOL_NO_LINK = 1 };
+MUST_USE int pool_open(struct pool *pool, const struct header *header, const uint8_t *first, size_t first_length,
+					   const struct stream_ops *ops, void *owner, struct stream **stream);
+// Whether pool_open would find a link.
+bool pool_is_ready(const struct pool *pool);

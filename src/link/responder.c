@@ -1,0 +1,440 @@
+#include "link/responder.h"
+
+#include "core/counter.h"
+#include "core/log.h"
+#include "crypto/digest.h"
+#include "net/socket.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+// Refused strangers shown in the log per second and worker; the rest is only counted.
+#define REFUSALS_LOGGED_PER_S 10
+
+struct visitor {
+	struct responder *responder;
+	struct address peer;
+	int fd; // until the first byte
+	struct tls_conn *tls;
+	struct loop_io *io;
+	bool admitted; // holds a place in the gate
+	uint64_t due_ms;
+	struct link *link; // of the PSK it presented
+	struct psk_identity psk;
+	struct visitor *older, *newer;
+	struct loop_task release;
+};
+
+struct guest { // a control connection that stands
+	struct responder *responder;
+	struct session *session;
+	struct guest *next;
+};
+
+struct responder {
+	struct responder_settings settings;
+	const struct responder_ops *ops;
+	void *owner;
+	struct tls_profile *profile;
+	uint8_t own_digest[DIGEST_BYTES];
+	struct visitor *oldest, *newest;
+	unsigned pending;
+	struct loop_timer *timer;
+	struct guest *guests;
+	uint64_t log_second;
+	unsigned logged;
+};
+
+// ---- visitors ------------------------------------------------------------------------------------------------------
+
+static void visitor_release(struct loop_task *task)
+{
+	free(CONTAINER_OF(task, struct visitor, release));
+}
+
+static void visitor_drop(struct visitor *visitor)
+{
+	struct responder *responder = visitor->responder;
+	if (visitor->older)
+		visitor->older->newer = visitor->newer;
+	else
+		responder->oldest = visitor->newer;
+	if (visitor->newer)
+		visitor->newer->older = visitor->older;
+	else
+		responder->newest = visitor->older;
+	responder->pending--;
+	if (visitor->admitted)
+		gate_leave(responder->settings.gate);
+	loop_io_close(&visitor->io);
+	socket_close(&visitor->fd);
+	tls_conn_free(&visitor->tls);
+	link_unref(&visitor->link);
+	loop_defer(responder->settings.loop, &visitor->release);
+}
+
+static enum counter counter_of(enum tls_failure failure)
+{
+	switch (failure) {
+	case TLS_FAILURE_NONE:
+	case TLS_FAILURE_INTERNAL:
+	case TLS_FAILURE_ADMISSION: // counted by the gate already; never asked for
+	case TLS_FAILURE_PROTOCOL:
+		return COUNTER_HANDSHAKE_PROTOCOL;
+	case TLS_FAILURE_CLOSED:
+		return COUNTER_HANDSHAKE_CLOSED;
+	case TLS_FAILURE_NOT_TLS:
+		return COUNTER_HANDSHAKE_NOT_TLS;
+	case TLS_FAILURE_BAD_ALPN:
+		return COUNTER_HANDSHAKE_BAD_ALPN;
+	case TLS_FAILURE_NO_GROUP:
+		return COUNTER_HANDSHAKE_NO_GROUP;
+	case TLS_FAILURE_PEER_ALERT:
+		return COUNTER_HANDSHAKE_PEER_ALERT;
+	case TLS_FAILURE_NO_CERTIFICATE:
+		return COUNTER_HANDSHAKE_NO_CERT;
+	case TLS_FAILURE_UNKNOWN_CA:
+		return COUNTER_HANDSHAKE_UNKNOWN_CA;
+	case TLS_FAILURE_EXPIRED:
+		return COUNTER_HANDSHAKE_EXPIRED;
+	case TLS_FAILURE_NOT_YET_VALID:
+		return COUNTER_HANDSHAKE_NOT_YET_VALID;
+	case TLS_FAILURE_WRONG_USAGE:
+		return COUNTER_HANDSHAKE_WRONG_USAGE;
+	case TLS_FAILURE_WRONG_NAME:
+		return COUNTER_HANDSHAKE_WRONG_NAME;
+	case TLS_FAILURE_NOT_ALLOWED:
+		return COUNTER_HANDSHAKE_NOT_ALLOWED;
+	case TLS_FAILURE_BAD_SIGNATURE:
+		return COUNTER_HANDSHAKE_BAD_SIGNATURE;
+	case TLS_FAILURE_BAD_CERTIFICATE:
+		return COUNTER_HANDSHAKE_BAD_CERT;
+	case TLS_FAILURE_PSK_MALFORMED:
+		return COUNTER_PSK_MALFORMED;
+	case TLS_FAILURE_PSK_UNKNOWN_LINK:
+		return COUNTER_PSK_UNKNOWN_LINK;
+	case TLS_FAILURE_PSK_UNKNOWN_EPOCH:
+		return COUNTER_PSK_UNKNOWN_EPOCH;
+	case TLS_FAILURE_PSK_REPLAYED:
+		return COUNTER_PSK_REPLAYED;
+	case TLS_FAILURE_PSK_BAD_BINDER:
+		return COUNTER_PSK_BAD_BINDER;
+	case TLS_FAILURE_PSK_NOT_USED:
+	case TLS_FAILURE_COUNT:
+		break;
+	}
+	return COUNTER_PSK_NOT_USED;
+}
+
+static bool may_log(struct responder *responder)
+{
+	uint64_t second = loop_now_ms(responder->settings.loop) / 1000;
+	if (second != responder->log_second) {
+		responder->log_second = second;
+		responder->logged = 0;
+	}
+	return responder->logged++ < REFUSALS_LOGGED_PER_S;
+}
+
+static void refuse(struct visitor *visitor, const char *reason, const char *detail)
+{
+	if (may_log(visitor->responder)) {
+		char peer[ADDRESS_TEXT_BYTES];
+		address_format(&visitor->peer, peer);
+		log_warn("responder", "refused %s: %s%s%s%s", peer, reason, *detail ? " (" : "", detail, *detail ? ")" : "");
+	}
+	visitor_drop(visitor);
+}
+
+// ---- what the TLS listener asks ------------------------------------------------------------------------------------
+
+static int on_hello(void *owner, struct tls_conn *conn, enum tls_kind kind)
+{
+	(void)conn;
+	struct visitor *visitor = owner;
+	struct responder *responder = visitor->responder;
+	if (kind == TLS_DATA)
+		return TLS_FAILURE_NONE;
+	// Only certificates are expensive; a data connection costs its link, which is known by name.
+	if (!gate_enter(responder->settings.gate, &visitor->peer.any, loop_now_ms(responder->settings.loop)))
+		return TLS_FAILURE_ADMISSION;
+	visitor->admitted = true;
+	return TLS_FAILURE_NONE;
+}
+
+static int find_psk(void *owner, struct tls_conn *conn, const uint8_t *identity, size_t length, struct secret *psk)
+{
+	(void)conn;
+	struct visitor *visitor = owner;
+	struct responder *responder = visitor->responder;
+	if (psk_identity_decode(identity, length, &visitor->psk) != 0)
+		return TLS_FAILURE_PSK_MALFORMED;
+	link_unref(&visitor->link);
+	visitor->link = registry_find(responder->settings.registry, visitor->psk.link_id);
+	if (!visitor->link)
+		return TLS_FAILURE_PSK_UNKNOWN_LINK;
+	return link_find_psk(visitor->link, &visitor->psk, loop_now_ms(responder->settings.loop), psk);
+}
+
+static int burn_psk(void *owner, struct tls_conn *conn)
+{
+	(void)conn;
+	struct visitor *visitor = owner;
+	return link_burn_psk(visitor->link, &visitor->psk, loop_now_ms(visitor->responder->settings.loop));
+}
+
+static const struct tls_listener_ops listener_ops = {.on_hello = on_hello, .find_psk = find_psk, .burn_psk = burn_psk};
+
+static int judge(void *owner, X509 *certificate)
+{
+	struct visitor *visitor = owner;
+	const struct responder_settings *settings = &visitor->responder->settings;
+	for (size_t i = 0; i < settings->allowed_count; i++)
+		if (identity_matches(certificate, settings->allowed_peers[i]))
+			return TLS_FAILURE_NONE;
+	return settings->allowed_count == 0 ? TLS_FAILURE_NONE : TLS_FAILURE_NOT_ALLOWED;
+}
+
+// ---- links ---------------------------------------------------------------------------------------------------------
+
+static void guest_drop(struct guest *guest)
+{
+	struct guest **at = &guest->responder->guests;
+	while (*at != guest)
+		at = &(*at)->next;
+	*at = guest->next;
+	free(guest);
+}
+
+static void on_up(void *owner, struct link *link)
+{
+	struct guest *guest = owner;
+	struct responder *responder = guest->responder;
+	const struct link_peer *peer = link_peer(link);
+	if (registry_add(responder->settings.registry, link) != 0)
+		log_error("responder", "link %s cannot be registered", link_name(link));
+	log_info("responder", "link %s with %s (%s, %s) is up: %s, %s", link_name(link), peer->node_name, peer->address,
+			 peer->certificate.subject, peer->tls.group, peer->tls.signature_peer);
+	responder->ops->on_up(responder->owner, link);
+}
+
+static void on_end(void *owner, struct link *link, bool orderly, const char *reason)
+{
+	struct guest *guest = owner;
+	struct responder *responder = guest->responder;
+	guest_drop(guest);
+	if (!link) {
+		log_warn("responder", "a control connection ended before its link was up: %s", reason);
+		return;
+	}
+	log_info("responder", "link %s is down: %s", link_name(link), reason);
+	registry_remove(responder->settings.registry, link);
+	responder->ops->on_down(responder->owner, link, orderly);
+}
+
+static void on_goaway(void *owner, struct link *link)
+{
+	(void)owner;
+	(void)link; // the initiator opens the streams: when it says it will not, there is nothing to stop
+}
+
+static const struct session_ops session_ops = {.on_up = on_up, .on_end = on_end, .on_goaway = on_goaway};
+
+static int welcome_control(struct visitor *visitor)
+{
+	struct responder *responder = visitor->responder;
+	struct guest *guest = calloc(1, sizeof *guest);
+	if (!guest)
+		return -ENOMEM;
+	guest->responder = responder;
+	guest->next = responder->guests;
+	responder->guests = guest;
+	char peer[ADDRESS_TEXT_BYTES];
+	address_format(&visitor->peer, peer);
+	struct session_settings settings = {
+		.loop = responder->settings.loop,
+		.control = responder->settings.control,
+		.link = responder->settings.link,
+		.own_certificate_digest = responder->own_digest,
+		.keyserver = responder->settings.keyserver,
+	};
+	int r = session_start(&settings, &visitor->tls, peer, &session_ops, guest, &guest->session);
+	if (r < 0)
+		guest_drop(guest);
+	return r;
+}
+
+// ---- steps ---------------------------------------------------------------------------------------------------------
+
+// The visitor has proved who it is.
+static void welcome(struct visitor *visitor)
+{
+	struct responder *responder = visitor->responder;
+	loop_io_close(&visitor->io);
+	int r;
+	if (tls_conn_kind(visitor->tls) == TLS_DATA) {
+		r = stream_accept(responder->settings.loop, &visitor->tls, visitor->link, responder->ops->on_header,
+						  responder->owner);
+	} else {
+		counter_add(COUNTER_HANDSHAKE_CONTROL_OK, 1);
+		r = welcome_control(visitor);
+	}
+	if (r < 0) {
+		counter_add(COUNTER_ADMISSION_PENDING, 1);
+		refuse(visitor, "cannot take the connection", outcome_text(r));
+		return;
+	}
+	visitor_drop(visitor);
+}
+
+static void handshake_step(struct visitor *visitor)
+{
+	int r = tls_conn_flush(visitor->tls);
+	if (r == 0 || r == TLS_BLOCKED)
+		r = tls_conn_handshake(visitor->tls);
+	if (r == 0 || (r == TLS_BLOCKED && tls_conn_is_proved(visitor->tls))) {
+		welcome(visitor);
+		return;
+	}
+	if (r == TLS_BLOCKED) {
+		loop_io_want(visitor->io, tls_conn_wants(visitor->tls));
+		return;
+	}
+	enum tls_failure failure = tls_conn_failure(visitor->tls);
+	if (failure != TLS_FAILURE_ADMISSION)
+		counter_add(counter_of(failure), 1);
+	refuse(visitor, tls_failure_name(failure), tls_conn_problem(visitor->tls));
+}
+
+static void on_io(void *owner, int events)
+{
+	struct visitor *visitor = owner;
+	struct responder *responder = visitor->responder;
+	if (!visitor->tls) {
+		// The first byte is there: only now is it worth a TLS state.
+		struct tls_options options = {.owner = visitor, .judge = judge};
+		if (tls_conn_new(responder->profile, &visitor->fd, &options, &visitor->tls) < 0) {
+			refuse(visitor, "out of memory", "");
+			return;
+		}
+	}
+	if (events & LOOP_READ)
+		tls_conn_readable(visitor->tls);
+	handshake_step(visitor);
+}
+
+static void arm(struct responder *responder)
+{
+	if (!responder->oldest) {
+		loop_timer_disarm(responder->timer);
+		return;
+	}
+	uint64_t now = loop_now_ms(responder->settings.loop), due = responder->oldest->due_ms;
+	loop_timer_arm(responder->timer, due > now ? due - now : 0, 0);
+}
+
+// All visitors have the same deadline after their arrival, so the oldest one's is the next.
+static void on_timer(void *owner)
+{
+	struct responder *responder = owner;
+	uint64_t now = loop_now_ms(responder->settings.loop);
+	while (responder->oldest && responder->oldest->due_ms <= now) {
+		counter_add(COUNTER_HANDSHAKE_TIMEOUT, 1);
+		refuse(responder->oldest, "no handshake in time", "");
+	}
+	arm(responder);
+}
+
+void responder_take(struct responder *responder, int *fd, const struct address *peer)
+{
+	if (!gate_allows_source(responder->settings.gate, &peer->any)) {
+		socket_close(fd);
+		return;
+	}
+	// Hostile: a flood pushes out the oldest stranger, so an honest one that finishes at once always gets through.
+	if (responder->pending >= LIMIT_PENDING_PER_WORKER) {
+		counter_add(COUNTER_ADMISSION_PENDING, 1);
+		visitor_drop(responder->oldest);
+	}
+	struct visitor *visitor = calloc(1, sizeof *visitor);
+	if (!visitor) {
+		socket_close(fd);
+		return;
+	}
+	socket_tune(*fd, &(struct socket_options){.congestion = responder->settings.congestion,
+											  .keepalive_ms = responder->settings.keepalive_ms});
+	visitor->responder = responder;
+	visitor->peer = *peer;
+	visitor->fd = *fd;
+	visitor->release.run = visitor_release;
+	visitor->due_ms = loop_now_ms(responder->settings.loop) + responder->settings.handshake_ms;
+	visitor->older = responder->newest;
+	if (responder->newest)
+		responder->newest->newer = visitor;
+	else
+		responder->oldest = visitor;
+	responder->newest = visitor;
+	responder->pending++;
+	*fd = -1;
+	if (loop_io_open(responder->settings.loop, visitor->fd, on_io, visitor, &visitor->io) < 0) {
+		visitor_drop(visitor);
+		return;
+	}
+	loop_io_want(visitor->io, LOOP_READ);
+	if (responder->pending == 1)
+		arm(responder);
+}
+
+// ---- life ----------------------------------------------------------------------------------------------------------
+
+int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
+				  struct responder **out)
+{
+	struct responder *responder = calloc(1, sizeof *responder);
+	if (!responder)
+		return -ENOMEM;
+	responder->settings = *settings;
+	responder->ops = ops;
+	responder->owner = owner;
+	int r = identity_digest(identity_certificate(settings->identity), responder->own_digest);
+	if (r == 0)
+		r = tls_profile_listener(settings->identity, settings->pq, &listener_ops, &responder->profile);
+	if (r == 0)
+		r = loop_timer_open(settings->loop, on_timer, responder, &responder->timer);
+	if (r < 0)
+		responder_free(&responder);
+	else
+		*out = responder;
+	return r;
+}
+
+void responder_free(struct responder **slot)
+{
+	struct responder *responder = *slot;
+	*slot = NULL;
+	if (!responder)
+		return;
+	while (responder->oldest)
+		visitor_drop(responder->oldest);
+	while (responder->guests) {
+		struct guest *guest = responder->guests;
+		struct link *link = session_link(guest->session);
+		if (link)
+			registry_remove(responder->settings.registry, link);
+		session_close(&guest->session, CONTROL_REASON_SHUTDOWN, "dest stops");
+		guest_drop(guest);
+	}
+	loop_timer_close(&responder->timer);
+	tls_profile_free(&responder->profile);
+	free(responder);
+}
+
+void responder_goaway(struct responder *responder, uint32_t deadline_ms)
+{
+	for (struct guest *guest = responder->guests, *next; guest; guest = next) {
+		next = guest->next;
+		session_goaway(guest->session, deadline_ms);
+	}
+}

@@ -1,0 +1,49 @@
+// The responder's side on one worker: strangers that have connected to the tunnel port, until they have proved to be a
+// link's control connection (then a session keeps them) or one of its data connections (then they become streams).
+//
+// Everything a stranger can hold is bounded: a descriptor and some hundred bytes until its first byte, one TLS state
+// after that, LIMIT_PENDING_PER_WORKER of them, one deadline from accept to proof.
+
+#pragma once
+
+#include "core/loop.h"
+#include "crypto/identity.h"
+#include "link/gate.h"
+#include "link/registry.h"
+#include "link/session.h"
+#include "link/stream.h"
+#include "net/address.h"
+
+struct responder;
+
+struct responder_settings {
+	struct loop *loop;
+	struct identity *identity;
+	enum tls_pq pq;
+	const char *const *allowed_peers; // patterns, may be empty
+	size_t allowed_count;
+	const char *congestion;
+	uint32_t keepalive_ms, handshake_ms;
+	struct registry *registry; // shared
+	struct gate *gate;		   // shared
+	struct keyserver *keyserver; // shared; NULL when the McEliece leg is off
+	struct control_settings control;
+	struct link_settings link;
+};
+
+struct responder_ops {
+	void (*on_up)(void *owner, struct link *link);
+	// cut: live data connections of the link on all workers must be cut (stream_cut_all).
+	void (*on_down)(void *owner, struct link *link, bool cut);
+	// A stream's header has come: stream_own it, then stream_confirm or stream_refuse.
+	stream_header_fn on_header;
+};
+
+MUST_USE int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
+						   struct responder **responder);
+// Says CLOSE on its links. No callback afterwards; streams live on until their owners close them.
+void responder_free(struct responder **responder);
+// A connection to the tunnel port; *fd is taken.
+void responder_take(struct responder *responder, int *fd, const struct address *peer);
+// GOAWAY to all links of this worker.
+void responder_goaway(struct responder *responder, uint32_t deadline_ms);

@@ -1,0 +1,478 @@
+#include "link/session.h"
+
+#include "core/clock.h"
+#include "core/counter.h"
+#include "core/log.h"
+#include "crypto/digest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// How long the last messages may take to leave.
+#define FAREWELL_MS 1000
+
+struct session {
+	struct session_settings settings;
+	struct tls_conn *tls;
+	struct loop_io *io;
+	struct loop_timer *timer;
+	struct control *control;
+	struct link *link; // from on_hello
+	struct link_peer peer;
+	const struct session_ops *ops;
+	void *owner;
+	struct loop_task epoch_task, release;
+	bool up, ended, orderly, leaving;
+	char reason[LIMIT_REASON_BYTES + 64];
+	uint8_t *queue; // frames that wait for room
+	size_t queue_at, queue_length, queue_size;
+};
+
+static uint64_t now_us(void)
+{
+	return clock_ns() / 1000;
+}
+
+static const char *role_of(const struct session *session)
+{
+	return session->settings.control.role == CONTROL_INITIATOR ? "source" : "dest";
+}
+
+// ---- the end -------------------------------------------------------------------------------------------------------
+
+static void release(struct loop_task *task)
+{
+	struct session *session = CONTAINER_OF(task, struct session, release);
+	free(session);
+}
+
+static void free_session(struct session *session)
+{
+	bool task_on_its_way = session->link && link_set_epoch_task(session->link, NULL, NULL);
+	if (session->link)
+		link_unref(&session->link);
+	loop_io_close(&session->io);
+	loop_timer_close(&session->timer);
+	control_free(&session->control);
+	tls_conn_free(&session->tls);
+	free(session->queue);
+	session->queue = NULL;
+	// A worker may have posted the epoch task already: then the memory goes when that has run.
+	if (!task_on_its_way)
+		loop_defer(session->settings.loop, &session->release);
+}
+
+// Tells the owner, once, and goes. The keys are wiped first, so nothing new can start on a link that is over.
+static void finish(struct session *session)
+{
+	if (session->link)
+		link_shut(session->link);
+	if (session->up)
+		counter_add(COUNTER_LINKS_CLOSED, 1);
+	const struct session_ops *ops = session->ops;
+	session->ops = NULL;
+	if (ops)
+		ops->on_end(session->owner, session->up ? session->link : NULL, session->orderly, session->reason);
+	free_session(session);
+}
+
+static void set_reason(struct session *session, const char *text)
+{
+	if (!session->reason[0])
+		snprintf(session->reason, sizeof session->reason, "%s", text);
+}
+
+// ---- out -----------------------------------------------------------------------------------------------------------
+
+static void want(struct session *session)
+{
+	bool out = session->queue_length > 0 || (tls_conn_wants(session->tls) & LOOP_WRITE);
+	loop_io_want(session->io, LOOP_READ | (out ? LOOP_WRITE : 0));
+}
+
+static int push(struct session *session)
+{
+	int r = tls_conn_flush(session->tls);
+	while (r == 0 && session->queue_length > 0 && tls_conn_has_room(session->tls)) {
+		size_t n = session->queue_length < LIMIT_UNIT_BYTES ? session->queue_length : LIMIT_UNIT_BYTES;
+		r = tls_conn_send(session->tls, session->queue + session->queue_at, n);
+		session->queue_at += n;
+		session->queue_length -= n;
+	}
+	if (session->queue_length == 0) {
+		free(session->queue);
+		session->queue = NULL;
+		session->queue_at = session->queue_size = 0;
+	}
+	return r == TLS_BLOCKED ? 0 : r;
+}
+
+static void on_send(void *owner, const uint8_t *frame, size_t length)
+{
+	struct session *session = owner;
+	size_t end = session->queue_at + session->queue_length;
+	// Hostile: a peer that does not read gets no more than this queued; the link ends at the next step.
+	if (session->queue_length + length > LIMIT_CONTROL_QUEUE_BYTES) {
+		set_reason(session, "the peer does not read its control connection");
+		session->ended = true;
+		return;
+	}
+	if (end + length > session->queue_size) {
+		size_t size = session->queue_length + length + 4096;
+		uint8_t *larger = malloc(size);
+		if (!larger) {
+			set_reason(session, "out of memory");
+			session->ended = true;
+			return;
+		}
+		if (session->queue_length > 0)
+			memcpy(larger, session->queue + session->queue_at, session->queue_length);
+		free(session->queue);
+		session->queue = larger;
+		session->queue_size = size;
+		session->queue_at = 0;
+		end = session->queue_length;
+	}
+	memcpy(session->queue + end, frame, length);
+	session->queue_length += length;
+}
+
+// ---- what the engine asks and tells --------------------------------------------------------------------------------
+
+static int on_export(void *owner, const uint8_t context[DIGEST_BYTES], struct secret *chain)
+{
+	struct session *session = owner;
+	return tls_conn_export(session->tls, "EXPORTER-qanat-link", context, DIGEST_BYTES, chain);
+}
+
+static void on_hello(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES])
+{
+	struct session *session = owner;
+	struct link_settings settings = session->settings.link;
+	memcpy(settings.id, link_id, LINK_ID_BYTES);
+	settings.role = session->settings.control.role;
+	settings.group = tls_conn_group(session->tls);
+	snprintf(session->peer.node_name, sizeof session->peer.node_name, "%s", peer->node_name);
+	snprintf(session->peer.services, sizeof session->peer.services, "%s", peer->services);
+	if (link_new(&settings, &session->peer, &session->link) < 0) {
+		set_reason(session, "out of memory");
+		session->ended = true;
+	}
+}
+
+static void on_epoch(void *owner, uint32_t epoch, uint8_t legs, struct secret *data)
+{
+	struct session *session = owner;
+	if (!session->link)
+		return;
+	link_add_epoch(session->link, epoch, legs, data, loop_now_ms(session->settings.loop));
+	log_debug("session", "link %s: keys of epoch %u", link_name(session->link), epoch);
+	if (session->up)
+		return;
+	session->up = true;
+	counter_add(COUNTER_LINKS_OPENED, 1);
+	(void)link_set_epoch_task(session->link, session->settings.loop, &session->epoch_task);
+	// The responder must know the link before its peer can dial on it: before EPOCH_ACCEPT leaves.
+	session->ops->on_up(session->owner, session->link);
+}
+
+static void on_epoch_confirmed(void *owner, uint32_t epoch)
+{
+	struct session *session = owner;
+	counter_add(COUNTER_EPOCH_COMPLETED, 1);
+	if (session->link && epoch > 1)
+		log_info("session", "link %s: epoch %u is in use", link_name(session->link), epoch);
+}
+
+static void on_goaway(void *owner, enum control_reason reason, uint32_t deadline_ms)
+{
+	struct session *session = owner;
+	log_info("session", "link %s: the peer takes no new streams (%s, ends within %u ms)",
+			 session->link ? link_name(session->link) : "-", control_reason_name(reason), deadline_ms);
+	if (session->up && session->ops)
+		session->ops->on_goaway(session->owner, session->link);
+}
+
+static void on_close(void *owner, enum control_reason reason, const char *text, bool by_peer)
+{
+	struct session *session = owner;
+	char line[sizeof session->reason];
+	snprintf(line, sizeof line, "%s: %s%s%s", by_peer ? "closed by the peer" : "closed", control_reason_name(reason),
+			 *text ? ": " : "", text);
+	set_reason(session, line);
+	if (!by_peer && reason == CONTROL_REASON_PROTOCOL)
+		counter_add(COUNTER_CONTROL_VIOLATION, 1);
+	if (reason == CONTROL_REASON_EPOCH)
+		counter_add(COUNTER_EPOCH_FAILED, 1);
+	session->ended = true;
+	// A peer that fell silent is a lost connection, not an end in order.
+	session->orderly = reason != CONTROL_REASON_TIMEOUT;
+}
+
+static bool key_current(void *owner, uint8_t digest[DIGEST_BYTES])
+{
+	struct session *session = owner;
+	return session->settings.keyserver && keyserver_current(session->settings.keyserver, digest);
+}
+
+static bool key_copy(void *owner, uint8_t *out, uint8_t digest[DIGEST_BYTES])
+{
+	struct session *session = owner;
+	return session->settings.keyserver && keyserver_copy(session->settings.keyserver, out, digest);
+}
+
+static int key_decapsulate(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *ciphertext,
+						   struct secret *shared)
+{
+	struct session *session = owner;
+	if (!session->settings.keyserver)
+		return CONTROL_KEY_GONE;
+	int r = keyserver_decapsulate(session->settings.keyserver, digest, ciphertext, shared);
+	return r == KEYSERVER_GONE ? CONTROL_KEY_GONE : r;
+}
+
+static const uint8_t *cache_lookup(void *owner, const uint8_t digest[DIGEST_BYTES])
+{
+	struct session *session = owner;
+	return session->settings.keycache ? keycache_lookup(session->settings.keycache, digest) : NULL;
+}
+
+static bool cache_last(void *owner, uint8_t digest[DIGEST_BYTES])
+{
+	struct session *session = owner;
+	return session->settings.keycache && keycache_last(session->settings.keycache, digest);
+}
+
+static void cache_store(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *key)
+{
+	struct session *session = owner;
+	if (session->settings.keycache)
+		keycache_store(session->settings.keycache, digest, key);
+}
+
+static const struct control_ops engine_ops = {
+	.send = on_send,
+	.export_chain = on_export,
+	.on_hello = on_hello,
+	.on_epoch = on_epoch,
+	.on_epoch_confirmed = on_epoch_confirmed,
+	.on_goaway = on_goaway,
+	.on_close = on_close,
+	.key_current = key_current,
+	.key_copy = key_copy,
+	.key_decapsulate = key_decapsulate,
+	.cache_lookup = cache_lookup,
+	.cache_last = cache_last,
+	.cache_store = cache_store,
+};
+
+// ---- steps ---------------------------------------------------------------------------------------------------------
+
+static void rearm(struct session *session)
+{
+	uint64_t now = now_us(), due = control_deadline(session->control);
+	loop_timer_arm(session->timer, due > now ? (due - now + 999) / 1000 : 0, 0);
+}
+
+// The link is over for us: what is queued (CLOSE) may still leave, then we go.
+static void leave(struct session *session)
+{
+	if (session->leaving) {
+		if (session->queue_length == 0 && tls_conn_has_room(session->tls))
+			finish(session);
+		return;
+	}
+	session->leaving = true;
+	if (session->link)
+		link_shut(session->link);
+	loop_timer_arm(session->timer, FAREWELL_MS, 0);
+	if (push(session) != 0 || (session->queue_length == 0 && tls_conn_has_room(session->tls))) {
+		if (tls_conn_has_room(session->tls) && tls_conn_finish(session->tls) != 0)
+			set_reason(session, "connection lost");
+		finish(session);
+		return;
+	}
+	want(session);
+}
+
+static void after_engine(struct session *session, int r)
+{
+	if (r < 0)
+		set_reason(session, outcome_text(r));
+	if (session->ended || r < 0) {
+		leave(session);
+		return;
+	}
+	if (push(session) != 0) {
+		set_reason(session, "connection lost");
+		finish(session);
+		return;
+	}
+	if (session->link) {
+		struct control_state state;
+		control_read(session->control, &state);
+		link_set_rtt(session->link, state.rtt_us);
+	}
+	rearm(session);
+	want(session);
+}
+
+static int receive(struct session *session)
+{
+	uint8_t bytes[16384];
+	for (;;) {
+		size_t got;
+		int r = tls_conn_recv(session->tls, bytes, sizeof bytes, &got);
+		if (r == TLS_BLOCKED)
+			return 0;
+		if (r != 0) {
+			char text[256];
+			snprintf(text, sizeof text, "control connection lost: %s",
+					 r == TLS_END ? "ended without CLOSE" : tls_failure_name(tls_conn_failure(session->tls)));
+			set_reason(session, text);
+			return -ECONNRESET;
+		}
+		r = control_receive(session->control, bytes, got, now_us());
+		if (r != 0)
+			return r == CONTROL_ENDED ? 0 : r;
+	}
+}
+
+static void on_io(void *owner, int events)
+{
+	struct session *session = owner;
+	if (session->leaving) {
+		if (push(session) != 0)
+			finish(session);
+		else
+			leave(session);
+		return;
+	}
+	int r = 0;
+	if (events & LOOP_READ) {
+		tls_conn_readable(session->tls);
+		r = receive(session);
+	}
+	if (r == -ECONNRESET && !session->ended) {
+		finish(session);
+		return;
+	}
+	after_engine(session, r);
+}
+
+static void on_timer(void *owner)
+{
+	struct session *session = owner;
+	if (session->leaving) {
+		finish(session);
+		return;
+	}
+	int r = control_tick(session->control, now_us());
+	after_engine(session, r == CONTROL_ENDED ? 0 : r);
+}
+
+static void on_epoch_task(struct loop_task *task)
+{
+	struct session *session = CONTAINER_OF(task, struct session, epoch_task);
+	if (!session->tls) {
+		free(session); // closed while the task was on its way
+		return;
+	}
+	link_epoch_task_ran(session->link);
+	session_want_epoch(session);
+}
+
+// ---- life ----------------------------------------------------------------------------------------------------------
+
+static int prepare(struct session *session, const char *peer_address)
+{
+	X509 *peer = tls_conn_peer_certificate(session->tls);
+	struct control_settings *control = &session->settings.control;
+	bool is_initiator = control->role == CONTROL_INITIATOR;
+	identity_describe(peer, &session->peer.certificate);
+	tls_conn_describe(session->tls, &session->peer.tls);
+	snprintf(session->peer.address, sizeof session->peer.address, "%s", peer_address);
+	memcpy(is_initiator ? control->cert_i_digest : control->cert_r_digest, session->settings.own_certificate_digest,
+		   DIGEST_BYTES);
+	return identity_digest(peer, is_initiator ? control->cert_r_digest : control->cert_i_digest);
+}
+
+int session_start(const struct session_settings *settings, struct tls_conn **tls, const char *peer_address,
+				  const struct session_ops *ops, void *owner, struct session **out)
+{
+	struct session *session = calloc(1, sizeof *session);
+	if (!session)
+		return -ENOMEM;
+	session->settings = *settings;
+	session->tls = *tls;
+	session->ops = ops;
+	session->owner = owner;
+	session->release.run = release;
+	session->epoch_task.run = on_epoch_task;
+	*out = session;
+	int r = prepare(session, peer_address);
+	if (r == 0)
+		r = control_new(&session->settings.control, &engine_ops, session, &session->control);
+	if (r == 0)
+		r = loop_timer_open(settings->loop, on_timer, session, &session->timer);
+	if (r == 0)
+		r = loop_io_open(settings->loop, tls_conn_fd(session->tls), on_io, session, &session->io);
+	if (r < 0) {
+		session->tls = NULL;
+		free_session(session);
+		*out = NULL;
+		return r;
+	}
+	*tls = NULL;
+	tls_conn_set_owner(session->tls, session);
+	log_debug("session", "control connection with %s stands as %s", peer_address, role_of(session));
+	r = control_start(session->control, now_us());
+	// Never from within this call: an engine that fails at once is finished by its timer.
+	if (r != 0 || session->ended) {
+		set_reason(session, "the engine did not start");
+		session->ended = true;
+		loop_timer_arm(session->timer, 0, 0);
+		want(session);
+		return 0;
+	}
+	if (push(session) != 0)
+		session->ended = true;
+	rearm(session);
+	want(session);
+	return 0;
+}
+
+void session_close(struct session **slot, enum control_reason reason, const char *text)
+{
+	struct session *session = *slot;
+	*slot = NULL;
+	if (!session)
+		return;
+	session->ops = NULL;
+	if (!session->ended)
+		control_close(session->control, reason, text);
+	session->ended = true;
+	if (!session->leaving)
+		leave(session);
+}
+
+void session_goaway(struct session *session, uint32_t deadline_ms)
+{
+	control_goaway(session->control, CONTROL_REASON_SHUTDOWN, deadline_ms);
+	after_engine(session, 0);
+}
+
+void session_want_epoch(struct session *session)
+{
+	if (session->leaving || session->ended)
+		return;
+	control_want_epoch(session->control, now_us());
+	after_engine(session, 0);
+}
+
+struct link *session_link(const struct session *session)
+{
+	return session->up ? session->link : NULL;
+}

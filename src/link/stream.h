@@ -1,0 +1,89 @@
+// A stream: one ordered byte channel on a link, here on a data connection of its own (carrier TLS). The opener sends a
+// stream header, the acceptor answers it; then both move raw bytes, each direction with its own end. Spec: protocol.md 3.
+//
+// Back-pressure is silence: while stream_has_room is false nothing is sent, while the owner does not want to read nothing
+// is read. A stream lives on one loop. Callbacks come from that loop, never from within a call of the owner.
+
+#pragma once
+
+#include "core/loop.h"
+#include "core/outcome.h"
+#include "link/header.h"
+#include "link/link.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stream;
+
+enum { STREAM_BLOCKED = 1, STREAM_END = 2, STREAM_FAILED = 3 };
+
+struct stream_ops {
+	// The stream may have bytes (LOOP_READ), room (LOOP_WRITE), or has failed. The owner may close the stream.
+	void (*on_ready)(void *owner, int events);
+	// Opener: dest's answer was not HEADER_OK (status and reason are lent), or the stream broke before it came
+	// (HEADER_INTERNAL, text says why). The stream is of no more use; the owner closes it.
+	void (*on_refused)(void *owner, const struct header_answer *answer);
+};
+
+// ---- opener (the link's initiator) ---------------------------------------------------------------------------------
+
+struct stream_dial {
+	struct loop *loop;
+	struct tls_profile *profile; // data, of the link's group
+	const char *congestion;
+	uint32_t keepalive_ms, timeout_ms;
+};
+
+// A finished data connection for the pool: `on_done` is called once with the stream, parked, or NULL and the reason.
+// Opened with a header it is the stream of a flow from the beginning: header and `first` bytes (together at most
+// LIMIT_EARLY_DATA_BYTES) leave as early data, and on_done is not called but ops are.
+typedef void (*stream_parked_fn)(void *owner, struct stream *stream, const char *problem);
+MUST_USE int stream_dial_parked(const struct stream_dial *dial, struct link *link, stream_parked_fn on_done, void *owner,
+								struct stream **stream);
+MUST_USE int stream_dial_open(const struct stream_dial *dial, struct link *link, const struct header *header,
+							  const uint8_t *first, size_t first_length, const struct stream_ops *ops, void *owner,
+							  struct stream **stream);
+// Puts a parked stream into use.
+MUST_USE int stream_open_parked(struct stream *stream, const struct header *header, const uint8_t *first,
+								size_t first_length, const struct stream_ops *ops, void *owner);
+uint32_t stream_epoch(const struct stream *stream); // the epoch whose PSK it was dialled with
+
+// ---- acceptor (the link's responder) -------------------------------------------------------------------------------
+
+// A data connection whose PSK was burnt; `tls` is taken, its handshake may still be going on. on_header is called once,
+// when the opener's header is there, and hands the stream over: the new owner calls stream_own, and accepts or refuses it
+// now or later. A connection that ends before that (a parked one usually does) disappears by itself.
+typedef void (*stream_header_fn)(void *owner, struct stream *stream, const struct header *header);
+MUST_USE int stream_accept(struct loop *loop, struct tls_conn **tls, struct link *link, stream_header_fn on_header,
+						   void *owner);
+void stream_own(struct stream *stream, const struct stream_ops *ops, void *owner);
+// Answers HEADER_OK: bytes may flow. 0 or STREAM_FAILED.
+MUST_USE int stream_confirm(struct stream *stream);
+// Answers anything else, ends in order and disappears by itself; leaves NULL.
+void stream_refuse(struct stream **stream, enum header_status status, const char *reason);
+
+// ---- both ----------------------------------------------------------------------------------------------------------
+
+// Fills at most size bytes: 0 with *got > 0, STREAM_BLOCKED, STREAM_END, STREAM_FAILED.
+MUST_USE int stream_recv(struct stream *stream, uint8_t *out, size_t size, size_t *got);
+// All of it goes or is kept. Only while stream_has_room, at most LIMIT_UNIT_BYTES. 0 or STREAM_FAILED.
+MUST_USE int stream_send(struct stream *stream, const uint8_t *bytes, size_t length);
+bool stream_has_room(const struct stream *stream);
+// Ends the outward direction. 0 or STREAM_FAILED. Only while stream_has_room.
+MUST_USE int stream_finish(struct stream *stream);
+// The answer has come (opener) or been given (acceptor).
+bool stream_is_open(const struct stream *stream);
+// True when nothing sent is still kept here.
+bool stream_is_flushed(const struct stream *stream);
+// Whether the owner wants LOOP_READ calls (room is always told when it comes back).
+void stream_want_read(struct stream *stream, bool wanted);
+const char *stream_problem(const struct stream *stream);
+struct link *stream_link(const struct stream *stream);
+// Ends it: in order when both directions have ended, otherwise with a reset that the peer will notice.
+void stream_close(struct stream **stream);
+
+// Fails all streams of a link on this thread (revocation, expiry, CLOSE). Parked ones too.
+void stream_cut_all(struct link *link);
+// Gives back record buffers of streams of this thread that were idle since the last call.
+void stream_trim_idle(void);

@@ -1,0 +1,170 @@
+// The acceptor's side: wait for the header, let an owner decide, answer.
+
+#include "core/counter.h"
+#include "link/stream_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+// How long a refused stream waits for the opener to read the answer and go.
+#define LINGER_MS 2000
+
+static void vanish(struct stream *stream)
+{
+	struct stream *self = stream;
+	stream_close(&self);
+}
+
+static void on_deadline(void *owner)
+{
+	vanish(owner);
+}
+
+static int arm(struct stream *stream, uint64_t delay_ms)
+{
+	int r = stream->deadline ? 0 : loop_timer_open(stream->loop, on_deadline, stream, &stream->deadline);
+	if (r == 0)
+		loop_timer_arm(stream->deadline, delay_ms, 0);
+	return r;
+}
+
+int stream_accept(struct loop *loop, struct tls_conn **tls, struct link *link, stream_header_fn on_header, void *owner)
+{
+	struct stream *stream = stream_make(loop, link);
+	if (!stream)
+		return -ENOMEM;
+	stream->entered = link_enter_connection(link);
+	stream->phase = STREAM_HEADER;
+	stream->on_header = on_header;
+	stream->owner = owner;
+	stream->key_epoch = stream->epoch = link_epoch(link);
+	int r = stream->entered ? 0 : -EMFILE;
+	if (r == 0) {
+		stream->tls = *tls;
+		*tls = NULL;
+		tls_conn_set_owner(stream->tls, stream);
+		r = stream_watch(stream);
+	}
+	// A connection whose handshake is still going on has a deadline; a finished one may stay parked.
+	if (r == 0 && !tls_conn_is_ready(stream->tls))
+		r = arm(stream, LIMIT_HANDSHAKE_MS);
+	if (r < 0) {
+		vanish(stream);
+		return r;
+	}
+	stream_on_io(stream, 0); // early data may hold the header already
+	return 0;
+}
+
+static void read_header(struct stream *stream)
+{
+	int r = stream_read_prefix(stream);
+	if (r == STREAM_BLOCKED)
+		return;
+	struct header header;
+	size_t used;
+	int decoded = HEADER_BAD;
+	if (r == 0)
+		decoded = header_decode(stream->prefix, stream->prefix_length, &header, &used);
+	if (decoded == HEADER_MORE && stream->prefix_length < LIMIT_STREAM_HEADER_BYTES) {
+		// Hostile: the header has begun, now it must be finished.
+		if (!stream->deadline && arm(stream, LIMIT_STREAM_HEADER_MS) < 0)
+			vanish(stream);
+		return;
+	}
+	if (decoded != 0) {
+		if (r == 0)
+			counter_add(COUNTER_STREAM_BAD_HEADER, 1);
+		vanish(stream);
+		return;
+	}
+	stream->phase = STREAM_DECIDING;
+	stream_count(stream);
+	stream_drop_prefix(stream, used);
+	void *owner = stream->owner;
+	stream->owner = NULL;
+	stream->on_header(owner, stream, &header);
+}
+
+static void handshake_step(struct stream *stream)
+{
+	int r = tls_conn_handshake(stream->tls);
+	if (r == TLS_BLOCKED)
+		return;
+	loop_timer_close(&stream->deadline);
+	if (r != 0) {
+		stream_take_problem(stream);
+		return;
+	}
+	counter_add(COUNTER_HANDSHAKE_DATA_OK, 1);
+	// An answer given while the handshake was going on.
+	if (stream->opening && stream_send_opening(stream) == 0 && stream->phase == STREAM_LEAVING &&
+		(stream_finish(stream) != 0 || arm(stream, LINGER_MS) < 0))
+		stream_break(stream, "refused");
+}
+
+void stream_on_acceptor(struct stream *stream)
+{
+	bool unowned = stream->phase == STREAM_HEADER || stream->phase == STREAM_LEAVING;
+	if (stream->phase != STREAM_BROKEN && !tls_conn_is_ready(stream->tls))
+		handshake_step(stream);
+	if (stream->phase == STREAM_HEADER)
+		read_header(stream);
+	if (!stream->closed && stream->phase == STREAM_LEAVING && tls_conn_is_ready(stream->tls)) {
+		// What the opener still sends is of no interest; its end is.
+		uint8_t ignored[4096];
+		size_t got;
+		int r;
+		while ((r = tls_conn_recv(stream->tls, ignored, sizeof ignored, &got)) == 0)
+			;
+		if (r != TLS_BLOCKED)
+			vanish(stream);
+		return;
+	}
+	if (!stream->closed && stream->phase == STREAM_BROKEN && (unowned || !stream->ops))
+		vanish(stream);
+}
+
+static int answer(struct stream *stream, const struct header_answer *answer)
+{
+	stream->opening = malloc(LIMIT_STREAM_HEADER_BYTES);
+	if (!stream->opening)
+		return stream_break(stream, "out of memory");
+	stream->opening_length = header_answer_encode(answer, stream->opening);
+	return tls_conn_is_ready(stream->tls) ? stream_send_opening(stream) : 0;
+}
+
+int stream_confirm(struct stream *stream)
+{
+	if (stream->phase == STREAM_BROKEN)
+		return STREAM_FAILED;
+	struct header_answer ok = {.status = HEADER_OK};
+	int r = answer(stream, &ok);
+	if (r != 0)
+		return r;
+	stream->phase = STREAM_OPEN;
+	stream->had_room = stream_has_room(stream);
+	stream_set_wants(stream);
+	return 0;
+}
+
+void stream_refuse(struct stream **slot, enum header_status status, const char *reason)
+{
+	struct stream *stream = *slot;
+	*slot = NULL;
+	if (stream->phase == STREAM_BROKEN) {
+		vanish(stream);
+		return;
+	}
+	struct header_answer no = {.status = status};
+	snprintf(no.reason, sizeof no.reason, "%s", reason);
+	stream->ops = NULL;
+	stream->phase = STREAM_LEAVING;
+	if (answer(stream, &no) != 0 || (tls_conn_is_ready(stream->tls) && tls_conn_finish(stream->tls) != 0) ||
+		arm(stream, tls_conn_is_ready(stream->tls) ? LINGER_MS : LIMIT_HANDSHAKE_MS) < 0) {
+		vanish(stream);
+		return;
+	}
+	stream_set_wants(stream);
+}

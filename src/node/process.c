@@ -1,0 +1,140 @@
+#include "node/process.h"
+
+#include "core/log.h"
+#include "core/secret.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+// How often a draining node looks whether it is empty.
+#define DRAIN_LOOK_MS 50
+// Fewer descriptors than this are worth a line: each flow takes two.
+#define DESCRIPTORS_WANTED 4096
+
+struct process {
+	struct loop *loop;
+	const struct process_ops *ops;
+	void *owner;
+	struct loop_signal *terminate, *interrupt, *hangup;
+	struct loop_timer *look;
+	uint32_t drain_ms;
+	uint64_t drain_until_ms;
+	bool draining;
+	int exit_code;
+};
+
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	// Syscalls: prlimit64
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		(void)getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < DESCRIPTORS_WANTED)
+		log_warn("process", "only %llu descriptors: about %llu flows at once; raise LimitNOFILE or ulimit -n",
+				 (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_cur / 2);
+}
+
+int process_start(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigaction(SIGPIPE, &ignore, NULL);
+	raise_descriptors();
+	return secret_start();
+}
+
+static void on_look(void *owner)
+{
+	struct process *process = owner;
+	bool busy = process->ops->is_busy(process->owner);
+	bool late = loop_now_ms(process->loop) >= process->drain_until_ms;
+	if (busy && !late)
+		return;
+	if (busy)
+		log_warn("process", "stopping with connections still open: drain_timeout_seconds is over");
+	loop_timer_disarm(process->look);
+	loop_stop(process->loop);
+}
+
+static void drain(struct process *process)
+{
+	process->draining = true;
+	process->drain_until_ms = loop_now_ms(process->loop) + process->drain_ms;
+	process->ops->on_drain(process->owner);
+	loop_timer_arm(process->look, 0, DRAIN_LOOK_MS);
+}
+
+static void on_terminate(void *owner, int number)
+{
+	struct process *process = owner;
+	if (process->draining) {
+		log_warn("process", "second signal %d: stopping at once", number);
+		loop_stop(process->loop);
+		return;
+	}
+	log_info("process", "signal %d: taking nothing new, stopping when what is open has ended", number);
+	drain(process);
+}
+
+static void on_hangup(void *owner, int number)
+{
+	(void)number;
+	struct process *process = owner;
+	process->ops->on_reload(process->owner);
+}
+
+int process_open(struct loop *loop, uint32_t drain_ms, const struct process_ops *ops, void *owner,
+				 struct process **out)
+{
+	struct process *process = calloc(1, sizeof *process);
+	if (!process)
+		return -ENOMEM;
+	process->loop = loop;
+	process->ops = ops;
+	process->owner = owner;
+	process->drain_ms = drain_ms;
+	int r = loop_signal_open(loop, SIGTERM, on_terminate, process, &process->terminate);
+	if (r == 0)
+		r = loop_signal_open(loop, SIGINT, on_terminate, process, &process->interrupt);
+	if (r == 0)
+		r = loop_signal_open(loop, SIGHUP, on_hangup, process, &process->hangup);
+	if (r == 0)
+		r = loop_timer_open(loop, on_look, process, &process->look);
+	if (r < 0)
+		process_close(&process);
+	else
+		*out = process;
+	return r;
+}
+
+void process_close(struct process **slot)
+{
+	struct process *process = *slot;
+	*slot = NULL;
+	if (!process)
+		return;
+	if (process->terminate)
+		loop_signal_close(&process->terminate);
+	if (process->interrupt)
+		loop_signal_close(&process->interrupt);
+	if (process->hangup)
+		loop_signal_close(&process->hangup);
+	if (process->look)
+		loop_timer_close(&process->look);
+	free(process);
+}
+
+void process_fail(struct process *process, int exit_code)
+{
+	process->exit_code = exit_code;
+	loop_stop(process->loop);
+}
+
+int process_exit_code(const struct process *process)
+{
+	return process->exit_code;
+}

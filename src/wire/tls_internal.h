@@ -1,0 +1,71 @@
+// Shared by the tls_*.c files only.
+
+#pragma once
+
+#include "wire/tls_conn.h"
+
+#include <openssl/ssl.h>
+
+struct tls_profile {
+	unsigned references;
+	SSL_CTX *ssl_ctx;
+	struct identity *identity;
+	enum { PROFILE_CONTROL, PROFILE_DATA, PROFILE_LISTENER } role;
+	struct tls_listener_ops ops;
+};
+
+#define TLS_ALPN_CONTROL "\x07qanat/1"
+#define TLS_ALPN_DATA "\x0cqanat-data/1"
+
+struct tls_conn {
+	SSL *ssl;
+	int fd;
+	struct tls_profile *profile;
+	void *owner;
+	tls_judge_fn judge;
+	const char *peer_name; // copied
+	enum tls_kind kind;
+	enum { CONN_EARLY, CONN_HANDSHAKE, CONN_READY, CONN_BROKEN } phase;
+	enum tls_failure failure;
+	char problem[160];
+
+	struct secret psk;
+	uint8_t psk_identity[64];
+	size_t psk_identity_length;
+	bool psk_burnt;
+	bool early_sent;
+
+	// Inward: early data of a listener's connection that nobody has read yet.
+	uint8_t *early;
+	size_t early_at, early_length;
+	unsigned rx_budget; // socket reads left in this turn
+	bool rx_end, rx_eof;
+
+	// Outward: sealed bytes the socket did not take.
+	uint8_t *kept;
+	size_t kept_at, kept_length, kept_size;
+	bool tx_end;
+	uint64_t sent;
+};
+
+// tls_bio.c: the BIO that joins an SSL to its connection's socket. Every library call that may write stands between
+// tls_stage_begin and tls_stage_end, which sends what was staged (0, TLS_FAILED, negative; what is left over is kept).
+const BIO_METHOD *tls_bio_method(void);
+MUST_USE int tls_stage_begin(struct tls_conn *conn);
+MUST_USE int tls_stage_end(struct tls_conn *conn);
+// send() until all is gone (0), TLS_BLOCKED or TLS_FAILED; *done bytes were taken.
+MUST_USE int tls_put(struct tls_conn *conn, const uint8_t *bytes, size_t length, size_t *done);
+void tls_kept_release(struct tls_conn *conn);
+
+// tls_failure.c: records why, once (the first reason is the true one), and returns TLS_FAILED; the verdict on a library
+// call that did not succeed (TLS_BLOCKED, TLS_END, TLS_FAILED).
+int tls_fail(struct tls_conn *conn, enum tls_failure failure, const char *text);
+int tls_judge(struct tls_conn *conn, int error);
+
+// tls_callback.c: what the library asks.
+int tls_conn_verify(X509_STORE_CTX *store, void *unused);
+int tls_conn_use_psk(SSL *ssl, const EVP_MD *md, const unsigned char **id, size_t *length, SSL_SESSION **session);
+int tls_conn_find_psk(SSL *ssl, const unsigned char *id, size_t length, SSL_SESSION **session);
+int tls_conn_client_hello(SSL *ssl, int *alert, void *unused);
+int tls_conn_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
+						 unsigned int in_length, void *unused);
