@@ -42,7 +42,7 @@ static int fill_store(X509_STORE *store, STACK_OF(X509) * certificates, const ch
 int chain_load_store(const char *ca_path, X509_STORE **store, char problem[IDENTITY_PROBLEM_BYTES])
 {
 	STACK_OF(X509) *certificates = NULL;
-	int result = pem_certificates(ca_path, "CA file", &certificates, problem);
+	int result = pem_certificates(ca_path, "CA file", PEM_TO_RELY_ON, &certificates, problem);
 
 	if (result != 0)
 		return result;

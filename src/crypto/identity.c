@@ -117,7 +117,7 @@ static int load_files(const struct identity_files *files, struct identity *ident
 	int result = chain_load_store(files->ca_path, &identity->store, problem);
 
 	if (result == 0)
-		result = pem_certificates(files->cert_path, "certificate", others, problem);
+		result = pem_certificates(files->cert_path, "certificate", PEM_TO_RELY_ON, others, problem);
 	if (result == 0)
 		identity->certificate = sk_X509_shift(*others);
 	if (result == 0)

@@ -46,6 +46,7 @@ X509_STORE *identity_store(const struct identity *identity);
 // and the comma, so that a name cannot look like two). What was cut to fit ends in "...".
 struct identity_text {
 	char subject[256];             // "CN=..., O=..." (RFC 2253 order)
+	char issuer[256];	   // the same of who signed it
 	char common_name[128];         // first CN, "" when there is none
 	char names[256];               // SANs: "DNS:a,IP:b,URI:c"
 	char fingerprint[65];          // SHA-256 of the DER, lower-case hex
@@ -58,6 +59,9 @@ void identity_describe(X509 *certificate, struct identity_text *text);
 // All SANs, and the issuer's name as `subject` above, into a caller's room; cut to it, at least 8 bytes.
 void identity_describe_names(X509 *certificate, char *text, size_t room);
 void identity_describe_issuer(X509 *certificate, char *text, size_t room);
+
+// SHA-384 of the certificate's DER. Negative when it cannot be encoded.
+MUST_USE int identity_digest(X509 *certificate, uint8_t digest[48]);
 
 // EKU must be present and contain serverAuth / clientAuth.
 bool identity_has_usage(X509 *certificate, enum identity_usage usage);

@@ -50,8 +50,8 @@ bool identity_has_name(X509 *certificate, const char *name)
 	uint8_t address[16];
 	bool found = false;
 
-	// The library would take a leading dot for "any name below".
-	if (length == 0 || length > NAME_MAX_BYTES || name[0] == '.')
+	// The library would take a leading dot for "any name below", and a wildcard for a name that equals itself.
+	if (length == 0 || length > NAME_MAX_BYTES || name[0] == '.' || strchr(name, '*'))
 		return false;
 	size_t address_length = parse_address(name, length, address);
 	if (address_length > 0) {

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/obj_mac.h>
@@ -232,4 +233,13 @@ void identity_describe(X509 *certificate, struct identity_text *text)
 	text->not_before = unix_seconds(X509_get0_notBefore(certificate));
 	text->not_after = unix_seconds(X509_get0_notAfter(certificate));
 	ERR_clear_error();
+}
+
+int identity_digest(X509 *certificate, uint8_t digest[48])
+{
+	unsigned length = 0;
+	if (X509_digest(certificate, EVP_sha384(), digest, &length) == 1 && length == 48)
+		return 0;
+	ERR_clear_error();
+	return -EINVAL;
 }

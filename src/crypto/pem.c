@@ -129,12 +129,19 @@ static int read_all(int file, struct content *content)
 	return 0;
 }
 
-// `what` is NULL for a private key.
-static int read_open_file(int file, const char *path, const char *what, struct content *content,
+// What a file is for, and how it is named in a problem.
+struct source {
+	const char *path;
+	const char *what;
+	enum { SOURCE_KEY, SOURCE_TRUSTED, SOURCE_ANY } role;
+};
+
+static int read_open_file(int file, const struct source *source, struct content *content,
                           char problem[PEM_PROBLEM_BYTES])
 {
-	const char *name = what ? what : "private key";
+	const char *name = source->what, *path = source->path;
 	struct stat info;
+	int result = 0;
 
 	if (fstat(file, &info) != 0)
 		return refuse(problem, "%s %s cannot be looked at: %s", name, path, outcome_text(-errno));
@@ -142,7 +149,10 @@ static int read_open_file(int file, const char *path, const char *what, struct c
 		return refuse(problem, "%s %s is not a regular file", name, path);
 	if (info.st_size > PEM_MAX_BYTES)
 		return refuse(problem, "%s %s is larger than %d bytes: no PEM file of ours", name, path, PEM_MAX_BYTES);
-	int result = what ? judge_certificate_file(path, what, &info, problem) : judge_key_file(path, &info, problem);
+	if (source->role == SOURCE_KEY)
+		result = judge_key_file(path, &info, problem);
+	else if (source->role == SOURCE_TRUSTED)
+		result = judge_certificate_file(path, name, &info, problem);
 	if (result != 0)
 		return result;
 	content->length = (size_t)info.st_size;
@@ -156,13 +166,13 @@ static int read_open_file(int file, const char *path, const char *what, struct c
 }
 
 // O_NONBLOCK: opening a named pipe would wait for its writer.
-static int read_file(const char *path, const char *what, struct content *content, char problem[PEM_PROBLEM_BYTES])
+static int read_file(const struct source *source, struct content *content, char problem[PEM_PROBLEM_BYTES])
 {
-	int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int file = open(source->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (file < 0)
-		return refuse_unopened(path, what ? what : "private key", errno, problem);
-	int result = read_open_file(file, path, what, content, problem);
+		return refuse_unopened(source->path, source->what, errno, problem);
+	int result = read_open_file(file, source, content, problem);
 	close(file);
 	if (result != 0)
 		content_fini(content);
@@ -196,11 +206,12 @@ static int read_certificates(BIO *input, const char *path, const char *what, STA
 	return refuse(problem, "%s %s: its certificate %d is damaged", what, path, sk_X509_num(certificates) + 1);
 }
 
-int pem_certificates(const char *path, const char *what, STACK_OF(X509) * *certificates,
+int pem_certificates(const char *path, const char *what, enum pem_care care, STACK_OF(X509) * *certificates,
                      char problem[PEM_PROBLEM_BYTES])
 {
+	const struct source source = {path, what, care == PEM_TO_RELY_ON ? SOURCE_TRUSTED : SOURCE_ANY};
 	struct content content = {0};
-	int result = read_file(path, what, &content, problem);
+	int result = read_file(&source, &content, problem);
 
 	if (result != 0)
 		return result;
@@ -232,9 +243,10 @@ static int refuse_to_ask(char *buffer, int size, int writing, void *asked)
 
 int pem_private_key(const char *path, EVP_PKEY **key, char problem[PEM_PROBLEM_BYTES])
 {
+	const struct source source = {path, "private key", SOURCE_KEY};
 	struct content content = {0};
 	bool asked = false;
-	int result = read_file(path, NULL, &content, problem);
+	int result = read_file(&source, &content, problem);
 
 	if (result != 0)
 		return result;

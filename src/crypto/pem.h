@@ -14,8 +14,10 @@ STACK_OF(X509);
 enum { PEM_REFUSED = 1 };
 
 // All certificates of the file in their order, at least one; other PEM blocks are skipped. `what` names the file's role
-// in a problem ("CA file"). The caller frees with OSSL_STACK_OF_X509_free. Files that every user may change are refused.
-MUST_USE int pem_certificates(const char *path, const char *what, STACK_OF(X509) * *certificates,
+// in a problem ("CA file"). The caller frees with OSSL_STACK_OF_X509_free. A file to rely on is refused when every user
+// of the machine may change it.
+enum pem_care { PEM_TO_RELY_ON, PEM_TO_LOOK_AT };
+MUST_USE int pem_certificates(const char *path, const char *what, enum pem_care care, STACK_OF(X509) * *certificates,
                               char problem[PEM_PROBLEM_BYTES]);
 
 // The first private key of the file. Refused: readable or changeable by others; readable by a group that is not ours;
