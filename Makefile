@@ -207,8 +207,7 @@ $(B)/members: FORCE
 	@echo '$(LIB_OBJECTS)' | cmp -s - $@ || echo '$(LIB_OBJECTS)' > $@
 
 $(B)/libqanat.a: $(LIB_OBJECTS) $(B)/members
-	@rm -f $@
-	@$(AR) crs $@ $(LIB_OBJECTS)
+	@rm -f $@.new && $(AR) crs $@.new $(LIB_OBJECTS) && mv $@.new $@
 
 $(B)/qanat: $(B)/obj/main.c.o $(B)/libqanat.a
 	@echo '  LINK  $@'
