@@ -1,7 +1,7 @@
 # The front door. `make help` lists what a person may type.
 #
-# One set of rules builds every variant into build/$(VARIANT)/: release, san (address and undefined behaviour), tsan (threads)
-# and fuzz (libFuzzer, clang). Sources are found, not listed:
+# One set of rules builds every variant into build/$(VARIANT)/: release, san (address and undefined behaviour), tsan
+# (threads) and fuzz (libFuzzer, clang). Sources are found, not listed:
 #
 #   src/**/*.c *.cc          build/<variant>/libqanat.a, all but src/main.c
 #   src/main.c               build/<variant>/qanat
@@ -77,8 +77,8 @@ LINKING_san := -fsanitize=address,undefined
 LINKING_tsan := -fsanitize=thread
 LINKING_fuzz := -fsanitize=address,undefined
 
-# Headers are written as "folder/file.h". gcc's own <limits.h> looks for the next one along the whole quote path, where it would
-# meet ours; it is shown a view of src/ in which that name passes on.
+# Headers are written as "folder/file.h". gcc's own <limits.h> looks for the next one along the whole quote path, where it
+# would meet ours; it is shown a view of src/ in which that name passes on.
 OURS := -iquote src
 ifneq ($(wildcard src/limits.h),)
 ifeq ($(filter clang%,$(notdir $(CC))),)
