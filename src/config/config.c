@@ -31,6 +31,15 @@ void config_free(struct config **config)
 		return;
 	for (size_t i = 0; i < schema.count; i++)
 		value_clear(&schema.keys[i], *config);
+	for (size_t i = 0; i < (*config)->note_count; i++)
+		free((*config)->notes[i]);
+	free((*config)->notes);
 	free(*config);
 	*config = NULL;
+}
+
+void config_log_notes(const struct config *config)
+{
+	for (size_t i = 0; i < config->note_count; i++)
+		log_warn("config", "%s", config->notes[i]);
 }

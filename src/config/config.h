@@ -1,5 +1,6 @@
 // The configuration of `source` and `dest` as typed values. One schema table (config/schema.c) drives the TOML and JSON
-// readers, environment, flags, --help, man page text and `qanat check`. Precedence: flag > environment > file > default.
+// readers, environment, flags, --help, man page text and `qanat check`. Precedence: flag > environment > file >
+// default.
 
 #pragma once
 
@@ -98,10 +99,17 @@ struct config {
 		uint32_t workers; // 0: one per core
 		uint32_t drain_timeout_seconds;
 	} node;
+	char **notes; // see config_log_notes
+	size_t note_count;
 };
+
+// Logs what is not wrong but worth saying ("source.listen_port: port 8443 is not opened, because ..."), as warnings.
+// For owners, once the log is set.
+void config_log_notes(const struct config *config);
 
 // Reads flags (argv after the command word), environment, the file named by -c/--config (a .json name is JSON, else
 // TOML), defaults; checks everything. On success *config is owned by the caller.
+// Lack of memory while reading ends the process with a message; there is no negative return.
 // CONFIG_BAD: every problem has been printed to `errors`, one per line, with file, line and column where it has one.
 // CONFIG_HELP: --help was asked for and printed to `out`.
 enum { CONFIG_BAD = 1, CONFIG_HELP = 2 };

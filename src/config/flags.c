@@ -1,5 +1,6 @@
 #include "config/flags.h"
 #include "config/text.h"
+#include "config/value.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -131,4 +132,43 @@ int flags_count_global(int argc, char *const *argv)
 		at += argument.inline_value ? 1 : 2;
 	}
 	return at > argc ? argc : at;
+}
+
+static bool apply_global(const struct argument *argument, const char *text, const char *command, struct config *config,
+                         struct problem_list *problems)
+{
+	const struct schema_key *key = schema_find_flag(argument->flag, CONFIG_SOURCE);
+	struct tree_place place = {.name = argument->flag};
+	struct value value;
+	if (!key || !text) {
+		problem_add(problems, place, "", text ? "\"%s\" reads no configuration" : "needs a value", command);
+		return false;
+	}
+	struct tree_node *node = tree_word(NULL, text, strlen(text), place);
+	bool is_good = value_read(key, node, key->path, problems, &value);
+	if (is_good)
+		value_store(key, &value, config);
+	value_fini(key, &value);
+	tree_free(&node);
+	return is_good;
+}
+
+bool flags_apply_global(int count, char *const *argv, const char *command, FILE *errors)
+{
+	struct config config = {.logging = {.level = LOG_INFO, .format = LOG_FORMAT_PLAIN}};
+	struct problem_list problems = {0};
+	for (int at = 0; at < count; at++) {
+		struct argument argument = {0};
+		if (!split(argv[at], &argument))
+			break;
+		const char *text = argument.inline_value ? argument.inline_value : at + 1 < count ? argv[++at] : NULL;
+		if (!apply_global(&argument, text, command, &config, &problems))
+			break;
+	}
+	bool is_good = problems.count == 0;
+	problem_print(&problems, "", errors);
+	problem_list_fini(&problems);
+	if (is_good && count > 0)
+		log_set(config.logging.level, config.logging.format, true);
+	return is_good;
 }

@@ -26,3 +26,6 @@ void flags_fini(struct flags *flags);
 // How many of the arguments are global options that may stand before the command word: -c, --config, --log-level and
 // --log-format with their values. Stops at the first other one.
 int flags_count_global(int argc, char *const *argv);
+// For commands without a configuration: sets the log as these `count` global options say. False when there is one that
+// cannot be followed, which has been printed to `errors`.
+bool flags_apply_global(int count, char *const *argv, const char *command, FILE *errors);

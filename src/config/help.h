@@ -7,3 +7,5 @@
 #include <stdio.h>
 
 void help_print(enum config_command command, FILE *out);
+// Every key, also those that are refused, as Markdown.
+void help_reference(FILE *out);

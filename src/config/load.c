@@ -122,6 +122,7 @@ static void read_tree(struct load *load, const char *text, size_t length)
 	int result = is_json ? json_read(text, length, load->file, &root, &place, problem)
 	                     : toml_read(text, length, load->file, &root, &place, problem);
 	if (result != 0) {
+		load->is_unreadable = true;
 		problem_add(&load->problems, place, "", "%s", problem);
 		return;
 	}
@@ -139,11 +140,13 @@ static void read_file(struct load *load, bool may_be_absent)
 		return;
 	load->has_file = true;
 	if (!file) {
+		load->is_unreadable = true;
 		problem_add(&load->problems, place, "", "cannot be opened: %s", outcome_text(-errno));
 		return;
 	}
 	char *text = text_calloc(LOAD_MAX_BYTES + 1, 1);
 	size_t length = fread(text, 1, LOAD_MAX_BYTES + 1, file);
+	load->is_unreadable = ferror(file) || length > LOAD_MAX_BYTES;
 	if (ferror(file))
 		problem_add(&load->problems, place, "", "cannot be read: %s", outcome_text(-errno));
 	else if (length > LOAD_MAX_BYTES)
@@ -239,8 +242,8 @@ static void read_flags(struct load *load, const struct flags *flags)
 			take_flag(load, flags, flags->words[i].key);
 }
 
-// A name of ours with a typing error would otherwise do nothing, silently. Not an error: orchestrators put names such as
-// QANAT_DEST_SERVICE_HOST into the environment of every container.
+// A name of ours with a typing error would otherwise do nothing, silently. Not an error: orchestrators put names such
+// as QANAT_DEST_SERVICE_HOST into the environment of every container.
 static void note_unknown_environment(struct load *load, char *const *environment)
 {
 	static const char *const prefixes[] = {"QANAT_SOURCE_", "QANAT_DEST_",    "QANAT_AUTH_",    "QANAT_CRYPTO_",
@@ -279,14 +282,22 @@ static void take_defaults(struct load *load)
 	}
 }
 
-static void choose_file(struct load *load, const struct load_input *input, const char *path)
+static void keep_notes(struct load *load)
 {
-	const char *from_environment = find_environment(input->environment, "QANAT_CONFIG");
-	if (input->text)
-		path = input->text_name;
-	else if (!path)
-		path = from_environment ? from_environment : SCHEMA_DEFAULT_PATH;
-	load->file = text_copy(path);
+	struct config *config = load->config;
+	config->notes = text_calloc(load->notes.count, sizeof *config->notes);
+	for (size_t i = 0; i < load->notes.count; i++)
+		config->notes[config->note_count++] = problem_text(&load->notes.problems[i]);
+}
+
+// True when the file need not exist: nobody has named it.
+static bool choose_file(struct load *load, const struct load_input *input, const char *flag)
+{
+	const char *environment = find_environment(input->environment, "QANAT_CONFIG");
+	const char *path = input->text ? input->text_name : flag ? flag : environment;
+	load->file = text_copy(path ? path : SCHEMA_DEFAULT_PATH);
+	load->has_file = input->text != NULL;
+	return path == NULL;
 }
 
 int load_run(const struct load_input *input, struct load *load)
@@ -294,22 +305,21 @@ int load_run(const struct load_input *input, struct load *load)
 	struct flags flags;
 	*load = (struct load){.command = input->command, .config = text_calloc(1, sizeof *load->config)};
 	flags_read(input->command, input->argc, input->argv, &load->problems, &flags);
-	choose_file(load, input, flags.config_path);
 	bool wants_help = flags.wants_help;
 	if (!wants_help) {
+		bool may_be_absent = choose_file(load, input, flags.config_path);
 		take_defaults(load);
-		load->has_file = input->text != NULL;
-		bool is_named = flags.config_path || find_environment(input->environment, "QANAT_CONFIG");
 		if (input->text)
 			read_tree(load, input->text, input->length);
 		else
-			read_file(load, !is_named);
+			read_file(load, may_be_absent);
 		read_environment(load, input->environment);
 		read_flags(load, &flags);
 		note_unknown_environment(load, input->environment);
 		validate_complete(load);
 		validate(load);
 		problem_sort(&load->problems);
+		keep_notes(load);
 	}
 	flags_fini(&flags);
 	if (wants_help)

@@ -39,6 +39,7 @@ struct load {
 	struct problem_list notes;           // not wrong, but worth saying
 	char *file;                          // what was or would have been read
 	bool has_file, has_source, has_dest; // the file; its sections
+	bool is_unreadable;                  // nothing can be said about what the file gives
 };
 
 // 0, CONFIG_BAD (see load->problems) or CONFIG_HELP. load_fini is due in every case.

@@ -51,18 +51,22 @@ void problem_sort(struct problem_list *list)
 	}
 }
 
+char *problem_text(const struct problem *problem)
+{
+	const char *between = problem->path[0] ? ": " : "";
+	if (problem->line > 0)
+		return text_format("%s:%u:%u: %s%s%s", problem->name, problem->line, problem->column, problem->path, between,
+		                   problem->message);
+	return text_format("%s%s%s%s%s", problem->name, problem->name[0] ? ": " : "", problem->path, between,
+	                   problem->message);
+}
+
 void problem_print(const struct problem_list *list, const char *prefix, FILE *out)
 {
 	for (size_t i = 0; i < list->count; i++) {
-		const struct problem *problem = &list->problems[i];
-		fputs(prefix, out);
-		if (problem->line > 0)
-			fprintf(out, "%s:%u:%u: ", problem->name, problem->line, problem->column);
-		else if (problem->name[0])
-			fprintf(out, "%s: ", problem->name);
-		if (problem->path[0])
-			fprintf(out, "%s: ", problem->path);
-		fprintf(out, "%s\n", problem->message);
+		char *text = problem_text(&list->problems[i]);
+		fprintf(out, "%s%s\n", prefix, text);
+		free(text);
 	}
 	if (list->count == PROBLEMS_MAX)
 		fprintf(out, "%sonly the first %d problems are listed\n", prefix, PROBLEMS_MAX);

@@ -24,6 +24,8 @@ void problem_add(struct problem_list *list, struct tree_place place, const char 
 	PRINTF_LIKE(4, 5);
 // By place in the file; those without a line keep their order and come last.
 void problem_sort(struct problem_list *list);
-// One per line: "FILE:LINE:COLUMN: source.listen_prot: unknown key". `prefix` may be "".
+// "FILE:LINE:COLUMN: source.listen_prot: unknown key", without what is not known. The caller owns it.
+char *problem_text(const struct problem *problem);
+// One per line. `prefix` may be "".
 void problem_print(const struct problem_list *list, const char *prefix, FILE *out);
 void problem_list_fini(struct problem_list *list);

@@ -1,5 +1,5 @@
-// The one table of everything that can be configured. Readers, precedence, range checks, help, the reference document and
-// `qanat check` are derived from it; a new key is a new entry and a field of struct config.
+// The one table of everything that can be configured. Readers, precedence, range checks, help, the reference document
+// and `qanat check` are derived from it; a new key is a new entry and a field of struct config.
 
 #pragma once
 

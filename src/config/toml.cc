@@ -15,6 +15,8 @@ extern "C" {
 #include <exception>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace
 {
@@ -30,11 +32,18 @@ void convert_children(const toml::node &from, tree_node *to)
 {
 	tree_node *last = nullptr;
 	if (const toml::table *table = from.as_table()) {
-		for (auto &&[key, value] : *table) {
-			std::string text(key.str());
+		// toml++ sorts keys by name; problems are found in the order of the file.
+		std::vector<std::pair<const toml::key *, const toml::node *>> entries;
+		for (auto &&[key, value] : *table)
+			entries.emplace_back(&key, &value);
+		std::stable_sort(entries.begin(), entries.end(), [](auto &a, auto &b) {
+			return a.first->source().begin < b.first->source().begin;
+		});
+		for (auto &&[key, value] : entries) {
+			std::string text(key->str());
 			// A key's own position says more than its value's: a typing error is in the key.
-			struct tree_place place = place_of(key.source(), to->place.name);
-			tree_append(to, &last, convert(value, text.c_str(), place));
+			struct tree_place place = place_of(key->source(), to->place.name);
+			tree_append(to, &last, convert(*value, text.c_str(), place));
 		}
 		return;
 	}

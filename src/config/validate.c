@@ -226,7 +226,8 @@ static void check_metrics(struct load *load)
 
 void validate(struct load *load)
 {
-	check_required(load);
+	if (!load->is_unreadable)
+		check_required(load);
 	if (load->command == CONFIG_SOURCE)
 		check_source(load);
 	else

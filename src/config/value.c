@@ -35,6 +35,14 @@ static bool refuse_type(const struct schema_key *key, const struct tree_node *no
 	return false;
 }
 
+static bool refuse_item_type(const struct schema_key *key, const struct tree_node *node, const char *path,
+                             struct problem_list *problems)
+{
+	const char *wanted = key->type == SCHEMA_TABLES ? "a table" : "a string";
+	problem_add(problems, node->place, path, "must be %s, not %s", wanted, tree_kind_name(node));
+	return false;
+}
+
 static bool read_digits(const char *text, uint64_t *number)
 {
 	char *end = NULL;
@@ -128,7 +136,7 @@ static bool read_list_item(const struct schema_key *key, const struct tree_node 
                            struct problem_list *problems, struct value *value)
 {
 	if (node->kind != TREE_TEXT && node->kind != TREE_WORD)
-		return refuse_type(key, node, path, problems);
+		return refuse_item_type(key, node, path, problems);
 	if (key->type == SCHEMA_CIDRS) {
 		struct cidr cidr;
 		if (cidr_parse(node->text, &cidr) != 0) {
@@ -284,7 +292,7 @@ static bool read_table_item(const struct schema_key *key, const struct tree_node
 {
 	const struct schema_table *table = key->items;
 	if (node->kind != TREE_TABLE)
-		return refuse_type(key, node, path, problems);
+		return refuse_item_type(key, node, path, problems);
 	value->items = text_grow(value->items, value->count, table->item_bytes);
 	void *item = (char *)value->items + value->count * table->item_bytes;
 	memset(item, 0, table->item_bytes);

@@ -33,4 +33,9 @@ void value_clear(const struct schema_key *key, void *base);
 // The field as a number, a text or a list; only for keys of such a type that are kept.
 uint64_t value_number(const struct schema_key *key, const void *base);
 const char *value_text(const struct schema_key *key, const void *base);
+// Of a SCHEMA_ENUM: the word.
+const char *value_word(const struct schema_key *key, const void *base);
+#define VALUE_CIDR_BYTES 64
+// "10.0.0.0/8"; returns text.
+const char *value_cidr_text(const struct cidr *cidr, char text[VALUE_CIDR_BYTES]);
 const void *value_items(const struct schema_key *key, const void *base, size_t *count);

@@ -146,13 +146,14 @@ static void print_quoted(const char *text, FILE *out)
 	fputc('"', out);
 }
 
-static void print_cidr(const struct cidr *cidr, FILE *out)
+const char *value_cidr_text(const struct cidr *cidr, char text[VALUE_CIDR_BYTES])
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	char text[INET6_ADDRSTRLEN];
+	char address[INET6_ADDRSTRLEN] = "";
 	bool is_v4 = cidr->bits >= 96 && memcmp(cidr->address, mapped, sizeof mapped) == 0;
-	inet_ntop(is_v4 ? AF_INET : AF_INET6, cidr->address + (is_v4 ? 12 : 0), text, sizeof text);
-	fprintf(out, "\"%s/%d\"", text, cidr->bits - (is_v4 ? 96 : 0));
+	inet_ntop(is_v4 ? AF_INET : AF_INET6, cidr->address + (is_v4 ? 12 : 0), address, sizeof address);
+	snprintf(text, VALUE_CIDR_BYTES, "%s/%d", address, cidr->bits - (is_v4 ? 96 : 0));
+	return text;
 }
 
 static void print_table(const struct schema_table *table, const void *item, FILE *out)
@@ -177,8 +178,9 @@ static void print_items(const struct schema_key *key, const void *base, FILE *ou
 	fputc('[', out);
 	for (size_t i = 0; i < count; i++) {
 		fputs(i > 0 ? ", " : "", out);
+		char text[VALUE_CIDR_BYTES];
 		if (key->type == SCHEMA_CIDRS)
-			print_cidr((const struct cidr *)(const void *)items + i, out);
+			print_quoted(value_cidr_text((const struct cidr *)(const void *)items + i, text), out);
 		else if (key->type == SCHEMA_TEXTS)
 			print_quoted(((char *const *)(const void *)items)[i], out);
 		else
@@ -187,11 +189,13 @@ static void print_items(const struct schema_key *key, const void *base, FILE *ou
 	fputc(']', out);
 }
 
-static void print_enum(const struct schema_key *key, uint64_t number, FILE *out)
+const char *value_word(const struct schema_key *key, const void *base)
 {
+	uint64_t number = value_number(key, base);
 	for (const struct schema_word *word = key->words; word->word; word++)
 		if (word->value == number)
-			print_quoted(word->word, out);
+			return word->word;
+	return "";
 }
 
 void value_print(const struct schema_key *key, const void *base, FILE *out)
@@ -203,7 +207,7 @@ void value_print(const struct schema_key *key, const void *base, FILE *out)
 	else if (key->type == SCHEMA_BOOL)
 		fputs(value_number(key, base) ? "true" : "false", out);
 	else if (key->type == SCHEMA_ENUM)
-		print_enum(key, value_number(key, base), out);
+		print_quoted(value_word(key, base), out);
 	else if (key->type == SCHEMA_NUMBER)
 		fprintf(out, "%" PRIu64, value_number(key, base));
 	else if (value_text(key, base))

@@ -1,0 +1,172 @@
+#include "cmd/check.h"
+
+#include "config/help.h"
+#include "config/load.h"
+#include "config/report.h"
+#include "crypto/identity.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_GOOD = 0, EXIT_CERTIFICATES = 1, EXIT_CONFIG = 2 };
+
+static const char usage[] =
+	"usage: qanat check [-c FILE] [source|dest] [--json] [flags of source or dest]\n"
+	"       qanat check --schema\n\n"
+	"Reads the configuration as `qanat source` or `qanat dest` would, lists every problem, prints each value with where\n"
+	"it comes from, and tries the certificate files. Without a word it checks whichever sections the file has.\n\n"
+	"  -c, --config FILE  default: " SCHEMA_DEFAULT_PATH "; environment: QANAT_CONFIG\n"
+	"  --json             the result as JSON\n"
+	"  --schema           print the reference of every key as Markdown\n\n"
+	"Exit status: 0 good, 1 certificates that would be refused, 2 wrong command line or configuration.\n";
+
+// The words of check itself; what is left goes to the configuration as flags.
+struct check {
+	bool is_source, is_dest, is_json, is_schema, is_help;
+	int argc;
+	char **argv; // lent words, in memory of ours
+	json_t *reports;
+};
+
+static void read_words(struct check *check, int argc, char **argv)
+{
+	for (int at = 1; at < argc; at++) {
+		const char *word = argv[at];
+		if (strcmp(word, "source") == 0)
+			check->is_source = true;
+		else if (strcmp(word, "dest") == 0)
+			check->is_dest = true;
+		else if (strcmp(word, "--json") == 0)
+			check->is_json = true;
+		else if (strcmp(word, "--schema") == 0)
+			check->is_schema = true;
+		else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+			check->is_help = true;
+		else {
+			check->argv[check->argc++] = argv[at];
+			// A flag without '=' is followed by its value, which may look like one of the words above.
+			if (word[0] == '-' && !strchr(word, '=') && at + 1 < argc)
+				check->argv[check->argc++] = argv[++at];
+		}
+	}
+}
+
+// The certificates as the command would load them. False: refused, and `problem` says why.
+static bool try_certificates(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES])
+{
+	const struct config *config = load->config;
+	struct identity_files files = {
+		.ca_path = config->auth.ca_cert_path,
+		.cert_path = config->auth.cert_path,
+		.key_path = config->auth.key_path,
+		.usage = load->command == CONFIG_SOURCE ? IDENTITY_CLIENT : IDENTITY_SERVER,
+	};
+	struct identity *identity = NULL;
+	int result = identity_load(&files, &identity, problem);
+	if (result < 0)
+		snprintf(problem, IDENTITY_PROBLEM_BYTES, "%s", outcome_text(result));
+	identity_unref(&identity);
+	return result == 0;
+}
+
+static int judge_text(const struct load *load, int result)
+{
+	const char *name = schema_command_name(load->command);
+	const char *file = load->has_file ? load->file : "flags and environment";
+	char problem[IDENTITY_PROBLEM_BYTES] = "";
+	problem_print(&load->problems, "", stderr);
+	problem_print(&load->notes, "note: ", stderr);
+	if (result != 0) {
+		fprintf(stderr, "%s: not good for %s: %zu problem%s\n", file, name, load->problems.count,
+		        load->problems.count == 1 ? "" : "s");
+		return EXIT_CONFIG;
+	}
+	bool is_good = try_certificates(load, problem);
+	if (!is_good)
+		fprintf(stderr, "%s\n", problem);
+	printf("%s: %s for %s\n", file, is_good ? "good" : "certificates are refused", name);
+	report_settings(load, stdout);
+	return is_good ? EXIT_GOOD : EXIT_CERTIFICATES;
+}
+
+static int judge_json(struct check *check, const struct load *load, int result)
+{
+	char problem[IDENTITY_PROBLEM_BYTES] = "";
+	json_t *report = report_json(load);
+	bool is_good = result == 0 && try_certificates(load, problem);
+	json_object_set_new(report, "good", json_boolean(is_good));
+	json_object_set_new(report, "file", load->has_file ? json_string(load->file) : json_null());
+	json_object_set_new(report, "certificates", problem[0] ? json_string(problem) : json_null());
+	json_array_append_new(check->reports, report);
+	return is_good ? EXIT_GOOD : result == 0 ? EXIT_CERTIFICATES : EXIT_CONFIG;
+}
+
+static int judge(struct check *check, enum config_command command)
+{
+	struct load_input input = {.command = command, .argc = check->argc, .argv = check->argv, .environment = environ};
+	struct load load;
+	int result = load_run(&input, &load);
+	int status = check->is_json ? judge_json(check, &load, result) : judge_text(&load, result);
+	load_fini(&load);
+	return status;
+}
+
+// Which sections there are, when the command line does not say which is meant.
+static bool find_sections(struct check *check)
+{
+	struct load_input input = {.command = CONFIG_SOURCE,
+	                           .argc = check->argc,
+	                           .argv = check->argv,
+	                           .environment = environ};
+	struct load load;
+	int result = load_run(&input, &load);
+	check->is_source = load.has_source || load.is_unreadable;
+	check->is_dest = load.has_dest;
+	bool is_found = check->is_source || check->is_dest;
+	if (!is_found && load.has_file)
+		fprintf(stderr, "%s: has neither a section [source] nor [dest]\n", load.file);
+	else if (!is_found)
+		fprintf(stderr,
+		        "%s: there is no such file; name one with -c FILE, or say which flags to check: source or dest\n",
+		        load.file);
+	load_fini(&load);
+	return result >= 0 && is_found;
+}
+
+static int judge_all(struct check *check)
+{
+	if (!check->is_source && !check->is_dest && !find_sections(check))
+		return EXIT_CONFIG;
+	int worst = EXIT_GOOD;
+	check->reports = check->is_json ? json_array() : NULL;
+	if (check->is_source)
+		worst = judge(check, CONFIG_SOURCE);
+	if (check->is_dest) {
+		int status = judge(check, CONFIG_DEST);
+		worst = status > worst ? status : worst;
+	}
+	if (check->is_json) {
+		json_dumpf(check->reports, stdout, JSON_INDENT(2));
+		fputc('\n', stdout);
+		json_decref(check->reports);
+	}
+	return worst;
+}
+
+int check_command(int argc, char **argv)
+{
+	struct check check = {.argv = calloc((size_t)argc + 1, sizeof *check.argv)};
+	int status = EXIT_GOOD;
+	if (!check.argv)
+		return EXIT_CONFIG;
+	read_words(&check, argc, argv);
+	if (check.is_help)
+		fputs(usage, stdout);
+	else if (check.is_schema)
+		help_reference(stdout);
+	else
+		status = judge_all(&check);
+	free(check.argv);
+	return status;
+}

@@ -1,0 +1,9 @@
+// Other programs' names: started as `utun` (a symlink is enough) this program takes that one's command line as its
+// document prints it.
+
+#pragma once
+
+#include <stdbool.h>
+
+// program is argv[0]. False: the name is known, but its command line is not built yet, which has been printed.
+bool guise_take(const char *program);

@@ -1,0 +1,127 @@
+#include "config/load_test.h"
+
+static void listen_port_is_8443_only_when_there_is_nothing_else_to_listen_on(void **state)
+{
+	(void)state;
+	struct load load;
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, GOOD_SOURCE "[[source.exposed_ports]]\nport=22\n"));
+	assert_int_equal(load.config->source.listen_port, 0);
+	assert_int_equal(load.notes.count, 0);
+	load_fini(&load);
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, "source.exposed_ports=[]\n" GOOD_SOURCE));
+	assert_int_equal(load.config->source.listen_port, 8443);
+	load_fini(&load);
+}
+
+static void listen_port_beside_exposed_ports_is_noted_and_not_opened(void **state)
+{
+	(void)state;
+	struct load load;
+	const char *text = "source.listen_port=8443\n" GOOD_SOURCE "[[source.exposed_ports]]\nport=22\n";
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, text));
+	assert_said(&load.notes,
+	            "t.toml:1:8: source.listen_port: port 8443 is not opened, because there are exposed_ports or "
+	            "forwards\n");
+	assert_int_equal(load.config->source.listen_port, 0);
+	assert_int_equal(load.config->note_count, 1);
+	load_fini(&load);
+}
+
+static void exposed_port_listed_twice_is_refused_unless_addresses_differ(void **state)
+{
+	(void)state;
+	struct load load;
+	assert_refused(CONFIG_SOURCE, "source.exposed_ports=[{port=1},\n{port=2},\n{port=1}]\n" GOOD_SOURCE,
+	               "source.exposed_ports: port 1 on 127.0.0.1 is listed twice\n");
+	assert_good(&load, load_text(&load, CONFIG_SOURCE,
+	                             "source.exposed_ports=[{port=1},{port=1,listen_ip='::1'}]\n" GOOD_SOURCE));
+	load_fini(&load);
+}
+
+static void forward_on_a_taken_address_is_refused(void **state)
+{
+	(void)state;
+	assert_refused(CONFIG_SOURCE,
+	               "source.forwards=[{listen='unix:/a',service='x'},\n{listen='unix:/a',service='y'}]\n" GOOD_SOURCE,
+	               "source.forwards: unix:/a is listened on already\n");
+	assert_refused(
+		CONFIG_SOURCE,
+		"source.exposed_ports=[{port=7,listen_ip='[::1]'}]\nsource.forwards=[{listen='[::1]:7',service='y'}]\n" GOOD_SOURCE,
+		"source.forwards: [::1]:7 is listened on already\n");
+}
+
+static void services_that_share_a_name_or_a_port_are_refused(void **state)
+{
+	(void)state;
+	assert_refused(CONFIG_DEST, GOOD_DEST "[[dest.exposed_services]]\nname='s'\nport=2\ntarget_ip='h'\ntarget_port=1\n",
+	               "dest.exposed_services: the name \"s\" is given to two services\n");
+	assert_refused(CONFIG_DEST, GOOD_DEST "[[dest.exposed_services]]\nname='z'\nport=1\ntarget_ip='h'\ntarget_port=1\n",
+	               "dest.exposed_services: port 1 is given to two services, \"s\" and \"z\"\n");
+}
+
+static void target_port_is_for_addresses_and_not_for_sockets(void **state)
+{
+	(void)state;
+	assert_refused(CONFIG_DEST, GOOD_DEST "[[dest.exposed_services]]\nname='z'\nport=2\ntarget_ip='h'\n",
+	               "dest.exposed_services: service \"z\": \"target_port\" is missing\n");
+	assert_refused(CONFIG_DEST,
+	               GOOD_DEST "[[dest.exposed_services]]\nname='z'\nport=2\ntarget_host='unix:/x'\ntarget_port=1\n",
+	               "dest.exposed_services: service \"z\": a Unix socket has no target_port\n");
+}
+
+static void metrics_port_that_the_command_uses_itself_is_refused(void **state)
+{
+	(void)state;
+	struct load load;
+	assert_refused(CONFIG_DEST, "metrics.metrics_port=1\n" GOOD_DEST,
+	               "t.toml:1:9: metrics.metrics_port: port 1 is used by dest already\n");
+	assert_refused(CONFIG_SOURCE, "source.listen_port=9090\n" GOOD_SOURCE,
+	               "metrics.metrics_port: port 9090 is used by source already\n");
+	assert_refused(CONFIG_SOURCE, "source.exposed_ports=[{port=9090,listen_ip='0.0.0.0'}]\n" GOOD_SOURCE,
+	               "metrics.metrics_port: port 9090 is used by source already\n");
+	assert_refused(CONFIG_SOURCE, "source.forwards=[{listen='127.0.0.1:9090',service='s'}]\n" GOOD_SOURCE,
+	               "metrics.metrics_port: port 9090 is used by source already\n");
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, "source.listen_port=9090\nmetrics.enabled=false\n" GOOD_SOURCE));
+	load_fini(&load);
+	assert_good(&load, load_text(&load, CONFIG_SOURCE,
+	                             "source.listen_port=9090\nmetrics.metrics_bind_ip='unix:/m'\n" GOOD_SOURCE));
+	load_fini(&load);
+	assert_good(&load, load_text(&load, CONFIG_SOURCE,
+	                             "source.listen_port=9090\nmetrics.metrics_bind_ip='127.0.0.2'\n" GOOD_SOURCE));
+	load_fini(&load);
+}
+
+static void reconnect_settings_that_contradict_are_refused(void **state)
+{
+	(void)state;
+	assert_refused(CONFIG_SOURCE, "source.initial_reconnect_delay_ms=61000\n" GOOD_SOURCE,
+	               "t.toml:1:8: source.initial_reconnect_delay_ms: is longer than source.max_reconnect_delay_ms\n");
+	assert_refused(CONFIG_SOURCE, "source.max_reconnect_delay_ms=5\n" GOOD_SOURCE, "t.toml:1:8: ");
+	assert_refused(CONFIG_SOURCE, "source.reconnection_enabled=false\nsource.max_reconnect_attempts=2\n" GOOD_SOURCE,
+	               "t.toml:2:8: source.max_reconnect_attempts: contradicts source.reconnection_enabled = false\n");
+}
+
+static void dest_without_a_service_is_refused(void **state)
+{
+	(void)state;
+	assert_refused(CONFIG_DEST, "dest.tunnel_port=1\n" AUTH_OF_DEST,
+	               "t.toml: dest.exposed_services: at least one is required: [[dest.exposed_services]]");
+	assert_refused(CONFIG_DEST, "dest.tunnel_port=1\ndest.exposed_services=[]\n" AUTH_OF_DEST,
+	               "t.toml: dest.exposed_services: at least one is required: [[dest.exposed_services]]");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(listen_port_is_8443_only_when_there_is_nothing_else_to_listen_on),
+		cmocka_unit_test(listen_port_beside_exposed_ports_is_noted_and_not_opened),
+		cmocka_unit_test(exposed_port_listed_twice_is_refused_unless_addresses_differ),
+		cmocka_unit_test(forward_on_a_taken_address_is_refused),
+		cmocka_unit_test(services_that_share_a_name_or_a_port_are_refused),
+		cmocka_unit_test(target_port_is_for_addresses_and_not_for_sockets),
+		cmocka_unit_test(metrics_port_that_the_command_uses_itself_is_refused),
+		cmocka_unit_test(reconnect_settings_that_contradict_are_refused),
+		cmocka_unit_test(dest_without_a_service_is_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
