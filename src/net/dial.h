@@ -1,5 +1,5 @@
-// Connecting to a host name, IP literal or Unix path as one cancellable operation: resolves, then tries every address in
-// the resolver's order, the next one as soon as one fails or has been silent for a while (RFC 8305 in its simplest
+// Connecting to a host name, IP literal or Unix path as one cancellable operation: resolves, then tries every address
+// in the resolver's order, the next one as soon as one fails or has been silent for a while (RFC 8305 in its simplest
 // form: a 250 ms stagger, families alternating, the first to answer wins).
 
 #pragma once

@@ -24,8 +24,8 @@ MUST_USE int socket_listen(struct address *address, int backlog, int *fd);
 // Accepts one connection. SOCKET_NONE: nobody is waiting. SOCKET_EXHAUSTED: no descriptor or no memory for it.
 enum { SOCKET_NONE = 1, SOCKET_EXHAUSTED = 2 };
 MUST_USE int socket_accept(int listener, int *fd, struct address *peer);
-// Starts a connection: 0 connected at once, SOCKET_PENDING in progress, SOCKET_BUSY the queue of a Unix listener is full
-// (nothing was made: try again a little later), negative refused.
+// Starts a connection: 0 connected at once, SOCKET_PENDING in progress, SOCKET_BUSY the queue of a Unix listener is
+// full (nothing was made: try again a little later), negative refused.
 enum { SOCKET_PENDING = 1, SOCKET_BUSY = 2 };
 MUST_USE int socket_connect(const struct address *to, int *fd);
 // The outcome of a pending connect once the socket is writable: 0 or negative.

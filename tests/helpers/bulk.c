@@ -6,9 +6,9 @@
 // run prints one line of JSON at the end, and with --progress lines "progress UP DOWN" on the way. Exit 0 only when the
 // sums agree in both directions.
 //
-// On the wire: the client's 16 bytes (u64 bytes each way, u64 seed), then N bytes in both directions. Behind its bytes the
-// server sends two sums: of what it sent, and, when the client has shut down its side, of what it received. The bytes
-// are an AES-128-CTR key stream, so nobody on the way can compress or guess them.
+// On the wire: the client's 16 bytes (u64 bytes each way, u64 seed), then N bytes in both directions. Behind its bytes
+// the server sends two sums: of what it sent, and, when the client has shut down its side, of what it received. The
+// bytes are an AES-128-CTR key stream, so nobody on the way can compress or guess them.
 
 #include <errno.h>
 #include <inttypes.h>

@@ -14,9 +14,9 @@
 //   --idle 10          percent that stay silent for --idle-ms 500 before their last byte
 //   --seed 1           the same seed gives the same streams      --seconds 60      then it is a failure
 //
-// A stream: the client sends an order (40 bytes), then its bytes, then shuts down its writing side; the server sends its
-// bytes meanwhile, and when it has seen the client's end a verdict (8 bytes) and its own end. Bytes are a function of
-// the seed and the position, different for the two directions.
+// A stream: the client sends an order (40 bytes), then its bytes, then shuts down its writing side; the server sends
+// its bytes meanwhile, and when it has seen the client's end a verdict (8 bytes) and its own end. Bytes are a function
+// of the seed and the position, different for the two directions.
 
 #include <arpa/inet.h>
 #include <errno.h>
