@@ -224,6 +224,7 @@ static int64_t unix_seconds(const ASN1_TIME *when)
 void identity_describe(X509 *certificate, struct identity_text *text)
 {
 	describe_name(X509_get_subject_name(certificate), text->subject, sizeof text->subject);
+	describe_name(X509_get_issuer_name(certificate), text->issuer, sizeof text->issuer);
 	describe_common_name(X509_get_subject_name(certificate), text->common_name, sizeof text->common_name);
 	identity_describe_names(certificate, text->names, sizeof text->names);
 	describe_fingerprint(certificate, text->fingerprint, sizeof text->fingerprint);

@@ -13,6 +13,8 @@ enum issue_key { ISSUE_KEY_P256, ISSUE_KEY_ED25519, ISSUE_KEY_ML_DSA_65, ISSUE_K
 const char *issue_key_name(enum issue_key key);
 MUST_USE int issue_key_parse(const char *word, enum issue_key *key);
 
+enum { ISSUE_MAX_DAYS = 36500 };
+
 enum issue_kind { ISSUE_CA, ISSUE_SERVER, ISSUE_CLIENT };
 
 struct issue_request {
@@ -30,12 +32,12 @@ struct issue_request {
 };
 
 #define ISSUE_PROBLEM_BYTES 512
-// Nothing was written; `problem` says why and what to do (existing file without force, bad name, CA key mismatch, CA not
-// a CA, CA expires before the leaf: the leaf is then shortened, not refused, ...).
+// Nothing was written; `problem` says why and what to do (existing file without force, bad name, CA key mismatch, CA
+// not a CA, CA expires before the leaf: the leaf is then shortened, not refused, ...).
 enum { ISSUE_REFUSED = 1 };
-// The key file is created with O_EXCL and mode 0600 from the first instant (no chmod window), written to a temporary name
-// in the same directory and renamed; certificate 0644. Both or neither appear. Serial: 159 random bits. notBefore: one
-// hour ago. CA: basicConstraints critical CA:TRUE pathlen:0, keyUsage keyCertSign|cRLSign critical. Leaf: CA:FALSE,
-// keyUsage digitalSignature critical, EKU serverAuth or clientAuth, SAN (server: at least one; client: DNS of the common
-// name when it is a valid one). SKI and AKI always.
+// The key file is created with O_EXCL and mode 0600 from the first instant (no chmod window), written to a temporary
+// name in the same directory and renamed; certificate 0644. Both or neither appear. Serial: 159 random bits. notBefore:
+// one hour ago. CA: basicConstraints critical CA:TRUE pathlen:0, keyUsage keyCertSign|cRLSign critical. Leaf: CA:FALSE,
+// keyUsage digitalSignature critical, EKU serverAuth or clientAuth, SAN (server: at least one; client: DNS of the
+// common name when it is a valid one). SKI and AKI always.
 MUST_USE int issue_certificate(const struct issue_request *request, char problem[ISSUE_PROBLEM_BYTES]);
