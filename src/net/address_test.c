@@ -95,7 +95,8 @@ static void a_unix_path_at_the_limit_fits_and_one_past_it_does_not(void **state)
 	assert_int_equal(address_parse(text, &address), 0);
 	address_format(&address, out);
 	assert_string_equal(out, text);
-	strcat(text, "p");
+	text[5 + 107] = 'p';
+	text[5 + 108] = '\0';
 	assert_int_equal(address_parse(text, &address), ADDRESS_BAD);
 }
 

@@ -199,7 +199,7 @@ static int open_socket(const char *text, bool listening)
 
 static void print_listening(int fd, const char *given)
 {
-	struct sockaddr_storage bound;
+	struct sockaddr_storage bound = {0};
 	socklen_t length = sizeof(bound);
 	char port[8];
 	if (getsockname(fd, (struct sockaddr *)&bound, &length) != 0)

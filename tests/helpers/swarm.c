@@ -490,7 +490,7 @@ static socklen_t parse_address(const char *text, struct sockaddr_storage *out)
 
 static void print_listening(int fd, const char *given)
 {
-	struct sockaddr_storage bound;
+	struct sockaddr_storage bound = {0};
 	socklen_t length = sizeof(bound);
 	char host[INET6_ADDRSTRLEN], port[8];
 	if (getsockname(fd, (struct sockaddr *)&bound, &length) != 0)
