@@ -49,6 +49,8 @@
 #define LIMIT_EPOCH_OVERLAP_MS 60000
 // Below OpenSSL's 16 384 with room for a HelloRetryRequest's second ClientHello (protocol.md 5, trap 7).
 #define LIMIT_EARLY_DATA_BYTES 16000
+// Data connections one link may have at once, parked ones included: more than a process has descriptors for.
+#define LIMIT_LINK_CONNECTIONS 20000
 #define LIMIT_STREAM_HEADER_BYTES 1024
 // A stream's header must be complete this long after its data connection was taken into use.
 #define LIMIT_STREAM_HEADER_MS 10000

@@ -196,6 +196,11 @@ uint32_t link_epoch(const struct link *link)
 	return atomic_load_explicit(&link->epoch, memory_order_relaxed);
 }
 
+enum control_role link_role(const struct link *link)
+{
+	return link->settings.role;
+}
+
 const uint8_t *link_id(const struct link *link)
 {
 	return link->settings.id;
@@ -204,11 +209,6 @@ const uint8_t *link_id(const struct link *link)
 const char *link_name(const struct link *link)
 {
 	return link->name;
-}
-
-int link_group(const struct link *link)
-{
-	return link->settings.group;
 }
 
 const struct address *link_data_address(const struct link *link)

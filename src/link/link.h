@@ -29,7 +29,6 @@ struct link_peer {
 struct link_settings {
 	enum control_role role;
 	uint8_t id[LINK_ID_BYTES];
-	int group;					// of the control connection, for data connections
 	struct address data_address; // initiator: where to dial data connections
 	uint32_t overlap_ms;		 // the previous epoch's keys stay valid so long
 	uint64_t rotation_bytes;	 // ask for a new epoch after so many payload bytes, 0 = never
@@ -56,9 +55,9 @@ void link_shut(struct link *link);
 
 bool link_is_up(const struct link *link);
 uint32_t link_epoch(const struct link *link); // lock-free, 0 before the first
+enum control_role link_role(const struct link *link);
 const uint8_t *link_id(const struct link *link);
 const char *link_name(const struct link *link); // first 8 hex digits, for logs
-int link_group(const struct link *link);
 const struct address *link_data_address(const struct link *link);
 const struct link_peer *link_peer(const struct link *link);
 

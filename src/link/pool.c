@@ -175,7 +175,7 @@ int pool_set_link(struct pool *pool, struct link *link)
 	pool->rest_until_ms = 0;
 	if (!link)
 		return 0;
-	int r = tls_profile_data(link_group(link), &pool->profile);
+	int r = tls_profile_data(link_peer(link)->tls.group, &pool->profile);
 	if (r < 0)
 		return r;
 	pool->link = link_ref(link);

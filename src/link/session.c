@@ -153,7 +153,6 @@ static void on_hello(void *owner, const struct control_hello *peer, const uint8_
 	struct link_settings settings = session->settings.link;
 	memcpy(settings.id, link_id, LINK_ID_BYTES);
 	settings.role = session->settings.control.role;
-	settings.group = tls_conn_group(session->tls);
 	snprintf(session->peer.node_name, sizeof session->peer.node_name, "%s", peer->node_name);
 	snprintf(session->peer.services, sizeof session->peer.services, "%s", peer->services);
 	if (link_new(&settings, &session->peer, &session->link) < 0) {

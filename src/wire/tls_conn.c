@@ -384,11 +384,6 @@ X509 *tls_conn_peer_certificate(const struct tls_conn *conn)
 	return SSL_get0_peer_certificate(conn->ssl);
 }
 
-int tls_conn_group(const struct tls_conn *conn)
-{
-	return (int)SSL_get_negotiated_group(conn->ssl);
-}
-
 void tls_conn_describe(const struct tls_conn *conn, struct tls_text *text)
 {
 	*text = (struct tls_text){0};

@@ -105,7 +105,6 @@ uint64_t tls_conn_sent(const struct tls_conn *conn);	   // plaintext bytes since
 MUST_USE int tls_conn_export(struct tls_conn *conn, const char *label, const uint8_t *context, size_t context_length,
 							 struct secret *out);
 X509 *tls_conn_peer_certificate(const struct tls_conn *conn); // lent; NULL when there is none
-int tls_conn_group(const struct tls_conn *conn);			  // for tls_profile_data
 
 struct tls_text {
 	char version[16], group[48], cipher[48], signature_own[48], signature_peer[48];

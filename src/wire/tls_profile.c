@@ -88,14 +88,14 @@ int tls_profile_control(struct identity *identity, enum tls_pq pq, struct tls_pr
 	return finish(r, profile);
 }
 
-int tls_profile_data(int group, struct tls_profile **profile)
+int tls_profile_data(const char *group, struct tls_profile **profile)
 {
 	int r = base_new(TLS_client_method(), profile);
 	if (r < 0)
 		return r;
 	SSL_CTX *c = (*profile)->ssl_ctx;
 	(*profile)->role = PROFILE_DATA;
-	if (SSL_CTX_set1_groups(c, &group, 1) != 1 || SSL_CTX_set_ciphersuites(c, "TLS_AES_256_GCM_SHA384") != 1 ||
+	if (SSL_CTX_set1_groups_list(c, group) != 1 || SSL_CTX_set_ciphersuites(c, "TLS_AES_256_GCM_SHA384") != 1 ||
 		SSL_CTX_set_alpn_protos(c, (const uint8_t *)TLS_ALPN_DATA, sizeof TLS_ALPN_DATA - 1) != 0)
 		r = -EINVAL;
 	SSL_CTX_set_psk_use_session_callback(c, tls_conn_use_psk);

@@ -38,8 +38,8 @@ struct tls_listener_ops {
 typedef int (*tls_judge_fn)(void *owner, X509 *certificate);
 
 MUST_USE int tls_profile_control(struct identity *identity, enum tls_pq pq, struct tls_profile **profile);
-// group: as tls_conn_group of the control connection said.
-MUST_USE int tls_profile_data(int group, struct tls_profile **profile);
+// group: the name tls_conn_describe of the control connection gave.
+MUST_USE int tls_profile_data(const char *group, struct tls_profile **profile);
 MUST_USE int tls_profile_listener(struct identity *identity, enum tls_pq pq, const struct tls_listener_ops *ops,
 								  struct tls_profile **profile);
 // Counted references, on the profile's own thread; connections hold one.
