@@ -34,8 +34,8 @@ void log_write(enum log_level level, const char *subject, const char *format, ..
 #define log_error(subject, ...) log_write(LOG_ERROR, subject, __VA_ARGS__)
 #define log_warn(subject, ...) log_write(LOG_WARN, subject, __VA_ARGS__)
 #define log_info(subject, ...) log_write(LOG_INFO, subject, __VA_ARGS__)
-#define log_debug(subject, ...)                                                                                        \
-	do {                                                                                                               \
-		if (log_is_on(LOG_DEBUG))                                                                                      \
-			log_write(LOG_DEBUG, subject, __VA_ARGS__);                                                                \
+#define log_debug(subject, ...)                         \
+	do {                                                \
+		if (log_is_on(LOG_DEBUG))                       \
+			log_write(LOG_DEBUG, subject, __VA_ARGS__); \
 	} while (0)

@@ -1,5 +1,5 @@
-// The event loop: the only door to libuv. A loop belongs to the thread that runs it; only loop_post and loop_stop may be
-// called from other threads.
+// The event loop: the only door to libuv. A loop belongs to the thread that runs it; only loop_post and loop_stop may
+// be called from other threads.
 //
 // Ownership: every object is opened into an out pointer and closed through a pointer to the owner's pointer, which is
 // left NULL. Closing is immediate for the owner: no callback arrives afterwards, also not later in the same turn, and a
@@ -62,12 +62,12 @@ void loop_timer_close(struct loop_timer **timer);
 
 typedef void (*loop_signal_fn)(void *owner, int signal_number);
 MUST_USE int loop_signal_open(struct loop *loop, int signal_number, loop_signal_fn on_signal, void *owner,
-							  struct loop_signal **signal);
+                              struct loop_signal **signal);
 void loop_signal_close(struct loop_signal **signal);
 
 // Asynchronous getaddrinfo. `error` is 0 or an EAI_ code (gai_strerror); the list is lent for the duration of the call.
 typedef void (*loop_lookup_fn)(void *owner, int error, const struct addrinfo *list);
 MUST_USE int loop_lookup_start(struct loop *loop, const char *host, const char *service, const struct addrinfo *hints,
-							   loop_lookup_fn on_answer, void *owner, struct loop_lookup **lookup);
+                               loop_lookup_fn on_answer, void *owner, struct loop_lookup **lookup);
 // Harmless on NULL; no callback afterwards. After the callback the owner's pointer has been set to NULL already.
 void loop_lookup_cancel(struct loop_lookup **lookup);

@@ -1,5 +1,5 @@
-// What a running node shows of itself: filled by its owner on request, encoded by ops (JSON for /status, the seed's JSON
-// for /health, gauges for /metrics). All values are copies; texts are made printable by the encoder.
+// What a running node shows of itself: filled by its owner on request, encoded by ops (JSON for /status, the seed's
+// JSON for /health, gauges for /metrics). All values are copies; texts are made printable by the encoder.
 
 #pragma once
 
@@ -8,18 +8,18 @@
 #include <stdint.h>
 
 struct status_link {
-	char id[33]; // hex of link_id
-	const char *role;		 // "initiator", "responder"
-	const char *state;		 // "connecting", "handshake", "up", "draining", "down"
-	char peer_name[129];	 // node name of its HELLO
+	char id[33];         // hex of link_id
+	const char *role;    // "initiator", "responder"
+	const char *state;   // "connecting", "handshake", "up", "draining", "down"
+	char peer_name[129]; // node name of its HELLO
 	char peer_address[128];
 	char subject[256], fingerprint[65], issuer[256]; // peer certificate
-	int64_t not_after;		 // its expiry, Unix seconds
-	const char *carrier;	 // "tls"
+	int64_t not_after;                               // its expiry, Unix seconds
+	const char *carrier;                             // "tls"
 	char tls_version[16], tls_group[48], tls_cipher[48];
 	char signature_peer[48], signature_own[48]; // what signed the handshake, as negotiated
-	const char *kem_mode;	 // "hybrid", ...
-	char kem_legs[64];		 // "X25519+ML-KEM-768+McEliece-460896"
+	const char *kem_mode;                       // "hybrid", ...
+	char kem_legs[64];                          // "X25519+ML-KEM-768+McEliece-460896"
 	uint32_t epoch;
 	uint64_t epoch_age_ms;
 	uint64_t streams_open, streams_total;
@@ -35,13 +35,13 @@ struct status_node {
 	char name[129];
 	uint64_t uptime_ms;
 	bool ready;
-	const char *health;		 // the seed's words: "Starting", "Connecting", "Healthy", "Degraded", "Unhealthy"
+	const char *health; // the seed's words: "Starting", "Connecting", "Healthy", "Degraded", "Unhealthy"
 	char message[256];
 	bool tunnel_established;
 	int64_t last_successful_operation_s; // seconds ago, -1: never
 	uint64_t error_count;
-	int64_t missed_pongs;		  // -1: unknown
-	int64_t average_rtt_us;		  // -1
+	int64_t missed_pongs;          // -1: unknown
+	int64_t average_rtt_us;        // -1
 	int64_t reconnection_attempts; // -1
 	uint64_t flows_open;
 	uint32_t workers;

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 
 struct admission_limits {
-	uint32_t in_flight;	  // handshakes at once
+	uint32_t in_flight;   // handshakes at once
 	uint32_t per_address; // per IPv4 address or IPv6 /64 in the window
 	uint32_t window_ms;
 	uint32_t table; // addresses remembered; the least recently seen is forgotten when full

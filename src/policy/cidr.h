@@ -11,7 +11,7 @@
 
 struct cidr {
 	uint8_t address[16]; // IPv4 as ::ffff:a.b.c.d
-	uint8_t bits;		 // 0..128, counted on the 16-byte form
+	uint8_t bits;        // 0..128, counted on the 16-byte form
 };
 
 // "10.0.0.0/8", "192.168.1.7", "fd00::/8", "::1". Host bits must be zero. 1 when it is none of these.

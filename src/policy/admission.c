@@ -1,0 +1,148 @@
+#include "policy/admission.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+// IPv4 as itself (mapped addresses too), IPv6 as its /64: who can have one address there can have 2^64.
+struct key {
+	uint8_t bytes[9];
+};
+
+struct entry {
+	struct key key;
+	uint32_t count;              // admitted in this window
+	uint64_t window_ms;          // its start
+	struct entry *newer, *older; // by last use
+	UT_hash_handle hh;
+};
+
+struct admission {
+	struct admission_limits limits;
+	uint32_t in_flight, remembered;
+	struct entry *entries, *newest, *oldest;
+};
+
+int admission_new(const struct admission_limits *limits, struct admission **out)
+{
+	struct admission *admission = calloc(1, sizeof *admission);
+	if (!admission)
+		return -ENOMEM;
+	admission->limits = *limits;
+	*out = admission;
+	return 0;
+}
+
+static void unlist(struct admission *admission, struct entry *entry)
+{
+	if (entry->newer)
+		entry->newer->older = entry->older;
+	else
+		admission->newest = entry->older;
+	if (entry->older)
+		entry->older->newer = entry->newer;
+	else
+		admission->oldest = entry->newer;
+}
+
+static void list(struct admission *admission, struct entry *entry)
+{
+	entry->newer = NULL;
+	entry->older = admission->newest;
+	if (admission->newest)
+		admission->newest->newer = entry;
+	else
+		admission->oldest = entry;
+	admission->newest = entry;
+}
+
+static void forget(struct admission *admission, struct entry *entry)
+{
+	HASH_DEL(admission->entries, entry);
+	unlist(admission, entry);
+	admission->remembered--;
+	free(entry);
+}
+
+void admission_free(struct admission **slot)
+{
+	struct admission *admission = *slot;
+	*slot = NULL;
+	if (!admission)
+		return;
+	while (admission->oldest)
+		forget(admission, admission->oldest);
+	free(admission);
+}
+
+static struct key key_of(const struct sockaddr *address)
+{
+	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	struct key key = {{0}};
+	if (address->sa_family == AF_INET) {
+		key.bytes[0] = 4;
+		memcpy(key.bytes + 1, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
+	} else if (address->sa_family == AF_INET6) {
+		const uint8_t *bytes = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr;
+		bool is_v4 = memcmp(bytes, mapped, sizeof mapped) == 0;
+		key.bytes[0] = is_v4 ? 4 : 6;
+		memcpy(key.bytes + 1, is_v4 ? bytes + 12 : bytes, is_v4 ? 4 : 8);
+	}
+	return key;
+}
+
+// The entry of an address, the newest now; NULL without memory.
+static struct entry *entry_of(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
+{
+	struct key key = key_of(address);
+	struct entry *entry;
+	HASH_FIND(hh, admission->entries, &key, sizeof key, entry);
+	if (entry) {
+		unlist(admission, entry);
+		list(admission, entry);
+		return entry;
+	}
+	// Hostile: bounded, the address not seen for the longest time is forgotten.
+	if (admission->remembered >= admission->limits.table)
+		forget(admission, admission->oldest);
+	entry = calloc(1, sizeof *entry);
+	if (!entry)
+		return NULL;
+	entry->key = key;
+	entry->window_ms = now_ms;
+	HASH_ADD(hh, admission->entries, key, sizeof key, entry);
+	list(admission, entry);
+	admission->remembered++;
+	return entry;
+}
+
+int admission_enter(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
+{
+	if (admission->in_flight >= admission->limits.in_flight)
+		return ADMISSION_TOO_MANY;
+	struct entry *entry = entry_of(admission, address, now_ms);
+	if (!entry)
+		return ADMISSION_TOO_MANY;
+	if (now_ms - entry->window_ms >= admission->limits.window_ms) {
+		entry->window_ms = now_ms;
+		entry->count = 0;
+	}
+	if (entry->count >= admission->limits.per_address)
+		return ADMISSION_TOO_FAST;
+	entry->count++;
+	admission->in_flight++;
+	return ADMISSION_OK;
+}
+
+void admission_leave(struct admission *admission)
+{
+	if (admission->in_flight > 0)
+		admission->in_flight--;
+}
+
+uint32_t admission_in_flight(const struct admission *admission)
+{
+	return admission->in_flight;
+}
