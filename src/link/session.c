@@ -180,7 +180,6 @@ static void on_epoch(void *owner, uint32_t epoch, uint8_t legs, struct secret *d
 static void on_epoch_confirmed(void *owner, uint32_t epoch)
 {
 	struct session *session = owner;
-	counter_add(COUNTER_EPOCH_COMPLETED, 1);
 	if (session->link && epoch > 1)
 		log_info("session", "link %s: epoch %u is in use", link_name(session->link), epoch);
 }
@@ -201,10 +200,6 @@ static void on_close(void *owner, enum control_reason reason, const char *text, 
 	snprintf(line, sizeof line, "%s: %s%s%s", by_peer ? "closed by the peer" : "closed", control_reason_name(reason),
 			 *text ? ": " : "", text);
 	set_reason(session, line);
-	if (!by_peer && reason == CONTROL_REASON_PROTOCOL)
-		counter_add(COUNTER_CONTROL_VIOLATION, 1);
-	if (reason == CONTROL_REASON_EPOCH)
-		counter_add(COUNTER_EPOCH_FAILED, 1);
 	session->ended = true;
 	// A peer that fell silent is a lost connection, not an end in order.
 	session->orderly = reason != CONTROL_REASON_TIMEOUT;
