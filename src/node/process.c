@@ -4,6 +4,7 @@
 #include "core/secret.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -13,12 +14,18 @@
 // Fewer descriptors than this are worth a line: each flow takes two.
 #define DESCRIPTORS_WANTED 4096
 
+// Record buffers (80 KiB) as mappings of their own: what an idle flow gives back goes back to the system, and of what a
+// small exchange takes only the touched pages count.
+#define MAPPED_FROM_BYTES 65536
+// How often freed memory of handshakes is given back to the system.
+#define TRIM_MS 5000
+
 struct process {
 	struct loop *loop;
 	const struct process_ops *ops;
 	void *owner;
 	struct loop_signal *terminate, *interrupt, *hangup;
-	struct loop_timer *look;
+	struct loop_timer *look, *trim;
 	uint32_t drain_ms;
 	uint64_t drain_until_ms;
 	bool draining;
@@ -43,6 +50,7 @@ int process_start(void)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigaction(SIGPIPE, &ignore, NULL);
+	(void)mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES);
 	raise_descriptors();
 	return secret_start();
 }
@@ -58,6 +66,12 @@ static void on_look(void *owner)
 		log_warn("process", "stopping with connections still open: drain_timeout_seconds is over");
 	loop_timer_disarm(process->look);
 	loop_stop(process->loop);
+}
+
+static void on_trim(void *owner)
+{
+	(void)owner;
+	(void)malloc_trim(0);
 }
 
 static void drain(struct process *process)
@@ -104,10 +118,14 @@ int process_open(struct loop *loop, uint32_t drain_ms, const struct process_ops 
 		r = loop_signal_open(loop, SIGHUP, on_hangup, process, &process->hangup);
 	if (r == 0)
 		r = loop_timer_open(loop, on_look, process, &process->look);
-	if (r < 0)
+	if (r == 0)
+		r = loop_timer_open(loop, on_trim, process, &process->trim);
+	if (r < 0) {
 		process_close(&process);
-	else
-		*out = process;
+		return r;
+	}
+	loop_timer_arm(process->trim, TRIM_MS, TRIM_MS);
+	*out = process;
 	return r;
 }
 
@@ -123,8 +141,8 @@ void process_close(struct process **slot)
 		loop_signal_close(&process->interrupt);
 	if (process->hangup)
 		loop_signal_close(&process->hangup);
-	if (process->look)
-		loop_timer_close(&process->look);
+	loop_timer_close(&process->look);
+	loop_timer_close(&process->trim);
 	free(process);
 }
 
