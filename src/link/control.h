@@ -1,5 +1,6 @@
-// The engine of a control connection: HELLO, epochs, pings, GOAWAY, CLOSE, in both roles. No socket and no clock inside:
-// frames go in through control_receive, out through ops->send; time comes in as `now_us`. Spec: docs/protocol.md.
+// The engine of a control connection: HELLO, epochs, pings, GOAWAY, CLOSE, in both roles. No socket and no clock
+// inside: frames go in through control_receive, out through ops->send; time comes in as `now_us`. Spec:
+// docs/protocol.md.
 //
 // Frame: u32 length of the body | u8 type | body. Allowed length depends on type and state; everything is checked
 // before it is buffered (KEY is the only large message and is accepted only after KEY_WANT or EPOCH_RETRY).
@@ -73,8 +74,8 @@ struct control_ops {
 	// The link is over, once. `by_peer`: the peer's CLOSE; otherwise our own verdict, and CLOSE has been sent already.
 	void (*on_close)(void *owner, enum control_reason reason, const char *text, bool by_peer);
 
-	// Responder's McEliece keys (link/keyserver). current: false while none is ready. decapsulate: CONTROL_KEY_GONE when
-	// that digest is not held any more.
+	// Responder's McEliece keys (link/keyserver). current: false while none is ready. decapsulate: CONTROL_KEY_GONE
+	// when that digest is not held any more.
 	bool (*key_current)(void *owner, uint8_t digest[DIGEST_BYTES]);
 	// The current public key, copied into out[LIMIT_KEY_BYTES], and its digest. False while none is ready.
 	bool (*key_copy)(void *owner, uint8_t *out, uint8_t digest[DIGEST_BYTES]);
@@ -95,8 +96,8 @@ struct control_settings {
 	uint32_t rotation_ms;  // interval of epochs; the initiator offers up to 10 % earlier, the responder asks 10 % later
 	uint32_t heartbeat_ms; // we ping this often, one PING at a time: none is sent while one is unanswered
 	uint32_t heartbeat_timeout_ms;
-	// The peer is dead when heartbeat_ms * missed_pongs_max + heartbeat_timeout_ms brought nothing at all: no frame, and
-	// no part of a KEY.
+	// The peer is dead when heartbeat_ms * missed_pongs_max + heartbeat_timeout_ms brought nothing at all: no frame,
+	// and no part of a KEY.
 	uint32_t missed_pongs_max;
 };
 
@@ -117,9 +118,9 @@ MUST_USE int control_receive(struct control *control, const uint8_t *bytes, size
 // Timers. control_deadline: when to call control_tick next (absolute, us).
 uint64_t control_deadline(const struct control *control);
 MUST_USE int control_tick(struct control *control, uint64_t now_us);
-// Ask for a new epoch now (bytes, streams, a person). Initiator: offers unless an exchange is in progress, and not sooner
-// than 50 ms after the last (then control_deadline moves); responder: EPOCH_WANT, once per epoch. Does nothing before
-// the first epoch: it is on its way.
+// Ask for a new epoch now (bytes, streams, a person). Initiator: offers unless an exchange is in progress, and not
+// sooner than 50 ms after the last (then control_deadline moves); responder: EPOCH_WANT, once per epoch. Does nothing
+// before the first epoch: it is on its way.
 void control_want_epoch(struct control *control, uint64_t now_us);
 // May be sent again with another deadline. Epochs go on. Waits for HELLO when that has not left yet.
 void control_goaway(struct control *control, enum control_reason reason, uint32_t deadline_ms);

@@ -1,11 +1,11 @@
 // The first bytes on a data connection: the stream header of the side that opens a stream, and the answer to it.
 // Spec: docs/protocol.md, "Stream header". Pure; decoders take whatever has arrived so far.
 //
-// Header: u8 kind | u16 length | TLVs (u8 type | u16 length | value). Known types: 1 service name, 2 service port (u16),
-// 3 origin address (text "ip:port"), 4 token (16 bytes), 5 offload flags (u32). A type with the high bit set may be
-// skipped; any other unknown type, a repeated type or a wrong length is HEADER_BAD. Kinds that are not built yet (all but
-// tcp) are HEADER_BAD as well. Names and addresses are visible ASCII, and a service or a port must be given.
-// Answer: u8 status | u16 length | reason text.
+// Header: u8 kind | u16 length | TLVs (u8 type | u16 length | value). Known types: 1 service name, 2 service port
+// (u16), 3 origin address (text "ip:port"), 4 token (16 bytes), 5 offload flags (u32). A type with the high bit set may
+// be skipped; any other unknown type, a repeated type or a wrong length is HEADER_BAD, and so are the kinds that are
+// not built yet (all but tcp) and their types. Names and addresses are visible ASCII; a service or a port must be
+// given. Answer: u8 status | u16 length | reason text.
 
 #pragma once
 

@@ -1,5 +1,5 @@
-// Which one-time PSK indices of an epoch have been burnt. A bitmap over LIMIT_EPOCH_INDICES bits that grows on demand, so
-// an idle device costs nothing. Pure; the owner holds a lock.
+// Which one-time PSK indices of an epoch have been burnt. A bitmap over LIMIT_EPOCH_INDICES bits that grows on demand,
+// so an idle device costs nothing. Pure; the owner holds a lock.
 
 #pragma once
 
