@@ -5,7 +5,9 @@
 // (u16), 3 origin address (text "ip:port"), 4 token (16 bytes), 5 offload flags (u32). A type with the high bit set may
 // be skipped; any other unknown type, a repeated type or a wrong length is HEADER_BAD, and so are the kinds that are
 // not built yet (all but tcp) and their types. Names and addresses are visible ASCII; a service or a port must be
-// given. Answer: u8 status | u16 length | reason text.
+// given.
+//
+// Answer: u8 status | u16 length | reason text.
 
 #pragma once
 
