@@ -1,0 +1,107 @@
+// The command table, and nothing else.
+
+#include "cmd/cert.h"
+#include "cmd/check.h"
+#include "cmd/dest.h"
+#include "cmd/guise.h"
+#include "cmd/source.h"
+#include "cmd/version.h"
+#include "config/flags.h"
+#include "config/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int help_command(int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv); // NULL: coming
+	bool is_configured;                // takes -c, --log-level and --log-format itself
+	const char *help;
+} commands[] = {
+	{"source", source_command, true, "carry local services through a quantum-safe link to dest"},
+	{"dest", dest_command, true, "accept links and hand what they carry to the services here"},
+	{"cert", cert_command, false, "a small CA: make, show and verify certificates"},
+	{"check", check_command, true, "judge a configuration and its certificates"},
+	{"version", version_command, false, "say which build this is"},
+	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
+	{"proxy", NULL, true, "post-quantum TLS in front of a plain service"},
+	{"hub", NULL, true, "reverse tunnels: where devices connect to"},
+	{"agent", NULL, true, "reverse tunnels: on the device"},
+	{"connect", NULL, true, "reverse tunnels: reach a device"},
+	{"vpn", NULL, true, "layer-3 tunnel over QUIC or TLS"},
+	{"psk", NULL, true, "layer-3 tunnel with a pre-shared key"},
+	{"doctor", NULL, false, "diagnose this machine"},
+	{"health", NULL, false, "probe a running node"},
+	{"top", NULL, false, "watch a running node"},
+	{"bench", NULL, false, "measure this machine"},
+	{"reload", NULL, false, "have a running node read its configuration anew"},
+	{"status", NULL, false, "ask a running node what it does"},
+	{"drain", NULL, false, "have a running node finish its flows and stop"},
+};
+
+static void print_help(FILE *out)
+{
+	fputs("usage: qanat COMMAND [flags]\n\nQuantum-safe tunnels.\n\n", out);
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		if (i > 0 && commands[i - 1].run && !commands[i].run)
+			fputs("\ncoming, and refused until then:\n", out);
+		fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].help);
+	}
+}
+
+static const struct command *find_command(const char *name)
+{
+	struct text_nearest nearest;
+	text_nearest_init(&nearest, name);
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		text_nearest_try(&nearest, commands[i].name);
+		if (strcmp(commands[i].name, name) == 0 && commands[i].run)
+			return &commands[i];
+		if (strcmp(commands[i].name, name) == 0) {
+			fprintf(stderr, "qanat: \"%s\" is not built yet; `qanat help` lists what is\n", name);
+			return NULL;
+		}
+	}
+	fprintf(stderr, "qanat: unknown command \"%s\"%s%s%s; `qanat help` lists them\n", name,
+	        nearest.best ? " (did you mean \"" : "", nearest.best ? nearest.best : "", nearest.best ? "\"?)" : "");
+	return NULL;
+}
+
+static int help_command(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stdout);
+		return 0;
+	}
+	const struct command *command = find_command(argv[1]);
+	char *words[] = {argv[1], (char[]){"--help"}, NULL};
+	if (!command || command->run == help_command || command->run == version_command)
+		return command ? help_command(1, argv) : 2;
+	return command->run(2, words);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 1 || !guise_take(argv[0]))
+		return 2;
+	// Global options may stand before the command word: they move behind it.
+	int globals = flags_count_global(argc - 1, argv + 1);
+	char **words = argv + 1 + globals;
+	const char *word = words[0];
+	if (word && (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0))
+		word = "version";
+	if (word && (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0))
+		word = "help";
+	if (!word)
+		print_help(stderr);
+	const struct command *command = word ? find_command(word) : NULL;
+	if (!command)
+		return 2;
+	if (!command->is_configured)
+		return flags_apply_global(globals, argv + 1, word, stderr) ? command->run(argc - 1 - globals, words) : 2;
+	memmove(argv + 2, argv + 1, (size_t)globals * sizeof *argv);
+	argv[1] = (char *)word;
+	return command->run(argc - 1, argv + 1);
+}
