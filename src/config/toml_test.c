@@ -49,6 +49,17 @@ static void keys_carry_their_place(void **state)
 	tree_free(&root);
 }
 
+static void letters_beyond_ascii_are_for_strings_and_comments(void **state)
+{
+	(void)state;
+	struct tree_node *root = read_good(
+		"\xef\xbb\xbf# \xc3\xbc\n\"\xc3\xbc\" = '\xe2\x82\xac ~ ~E2'\nb = \"\\u00fc\\u007E41\"\n");
+	assert_string_equal(tree_child(root, "\xc3\xbc")->text, "\xe2\x82\xac ~ ~E2");
+	assert_string_equal(tree_child(root, "b")->text, "\xc3\xbc~41");
+	assert_int_equal(root->first->place.line, 2);
+	tree_free(&root);
+}
+
 static void bad_text_has_a_line_and_a_reason(void **state)
 {
 	(void)state;
@@ -57,8 +68,43 @@ static void bad_text_has_a_line_and_a_reason(void **state)
 	assert_bad("[a]\n[a]\n", 8, 2);
 	assert_bad("a = \"x\n", 7, 1);
 	assert_bad("a = 99999999999999999999\n", 25, 1);
-	assert_bad("\n\na = \"\xff\"\n", 10, 3);
+	assert_bad("\n\na = \"\xff\"\n", 9, 3);
+	assert_bad("a = 1\n\xc3\xbc = 2\n", 13, 2);
+	assert_int_equal(place.column, 1);
+	assert_bad("a = 1\nb = \xc3\xbc\n", 13, 2);
+	assert_int_equal(place.column, 5);
 	assert_bad("a = \"\0\"\n", 8, 1);
+	assert_bad("a = 1\n\x1b = 2\n", 12, 2);
+}
+
+static void text_that_is_not_utf8_is_refused(void **state)
+{
+	(void)state;
+	const char *bad[] = {
+		"\x80", "\xc3",    "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+		"\xf5", "\xe2\x82"};
+	const char *good[] = {"\xc2\x80",     "\xdf\xbf",         "\xe0\xa0\x80",    "\xed\x9f\xbf",
+	                      "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
+	char text[32];
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(text, sizeof text, "#\na='%s'", bad[i]);
+		assert_bad(text, strlen(text), 2);
+		assert_int_equal(place.column, 4);
+	}
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		snprintf(text, sizeof text, "a='%s'", good[i]);
+		struct tree_node *root = read_good(text);
+		assert_string_equal(root->first->text, good[i]);
+		tree_free(&root);
+	}
+}
+
+static void what_toml_asserts_instead_of_refusing_is_refused_with_its_line(void **state)
+{
+	(void)state;
+	assert_bad("[=]\n", 4, 1);
+	assert_bad("a = 1\n[b]\n[.c]\nd = 1\n", 21, 3);
+	assert_bad("a = 1\n[b]\n[[$]]", 15, 3);
 }
 
 static void every_prefix_of_a_file_is_read_or_refused(void **state)
@@ -85,7 +131,7 @@ static void nesting_is_bounded(void **state)
 	for (size_t i = 0; i < length; i += 2)
 		memcpy(text + i, "a.", 2);
 	memcpy(text + length, "a=1\n", 4);
-	assert_bad(text, length + 4, 0);
+	assert_bad(text, length + 4, 1);
 	// As many as are allowed, read and freed again.
 	struct tree_node *root = NULL;
 	assert_int_equal(toml_read(text + 4, length, "f", &root, &place, problem), 0);
@@ -149,7 +195,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_carry_their_place),
+		cmocka_unit_test(letters_beyond_ascii_are_for_strings_and_comments),
+		cmocka_unit_test(text_that_is_not_utf8_is_refused),
 		cmocka_unit_test(bad_text_has_a_line_and_a_reason),
+		cmocka_unit_test(what_toml_asserts_instead_of_refusing_is_refused_with_its_line),
 		cmocka_unit_test(every_prefix_of_a_file_is_read_or_refused),
 		cmocka_unit_test(nesting_is_bounded),
 		cmocka_unit_test(dots_inside_strings_and_comments_are_not_counted),
