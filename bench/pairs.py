@@ -1,0 +1,293 @@
+"""The pairs that are compared. Each offers two local ports that lead through it: one to iperf3, one to the echo server.
+
+    client ──► near port: A ══════ B ──► Servers
+"""
+
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+
+from qanat import HELPERS, QANAT, Certs, free_port, run, toml, wait
+from peers import dial
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+# ---- what processes cost
+
+
+def family(pids):
+    """These processes and all that descend from them."""
+    children = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            fields = stat_fields(int(name))
+            if fields:
+                children.setdefault(int(fields[1]), []).append(int(name))
+    found, queue = [], list(pids)
+    while queue:
+        pid = queue.pop()
+        found.append(pid)
+        queue += children.get(pid, [])
+    return found
+
+
+def stat_fields(pid):
+    """The fields of /proc/PID/stat behind the name: state, parent, ..."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+
+
+def cpu_seconds(pids):
+    """User and system time, of living descendants and of those that were waited for."""
+    ticks = 0
+    for pid in family(pids):
+        fields = stat_fields(pid)
+        if fields:
+            ticks += sum(int(field) for field in fields[11:15])
+    return ticks / TICKS
+
+
+def resident_mib(pids):
+    total = 0
+    for pid in family(pids):
+        fields = stat_fields(pid)
+        if fields:
+            total += int(fields[21]) * os.sysconf("SC_PAGESIZE")
+    return total / 2**20
+
+
+# ---- processes
+
+
+def start(command, log, **options):
+    with open(log, "ab") as file:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, **options)
+
+
+def end(process):
+    """The whole session of a process that start() made."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(5)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def wait_port(port, process, log):
+    def is_open():
+        if process.poll() is not None:
+            with open(log, errors="replace") as file:
+                raise RuntimeError("it ended: %s" % file.read()[-2000:])
+        dial(("127.0.0.1", port)).close()
+        return True
+
+    wait(is_open, "port %d to listen" % port)
+
+
+class Servers:
+    """What stands behind every pair."""
+
+    def __init__(self):
+        self.bulk_port, self.echo_port = free_port(), free_port()
+        self.processes = [
+            start(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(self.bulk_port)], os.devnull),
+            start([os.path.join(HELPERS, "echo"), "serve", "127.0.0.1:%d" % self.echo_port], os.devnull),
+        ]
+        for port, process in zip((self.bulk_port, self.echo_port), self.processes):
+            wait_port(port, process, os.devnull)
+
+    def stop(self):
+        for process in self.processes:
+            end(process)
+
+
+class Pair:
+    name = ""
+    programs = ()
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.processes = []
+        self.bulk_port, self.echo_port = free_port(), free_port()
+
+    @classmethod
+    def missing(cls):
+        absent = [program for program in cls.programs if not shutil.which(program)]
+        return "%s not installed" % ", ".join(absent) if absent else None
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as file:
+            file.write(text)
+        return self.path(name)
+
+    def launch(self, name, command, port=None):
+        process = start(command, self.path(name + ".log"))
+        self.processes.append(process)
+        if port:
+            wait_port(port, process, self.path(name + ".log"))
+        return process
+
+    def pids(self):
+        return [process.pid for process in self.processes]
+
+    def start(self, servers):
+        raise NotImplementedError
+
+    def stop(self):
+        for process in reversed(self.processes):
+            end(process)
+
+
+class Direct(Pair):
+    name = "direct"
+    programs = ("iperf3",)
+
+    def start(self, servers):
+        self.bulk_port, self.echo_port = servers.bulk_port, servers.echo_port
+
+
+class Qanat(Pair):
+    name = "qanat"
+
+    def start(self, servers):
+        certs = Certs(self.path("certs"))
+        tunnel = free_port()
+        shared = {"metrics": {"metrics_port": 0}, "node": {"name": "bench", "drain_timeout_seconds": 0}}
+        dest = {
+            "dest": {"listen_ip": "127.0.0.1", "tunnel_port": tunnel, "exposed_services": [
+                {"name": name, "port": port, "target_ip": "127.0.0.1", "target_port": port}
+                for name, port in (("bulk", servers.bulk_port), ("echo", servers.echo_port))]},
+            "auth": {"ca_cert_path": certs.ca, "server_cert_path": certs.server, "server_key_path": certs.server_key}, **shared}
+        source = {
+            "source": {"dest_host": "127.0.0.1", "dest_tunnel_port": tunnel, "forwards": [
+                {"listen": "127.0.0.1:%d" % self.bulk_port, "service": "bulk"},
+                {"listen": "127.0.0.1:%d" % self.echo_port, "service": "echo"}]},
+            "auth": {"ca_cert_path": certs.ca, "client_cert_path": certs.client, "client_key_path": certs.client_key}, **shared}
+        self.launch("dest", [QANAT, "dest", "-c", self.write("dest.toml", toml(dest))], tunnel)
+        self.launch("source", [QANAT, "source", "-c", self.write("source.toml", toml(source))], self.echo_port)
+        wait(lambda: exchange(self.echo_port), "an echo through qanat")
+
+
+def exchange(port):
+    with dial(("127.0.0.1", port)) as connection:
+        connection.sendall(b"?")
+        return connection.recv(1) == b"?"
+
+
+class Socat(Pair):
+    """Two plain copies, nothing encrypted: what two hops cost by themselves. Its own best block size."""
+
+    name = "socat"
+    programs = ("socat",)
+
+    def start(self, servers):
+        for near, target in ((self.bulk_port, servers.bulk_port), (self.echo_port, servers.echo_port)):
+            between = free_port()
+            for listen, to in ((between, target), (near, between)):
+                self.launch("socat-%d" % listen, [
+                    "socat", "-b", "65536", "TCP-LISTEN:%d,bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=4096" % listen,
+                    "TCP:127.0.0.1:%d,nodelay" % to], listen)
+
+
+class Ssh(Pair):
+    name = "ssh"
+    programs = ("ssh", "ssh-keygen")
+    server = "/usr/sbin/sshd"
+
+    @classmethod
+    def missing(cls):
+        return super().missing() or (None if os.path.exists(cls.server) else "sshd not installed")
+
+    def start(self, servers):
+        if os.geteuid() == 0:
+            os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # where sshd confines its unprivileged part
+        for name in ("host", "user"):
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.path(name)])
+        port = free_port()
+        config = self.write("sshd_config", (
+            "ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\n"
+            "PasswordAuthentication no\nPermitRootLogin prohibit-password\nAllowTcpForwarding yes\nMaxSessions 1000\n"
+        ) % (port, self.path("host"), self.path("user.pub")))
+        self.launch("sshd", [self.server, "-D", "-e", "-f", config], port)
+        forwards = []
+        for near, target in ((self.bulk_port, servers.bulk_port), (self.echo_port, servers.echo_port)):
+            forwards += ["-L", "127.0.0.1:%d:127.0.0.1:%d" % (near, target)]
+        self.launch("ssh", [
+            "ssh", "-F", "none", "-N", "-p", str(port), "-i", self.path("user"), "-c", "aes256-gcm@openssh.com",
+            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes", *forwards,
+            "%s@127.0.0.1" % getpass.getuser()], self.echo_port)
+
+
+class TlsPair(Pair):
+    """Others that carry TCP in mutual TLS: two instances of one program, back to back."""
+
+    def start(self, servers):
+        certs = Certs(self.path("certs"))
+        for name in ("server", "client"):
+            with open(self.path(name + ".pem"), "w") as out:
+                for part in (name + ".crt", name + ".key"):
+                    with open(certs.path(part)) as file:
+                        out.write(file.read())
+            os.chmod(self.path(name + ".pem"), 0o600)
+        tunnels = free_port(), free_port()
+        routes = [("bulk", self.bulk_port, tunnels[0], servers.bulk_port), ("echo", self.echo_port, tunnels[1], servers.echo_port)]
+        self.start_far(certs, routes)
+        self.start_near(certs, routes)
+        wait(lambda: exchange(self.echo_port), "an echo through %s" % self.name)
+
+    def start_far(self, certs, routes):
+        raise NotImplementedError
+
+    def start_near(self, certs, routes):
+        raise NotImplementedError
+
+
+class Haproxy(TlsPair):
+    name = "haproxy"
+    programs = ("haproxy",)
+    head = "defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n"
+
+    def start_far(self, certs, routes):
+        text = self.head + "".join(
+            "listen %s\n bind 127.0.0.1:%d ssl crt %s ca-file %s verify required\n server s 127.0.0.1:%d\n"
+            % (name, tunnel, self.path("server.pem"), certs.ca, target) for name, _, tunnel, target in routes)
+        self.launch("far", ["haproxy", "-db", "-f", self.write("far.cfg", text)], routes[1][2])
+
+    def start_near(self, certs, routes):
+        text = self.head + "".join(
+            "listen %s\n bind 127.0.0.1:%d\n server s 127.0.0.1:%d ssl crt %s ca-file %s verify required\n"
+            % (name, near, tunnel, self.path("client.pem"), certs.ca) for name, near, tunnel, _ in routes)
+        self.launch("near", ["haproxy", "-db", "-f", self.write("near.cfg", text)], routes[1][1])
+
+
+class Stunnel(TlsPair):
+    name = "stunnel"
+    programs = ("stunnel",)
+    head = "foreground = yes\npid =\nverifyChain = yes\nCAfile = %s\ncert = %s\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
+
+    def start_far(self, certs, routes):
+        text = self.head % (certs.ca, self.path("server.pem")) + "".join(
+            "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, tunnel, target) for name, _, tunnel, target in routes)
+        self.launch("far", ["stunnel", self.write("far.conf", text)], routes[1][2])
+
+    def start_near(self, certs, routes):
+        text = self.head % (certs.ca, self.path("client.pem")) + "client = yes\n" + "".join(
+            "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, near, tunnel) for name, near, tunnel, _ in routes)
+        self.launch("near", ["stunnel", self.write("near.conf", text)], routes[1][1])
+
+
+ALL = [Direct, Qanat, Socat, Ssh, Haproxy, Stunnel]

@@ -1,0 +1,263 @@
+#!/usr/bin/python3
+"""qanat side by side with what people use today: the same traffic through each pair, in one run, on this machine.
+
+    bench/run.py [--quick] [--repetitions 3] [--seconds 5] [--both-cc] [--only qanat,socat] [--out build/bench.json]
+
+    client ──► A ══════ B ──► server      everything on loopback; A and B are the pair under test
+
+Measured: Gbit/s of iperf3 with 1 and 8 flows in both directions, CPU-seconds of A and B (and their children) for each GiB, p50
+and p99 of a 64-byte echo, new connections per second, memory. Repetitions are interleaved, so that a slow minute of the machine
+hits all pairs alike; medians are reported. Absolute numbers drift, ratios within one run are what counts.
+
+--both-cc runs everything twice, with and without a pacing congestion control as the system's default. It needs root and happens in
+a network namespace of its own, so the host's setting is never touched.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(ROOT, "bench"), os.path.join(ROOT, "tests", "e2e")]
+
+import pairs  # noqa: E402
+from qanat import HELPERS  # noqa: E402
+
+TARGETS = [  # (what, measure, other, relation, factor): design targets, same run
+    ("CPU-s/GiB at most 1.25 of socat (unencrypted)", "cpu_s_per_gib", "socat", "at most", 1.25),
+    ("Gbit/s at least 0.9 of socat (unencrypted)", "gbit_s", "socat", "at least", 0.9),
+    ("Gbit/s at least 1.5 of ssh -L", "gbit_s", "ssh", "at least", 1.5),
+]
+CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
+OTHERS = "/proc/sys/net/ipv4/tcp_available_congestion_control"
+
+
+# ---- what is measured
+
+
+def iperf(port, flows, reverse, seconds):
+    command = ["iperf3", "-J", "-c", "127.0.0.1", "-p", str(port), "-t", str(seconds), "-P", str(flows)]
+    command += ["-R"] if reverse else []
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds + 60)
+    said = json.loads(done.stdout or b"{}")
+    if done.returncode != 0 or "end" not in said:
+        raise RuntimeError("iperf3: %s" % said.get("error", done.stderr.decode(errors="replace")))
+    received = said["end"]["sum_received"]
+    return received["bytes"], received["bits_per_second"] / 1e9
+
+
+def helper(*arguments):
+    done = subprocess.run([os.path.join(HELPERS, "echo"), *[str(word) for word in arguments]], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    if not done.stdout:
+        raise RuntimeError("echo: %s" % done.stderr.decode(errors="replace"))
+    return json.loads(done.stdout)
+
+
+def measure_bulk(pair, flows, reverse, seconds):
+    before = pairs.cpu_seconds(pair.pids())
+    moved, rate = iperf(pair.bulk_port, flows, reverse, seconds)
+    cpu = pairs.cpu_seconds(pair.pids()) - before
+    return {"gbit_s": rate, "cpu_s_per_gib": cpu / (moved / 2**30), "rss_mib": pairs.resident_mib(pair.pids())}
+
+
+def measure_echo(pair, count):
+    said = helper("ping", "127.0.0.1:%d" % pair.echo_port, "--count", count, "--bytes", 64)
+    return {"p50_us": said["p50_us"], "p99_us": said["p99_us"]}
+
+
+def measure_connect(pair, seconds):
+    before = pairs.cpu_seconds(pair.pids())
+    said = helper("connect", "127.0.0.1:%d" % pair.echo_port, "--seconds", seconds, "--parallel", 16)
+    cpu = pairs.cpu_seconds(pair.pids()) - before
+    return {"per_second": said["per_second"], "failed": said["failed"],
+            "cpu_us_each": cpu / said["connected"] * 1e6 if said["connected"] else 0.0}
+
+
+def workloads(options):
+    for flows in (1, 8):
+        for direction in ("up", "down"):
+            yield ("%d flow%s %s" % (flows, "s" if flows > 1 else "", direction),
+                   lambda pair, f=flows, d=direction: measure_bulk(pair, f, d == "down", options.seconds))
+    yield "echo 64 B", lambda pair: measure_echo(pair, 2000 if options.quick else 20000)
+    yield "new connections", lambda pair: measure_connect(pair, 1 if options.quick else 3)
+
+
+# ---- running
+
+
+def run_pairs(running, options, note):
+    """{workload: {pair: {measure: median}}}"""
+    samples = {}
+    for repetition in range(options.repetitions):
+        for name, work in workloads(options):
+            for pair in running:
+                say("%s, %d of %d: %-16s %-10s" % (note, repetition + 1, options.repetitions, name, pair.name))
+                for measure, value in work(pair).items():
+                    samples.setdefault(name, {}).setdefault(pair.name, {}).setdefault(measure, []).append(value)
+    say("")
+    return {work: {pair: {measure: statistics.median(values) for measure, values in measures.items()}
+                   for pair, measures in by_pair.items()} for work, by_pair in samples.items()}
+
+
+def say(text):
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K" + text)
+    elif text:
+        sys.stderr.write(text.rstrip() + "\n")
+    sys.stderr.flush()
+
+
+def start_pairs(options, folder):
+    running, left_out = [], []
+    for make in pairs.ALL:
+        if options.only and make.name not in options.only:
+            continue
+        missing = make.missing()
+        if missing:
+            left_out.append("%s: %s" % (make.name, missing))
+            continue
+        os.mkdir(os.path.join(folder, make.name))
+        running.append(make(os.path.join(folder, make.name)))
+    return running, left_out
+
+
+def run_once(options, note):
+    """One congestion control: all pairs up, measured, and down again."""
+    with tempfile.TemporaryDirectory(prefix="qanat-bench-") as folder:
+        servers = pairs.Servers()
+        running = []
+        try:
+            running, left_out = start_pairs(options, folder)
+            for pair in running:
+                pair.start(servers)
+            results = run_pairs(running, options, note)
+        finally:
+            for pair in reversed(running):
+                pair.stop()
+            servers.stop()
+    return {"congestion": read(CONGESTION), "results": results, "left_out": left_out}
+
+
+# ---- reporting
+
+
+def table(run):
+    lines = ["", "congestion control (system's default): %s" % run["congestion"]]
+    for work, by_pair in run["results"].items():
+        measures = list(next(iter(by_pair.values())))
+        lines += ["", "%-18s" % work + "".join("%16s" % measure for measure in measures)]
+        for pair, values in by_pair.items():
+            lines.append("  %-16s" % pair + "".join("%16s" % number(values[measure]) for measure in measures))
+    return "\n".join(lines)
+
+
+def number(value):
+    return "%.2f" % value if abs(value) < 100 else "%.0f" % value
+
+
+def judge(run):
+    """[(target, workload, ratio, reached)]"""
+    verdicts = []
+    for what, measure, other, relation, factor in TARGETS:
+        for work, by_pair in run["results"].items():
+            if measure not in by_pair.get("qanat", {}) or not by_pair.get(other, {}).get(measure):
+                continue
+            ratio = by_pair["qanat"][measure] / by_pair[other][measure]
+            reached = ratio <= factor if relation == "at most" else ratio >= factor
+            verdicts.append({"target": what, "workload": work, "ratio": ratio, "reached": reached})
+    for measure, work, best in (("p50_us", "echo 64 B", min), ("p99_us", "echo 64 B", min), ("per_second", "new connections", max)):
+        by_pair = {pair: values[measure] for pair, values in run["results"].get(work, {}).items() if pair != "direct"}
+        others = {pair: value for pair, value in by_pair.items() if pair != "qanat"}
+        if "qanat" in by_pair and others:
+            rival = best(others, key=others.get)
+            ratio = by_pair["qanat"] / others[rival]
+            verdicts.append({"target": "%s better than every other pair (best: %s)" % (measure, rival), "workload": work,
+                             "ratio": ratio, "reached": ratio <= 1 if best is min else ratio >= 1})
+    return verdicts
+
+
+def print_verdicts(verdicts):
+    print()
+    for verdict in verdicts:
+        print("%-8s %-55s %-16s ratio %.2f" % ("reached" if verdict["reached"] else "MISSED", verdict["target"],
+                                               verdict["workload"], verdict["ratio"]))
+
+
+def read(path):
+    with open(path) as file:
+        return file.read().strip()
+
+
+def machine():
+    model = [line.split(":", 1)[1].strip() for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
+    return {"cpu": model[0] if model else platform.machine(), "cores": os.cpu_count(), "kernel": platform.release(),
+            "load_before": os.getloadavg()[0]}
+
+
+# ---- both congestion controls
+
+
+def two_controls():
+    """The system's own, and one of the other kind."""
+    available = read(OTHERS).split()
+    default = read(CONGESTION)
+    other = "cubic" if default == "bbr" else "bbr" if "bbr" in available else "reno"
+    return [default, other]
+
+
+def enter_namespace():
+    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
+        sys.exit("--both-cc needs root, unshare and ip")
+    words = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--in-namespace"]
+    os.execvp("unshare", ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *words])
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one repetition of 2 seconds: only to see that it works")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--both-cc", action="store_true")
+    parser.add_argument("--in-namespace", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only", type=lambda text: text.split(","), help="pairs, by name: " + ", ".join(p.name for p in pairs.ALL))
+    parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench.json"))
+    options = parser.parse_args()
+    if options.quick:
+        options.repetitions, options.seconds = 1, 2
+    return options
+
+
+def main():
+    options = parse()
+    if options.both_cc and not options.in_namespace:
+        enter_namespace()
+    report = {"machine": machine(), "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+              "repetitions": options.repetitions, "seconds": options.seconds, "runs": []}
+    for control in two_controls() if options.both_cc else [read(CONGESTION)]:
+        if options.both_cc:
+            with open(CONGESTION, "w") as file:
+                file.write(control)
+        run = run_once(options, control)
+        run["verdicts"] = judge(run)
+        report["runs"].append(run)
+        print(table(run))
+        print_verdicts(run["verdicts"])
+        for line in run["left_out"]:
+            print("left out  %s" % line)
+    os.makedirs(os.path.dirname(options.out), exist_ok=True)
+    with open(options.out, "w") as file:
+        json.dump(report, file, indent=1)
+    print("\n%s cores of %s, kernel %s; written to %s" % (
+        report["machine"]["cores"], report["machine"]["cpu"], report["machine"]["kernel"], os.path.relpath(options.out, ROOT)))
+
+
+if __name__ == "__main__":
+    main()
