@@ -19,7 +19,8 @@ void digest_sha384(const struct digest_part *parts, size_t count, uint8_t out[DI
 // SHA-256 of a byte string, for fingerprints.
 void digest_sha256(const void *bytes, size_t length, uint8_t out[32]);
 
-// HKDF-Extract(salt, ikm = the parts in order). The result is a new 48-byte secret in `prk`. Negative on lack of memory.
+// HKDF-Extract(salt, ikm = the parts in order). The result is a new 48-byte secret in `prk`. Negative on lack of
+// memory.
 MUST_USE int hkdf_extract(const uint8_t *salt, size_t salt_length, const struct digest_part *ikm, size_t count,
                           struct secret *prk);
 // HKDF-Expand-SHA-384(prk, info, length <= 64) into a new secret.

@@ -25,9 +25,9 @@ struct identity_files {
 };
 
 // 1: a file is not acceptable. `problem` then says which file, what is wrong and how to mend it, for people: missing;
-// not readable (owner, mode, our uid); key readable by others ("chmod 600 FILE" or 640 with our own group is fine; files
-// of another owner than us or root are refused); not PEM; key does not match the certificate; certificate expired or not
-// yet valid; wrong EKU for its usage; not issued by the CA given. Negative: no memory.
+// not readable (owner, mode, our uid); key readable by others ("chmod 600 FILE" or 640 with our own group is fine;
+// files of another owner than us or root are refused); not PEM; key does not match the certificate; certificate expired
+// or not yet valid; wrong EKU for its usage; not issued by the CA given. Negative: no memory.
 enum { IDENTITY_REFUSED = 1 };
 #define IDENTITY_PROBLEM_BYTES 512
 MUST_USE int identity_load(const struct identity_files *files, struct identity **identity,
@@ -46,7 +46,7 @@ X509_STORE *identity_store(const struct identity *identity);
 // and the comma, so that a name cannot look like two). What was cut to fit ends in "...".
 struct identity_text {
 	char subject[256];             // "CN=..., O=..." (RFC 2253 order)
-	char issuer[256];	   // the same of who signed it
+	char issuer[256];              // the same of who signed it
 	char common_name[128];         // first CN, "" when there is none
 	char names[256];               // SANs: "DNS:a,IP:b,URI:c"
 	char fingerprint[65];          // SHA-256 of the DER, lower-case hex

@@ -1,3 +1,4 @@
+#include "crypto/forge.h"
 #include "crypto/identity.h"
 
 // cmocka.h uses these and includes none of them.
@@ -6,90 +7,17 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <ctype.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-// ---- certificates of every kind, made here because our own CA would not issue most of them
-
-struct forgery {
-	const char *common_name;
-	size_t common_name_length; // 0: strlen
-	const char *names;         // "DNS:a,IP:1.2.3.4", NULL for none
-	const char *usage;         // "serverAuth", NULL for none
-	const char *constraints;   // "critical,CA:TRUE", NULL for none
-	long from_s, to_s;         // relative to now; both 0: a day around it
-	const EVP_PKEY *key;       // NULL: the leaf key
-	X509 *issuer;              // NULL: itself
-	EVP_PKEY *issuer_key;      // NULL: the CA's
-	GENERAL_NAMES *raw_names;  // instead of names; taken
-};
-
 static char folder[64], ca_path[128], cert_path[128], key_path[128];
-static EVP_PKEY *ca_key, *leaf_key, *other_key;
+static EVP_PKEY *other_key;
 static X509 *ca;
-
-static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX context;
-
-	X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
-	X509_EXTENSION *extension = X509V3_EXT_nconf_nid(NULL, &context, nid, value);
-	assert_non_null(extension);
-	assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
-	X509_EXTENSION_free(extension);
-}
-
-// By hand, since the library's own way enforces the lengths a hostile issuer would not.
-static void add_common_name(X509_NAME *name, const char *bytes, size_t length)
-{
-	X509_NAME_ENTRY *entry = X509_NAME_ENTRY_create_by_NID(NULL, NID_commonName, V_ASN1_UTF8STRING,
-	                                                       (const uint8_t *)bytes, (int)length);
-
-	assert_non_null(entry);
-	assert_int_equal(X509_NAME_add_entry(name, entry, -1, 0), 1);
-	X509_NAME_ENTRY_free(entry);
-}
-
-static X509 *forge(const struct forgery *forgery)
-{
-	static long serial = 1000;
-	X509 *certificate = X509_new();
-	X509 *issuer = forgery->issuer ? forgery->issuer : certificate;
-	EVP_PKEY *signer = forgery->issuer_key ? forgery->issuer_key : ca_key;
-	size_t length = forgery->common_name_length ? forgery->common_name_length : strlen(forgery->common_name);
-	bool timed = forgery->from_s || forgery->to_s;
-
-	assert_int_equal(X509_set_version(certificate, X509_VERSION_3), 1);
-	ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++);
-	X509_gmtime_adj(X509_getm_notBefore(certificate), timed ? forgery->from_s : -43200);
-	X509_gmtime_adj(X509_getm_notAfter(certificate), timed ? forgery->to_s : 43200);
-	assert_int_equal(X509_set_pubkey(certificate, (EVP_PKEY *)(forgery->key ? forgery->key : leaf_key)), 1);
-	add_common_name(X509_get_subject_name(certificate), forgery->common_name, length);
-	assert_int_equal(X509_set_issuer_name(certificate, X509_get_subject_name(issuer)), 1);
-	add_extension(certificate, issuer, NID_subject_key_identifier, "hash");
-	if (forgery->names)
-		add_extension(certificate, issuer, NID_subject_alt_name, forgery->names);
-	if (forgery->raw_names)
-		assert_int_equal(X509_add1_ext_i2d(certificate, NID_subject_alt_name, forgery->raw_names, 0, 0), 1);
-	GENERAL_NAMES_free(forgery->raw_names);
-	if (forgery->usage)
-		add_extension(certificate, issuer, NID_ext_key_usage, forgery->usage);
-	if (forgery->constraints)
-		add_extension(certificate, issuer, NID_basic_constraints, forgery->constraints);
-	const EVP_MD *digest = EVP_PKEY_is_a(signer, "EC") || EVP_PKEY_is_a(signer, "RSA") ? EVP_sha256() : NULL;
-	assert_true(X509_sign(certificate, signer, digest) > 0);
-	return certificate;
-}
 
 static X509 *forge_server(void)
 {
@@ -106,10 +34,9 @@ static int start(void **state)
 	snprintf(ca_path, sizeof ca_path, "%s/ca.crt", folder);
 	snprintf(cert_path, sizeof cert_path, "%s/server.crt", folder);
 	snprintf(key_path, sizeof key_path, "%s/server.key", folder);
-	ca_key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
-	leaf_key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+	forge_start();
 	other_key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	ca = forge(&(struct forgery){.common_name = "test CA", .key = ca_key, .constraints = "critical,CA:TRUE"});
+	ca = forge(&(struct forgery){.common_name = "test CA", .key = forge_ca_key, .constraints = "critical,CA:TRUE"});
 	return 0;
 }
 
@@ -119,8 +46,7 @@ static int stop(void **state)
 
 	(void)state;
 	X509_free(ca);
-	EVP_PKEY_free(ca_key);
-	EVP_PKEY_free(leaf_key);
+	forge_stop();
 	EVP_PKEY_free(other_key);
 	snprintf(command, sizeof command, "rm -rf '%s'", folder);
 	return system(command);
@@ -180,7 +106,7 @@ static struct identity_files good_files(void)
 
 	write_certificates("ca.crt", ca, NULL);
 	write_certificates("server.crt", server, NULL);
-	write_key("server.key", leaf_key, 0600, NULL);
+	write_key("server.key", forge_leaf_key, 0600, NULL);
 	X509_free(server);
 	return (struct identity_files){ca_path, cert_path, key_path, IDENTITY_SERVER};
 }
@@ -321,12 +247,12 @@ static void a_key_file_open_to_others_is_refused_with_the_command_that_mends_it(
 	(void)state;
 	snprintf(fix, sizeof fix, "chmod 600 %s", files.key_path);
 	for (size_t i = 0; i < COUNT_OF(refused); i++) {
-		write_key("server.key", leaf_key, refused[i], NULL);
+		write_key("server.key", forge_leaf_key, refused[i], NULL);
 		snprintf(octal, sizeof octal, "mode %04o", refused[i]);
 		expect_refused(&files, WORDS(fix, octal, files.key_path));
 	}
 	for (size_t i = 0; i < COUNT_OF(allowed); i++) {
-		write_key("server.key", leaf_key, allowed[i], NULL);
+		write_key("server.key", forge_leaf_key, allowed[i], NULL);
 		expect_loaded(&files);
 	}
 }
@@ -340,10 +266,10 @@ static void a_key_file_of_a_group_or_owner_that_is_not_ours_is_refused(void **st
 		print_message("only root can give files away\n");
 		skip();
 	}
-	write_key("server.key", leaf_key, 0640, NULL);
+	write_key("server.key", forge_leaf_key, 0640, NULL);
 	assert_int_equal(chown(files.key_path, 0, 54321), 0);
 	expect_refused(&files, WORDS("can be read by a group that is not ours", "gid 54321", "chmod 600"));
-	write_key("server.key", leaf_key, 0600, NULL);
+	write_key("server.key", forge_leaf_key, 0600, NULL);
 	assert_int_equal(chown(files.key_path, 0, 54321), 0);
 	expect_loaded(&files);
 	assert_int_equal(chown(files.key_path, 54321, 0), 0);
@@ -421,7 +347,7 @@ static void an_encrypted_key_is_refused_since_nobody_can_be_asked(void **state)
 	char passphrase[] = "secret";
 
 	(void)state;
-	write_key("server.key", leaf_key, 0600, passphrase);
+	write_key("server.key", forge_leaf_key, 0600, passphrase);
 	expect_refused(&files, WORDS("is encrypted", "openssl pkey"));
 }
 
@@ -458,8 +384,11 @@ static void an_expired_ca_is_refused(void **state)
 	struct identity_files files = good_files();
 
 	(void)state;
-	X509 *old = forge(&(struct forgery){
-		.common_name = "test CA", .key = ca_key, .constraints = "critical,CA:TRUE", .from_s = -7200, .to_s = -3600});
+	X509 *old = forge(&(struct forgery){.common_name = "test CA",
+	                                    .key = forge_ca_key,
+	                                    .constraints = "critical,CA:TRUE",
+	                                    .from_s = -7200,
+	                                    .to_s = -3600});
 	write_certificates("ca.crt", old, NULL);
 	expect_refused(&files, WORDS("expired", "CN=test CA"));
 	X509_free(old);
@@ -498,233 +427,6 @@ static void a_ca_file_with_a_leaf_in_it_is_refused(void **state)
 	expect_refused(&files, WORDS("CA file", "is not a CA's"));
 }
 
-// ---- describing
-
-static void a_certificate_is_described(void **state)
-{
-	struct identity_text text;
-	char issuer[64], names[64];
-
-	(void)state;
-	X509 *certificate = forge(
-		&(struct forgery){.common_name = "server",
-	                      .names = "DNS:a.example.org,DNS:*.b.example.org,IP:192.0.2.1,IP:2001:db8::1,"
-	                               "URI:spiffe://x/y",
-	                      .usage = "serverAuth",
-	                      .issuer = ca});
-	identity_describe(certificate, &text);
-	assert_string_equal(text.subject, "CN=server");
-	assert_string_equal(text.common_name, "server");
-	assert_string_equal(text.names,
-	                    "DNS:a.example.org,DNS:*.b.example.org,IP:192.0.2.1,IP:2001:db8::1,URI:spiffe://x/y");
-	assert_string_equal(text.key_type, "P-256");
-	assert_string_equal(text.signature, "ecdsa-with-SHA256");
-	assert_int_equal(strlen(text.fingerprint), 64);
-	assert_int_equal(strspn(text.fingerprint, "0123456789abcdef"), 64);
-	assert_int_equal(text.not_after - text.not_before, 86400);
-	assert_true(llabs((long long)text.not_before + 43200 - (long long)time(NULL)) < 60);
-	identity_describe_issuer(certificate, issuer, sizeof issuer);
-	assert_string_equal(issuer, "CN=test CA");
-	identity_describe_names(certificate, names, 20);
-	assert_string_equal(names, "DNS:a.example.or...");
-	identity_describe_names(certificate, names, 8);
-	assert_string_equal(names, "DNS:...");
-	X509_free(certificate);
-}
-
-static void key_and_signature_algorithms_have_their_usual_names(void **state)
-{
-	static const struct {
-		const char *algorithm, *key_type, *signature;
-		char *group;
-	} kinds[] = {
-		{"EC", "P-256", "ecdsa-with-SHA256", "P-256"}, {"EC", "P-384", "ecdsa-with-SHA256", "P-384"},
-		{"ED25519", "ED25519", "ED25519", NULL},       {"ML-DSA-65", "ML-DSA-65", "ML-DSA-65", NULL},
-		{"ML-DSA-87", "ML-DSA-87", "ML-DSA-87", NULL},
-	};
-	struct identity_text text;
-
-	(void)state;
-	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-		EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, kinds[i].algorithm, kinds[i].group);
-		X509 *certificate = forge(&(struct forgery){.common_name = "x", .key = key, .issuer_key = key});
-		identity_describe(certificate, &text);
-		assert_string_equal(text.key_type, kinds[i].key_type);
-		assert_string_equal(text.signature, kinds[i].signature);
-		X509_free(certificate);
-		EVP_PKEY_free(key);
-	}
-	EVP_PKEY *rsa = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
-	X509 *certificate = forge(&(struct forgery){.common_name = "x", .key = rsa, .issuer_key = rsa});
-	identity_describe(certificate, &text);
-	assert_string_equal(text.key_type, "RSA-2048");
-	assert_string_equal(text.signature, "sha256WithRSAEncryption");
-	X509_free(certificate);
-	EVP_PKEY_free(rsa);
-}
-
-static void expect_printable(const char *text)
-{
-	for (; *text; text++)
-		assert_true(*text >= 0x20 && *text < 0x7f);
-}
-
-static GENERAL_NAMES *raw_name(int type, const char *bytes, size_t length)
-{
-	GENERAL_NAMES *names = GENERAL_NAMES_new();
-	GENERAL_NAME *name = GENERAL_NAME_new();
-	ASN1_STRING *value = ASN1_STRING_type_new(type == GEN_IPADD ? V_ASN1_OCTET_STRING : V_ASN1_IA5STRING);
-
-	assert_int_equal(ASN1_STRING_set(value, bytes, (int)length), 1);
-	GENERAL_NAME_set0_value(name, type, value);
-	assert_true(sk_GENERAL_NAME_push(names, name) > 0);
-	return names;
-}
-
-static void hostile_names_are_shown_as_printable_ascii_only(void **state)
-{
-	// What is not UTF-8 does not parse as a common name at all, but does as a DNS name.
-	static const char common_name[] = "a\0b\n\x1b[31m\xc3\xa9,\\x00\x7f",
-					  dns_name[] = "\xff"
-								   "a\0b\n\x1b[31m\xc3\xa9,\\x00\x7f";
-	struct identity_text text;
-	static char large[10000];
-
-	(void)state;
-	X509 *certificate = forge(&(struct forgery){.common_name = common_name,
-	                                            .common_name_length = sizeof common_name - 1,
-	                                            .raw_names = raw_name(GEN_DNS, dns_name, sizeof dns_name - 1)});
-	identity_describe(certificate, &text);
-	expect_printable(text.subject);
-	assert_string_equal(text.common_name, "a\\x00b\\x0a\\x1b[31m\\xc3\\xa9,\\x5cx00\\x7f");
-	assert_string_equal(text.names, "DNS:\\xffa\\x00b\\x0a\\x1b[31m\\xc3\\xa9\\x2c\\x5cx00\\x7f");
-	X509_free(certificate);
-
-	memset(large, '\n', sizeof large);
-	certificate = forge(&(struct forgery){.common_name = large,
-	                                      .common_name_length = sizeof large,
-	                                      .raw_names = raw_name(GEN_URI, large, sizeof large)});
-	identity_describe(certificate, &text);
-	expect_printable(text.subject);
-	expect_printable(text.common_name);
-	assert_int_equal(strlen(text.common_name), sizeof text.common_name - 1);
-	assert_string_equal(text.common_name + sizeof text.common_name - 4, "...");
-	expect_printable(text.names);
-	X509_free(certificate);
-
-	certificate = forge(&(struct forgery){.common_name = "x", .raw_names = raw_name(GEN_IPADD, "\x01\x02\x03", 3)});
-	identity_describe(certificate, &text);
-	assert_string_equal(text.names, "IP:010203");
-	X509_free(certificate);
-}
-
-// ---- judging names and usages
-
-static void host_names_match_sans_with_wildcards_for_one_label(void **state)
-{
-	static const char *const yes[] = {"a.example.org",      "A.EXAMPLE.ORG",   "a.example.org.",
-	                                  "x.wild.example.org", "192.0.2.1",       "2001:db8::1",
-	                                  "[2001:db8::1]",      "2001:DB8:0::0:1", "2001:db8::1%eth0"};
-	static const char *const no[] = {"",
-	                                 ".",
-	                                 "example.org",
-	                                 ".example.org",
-	                                 "b.example.org",
-	                                 "server",
-	                                 "a.example.org.evil",
-	                                 "wild.example.org",
-	                                 "x.y.wild.example.org",
-	                                 ".wild.example.org",
-	                                 "*.wild.example.org.",
-	                                 "192.0.2.2",
-	                                 "192.0.2.1.",
-	                                 "2001:db8::2",
-	                                 "[]",
-	                                 "[192.0.2.1",
-	                                 "fx.partial.example.org",
-	                                 "192.0.2.1%eth0"};
-
-	(void)state;
-	X509 *certificate = forge(&(struct forgery){
-		.common_name = "server",
-		.names = "DNS:a.example.org,DNS:*.wild.example.org,DNS:f*.partial.example.org,IP:192.0.2.1,IP:2001:db8::1"});
-	for (size_t i = 0; i < COUNT_OF(yes); i++) {
-		if (!identity_has_name(certificate, yes[i]))
-			fail_msg("'%s' does not match", yes[i]);
-	}
-	for (size_t i = 0; i < COUNT_OF(no); i++) {
-		if (identity_has_name(certificate, no[i]))
-			fail_msg("'%s' matches", no[i]);
-	}
-	assert_int_equal(ERR_peek_error(), 0);
-	X509_free(certificate);
-}
-
-static void the_common_name_is_never_a_host_name(void **state)
-{
-	(void)state;
-	X509 *certificate = forge(&(struct forgery){.common_name = "server.example.org"});
-	assert_false(identity_has_name(certificate, "server.example.org"));
-	X509_free(certificate);
-	certificate = forge(&(struct forgery){.common_name = "192.0.2.1", .names = "DNS:192.0.2.1"});
-	assert_false(identity_has_name(certificate, "192.0.2.1"));
-	X509_free(certificate);
-}
-
-static void a_name_with_a_nul_inside_matches_nothing(void **state)
-{
-	static const char name[] = "good.example.org\0.evil.example.org";
-
-	(void)state;
-	X509 *certificate = forge(&(struct forgery){.common_name = name,
-	                                            .common_name_length = sizeof name - 1,
-	                                            .raw_names = raw_name(GEN_DNS, name, sizeof name - 1)});
-	assert_false(identity_has_name(certificate, "good.example.org"));
-	assert_false(identity_matches(certificate, "good.example.org"));
-	assert_false(identity_matches(certificate, "good*"));
-	assert_false(identity_matches(certificate, "*"));
-	X509_free(certificate);
-}
-
-static void patterns_match_the_common_name_and_dns_and_uri_names(void **state)
-{
-	(void)state;
-	X509 *certificate = forge(
-		&(struct forgery){.common_name = "robot-17",
-	                      .names = "DNS:r17.fleet.example.org,URI:spiffe://fleet/17,IP:192.0.2.1"});
-	assert_true(identity_matches(certificate, "robot-17"));
-	assert_true(identity_matches(certificate, "robot-*"));
-	assert_true(identity_matches(certificate, "*.fleet.example.org"));
-	assert_true(identity_matches(certificate, "spiffe://fleet/*"));
-	assert_false(identity_matches(certificate, "robot"));
-	assert_false(identity_matches(certificate, "obot-17"));
-	assert_false(identity_matches(certificate, "192.0.2.1"));
-	X509_free(certificate);
-}
-
-static void usages_count_only_when_the_extension_names_them(void **state)
-{
-	static const struct {
-		const char *usage;
-		bool server, client;
-	} cases[] = {
-		{NULL, false, false},
-		{"serverAuth", true, false},
-		{"clientAuth", false, true},
-		{"serverAuth,clientAuth", true, true},
-		{"anyExtendedKeyUsage", false, false},
-		{"emailProtection", false, false},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		X509 *certificate = forge(&(struct forgery){.common_name = "x", .usage = cases[i].usage});
-		assert_int_equal(identity_has_usage(certificate, IDENTITY_SERVER), cases[i].server);
-		assert_int_equal(identity_has_usage(certificate, IDENTITY_CLIENT), cases[i].client);
-		X509_free(certificate);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -745,14 +447,6 @@ int main(void)
 		cmocka_unit_test(an_expired_ca_is_refused),
 		cmocka_unit_test(a_certificate_for_the_other_role_or_for_none_is_refused),
 		cmocka_unit_test(a_ca_file_with_a_leaf_in_it_is_refused),
-		cmocka_unit_test(a_certificate_is_described),
-		cmocka_unit_test(key_and_signature_algorithms_have_their_usual_names),
-		cmocka_unit_test(hostile_names_are_shown_as_printable_ascii_only),
-		cmocka_unit_test(host_names_match_sans_with_wildcards_for_one_label),
-		cmocka_unit_test(the_common_name_is_never_a_host_name),
-		cmocka_unit_test(a_name_with_a_nul_inside_matches_nothing),
-		cmocka_unit_test(patterns_match_the_common_name_and_dns_and_uri_names),
-		cmocka_unit_test(usages_count_only_when_the_extension_names_them),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -23,8 +23,8 @@
 
 _Static_assert((int)ISSUE_REFUSED == (int)PEM_REFUSED && (int)ISSUE_REFUSED == (int)PAIR_REFUSED,
                "refusals are passed up");
-_Static_assert(ISSUE_PROBLEM_BYTES == PEM_PROBLEM_BYTES && ISSUE_PROBLEM_BYTES == PAIR_PROBLEM_BYTES,
-               "and so are their texts");
+_Static_assert(ISSUE_PROBLEM_BYTES == PEM_PROBLEM_BYTES, "and so are their texts");
+_Static_assert(ISSUE_PROBLEM_BYTES == PAIR_PROBLEM_BYTES, "and so are their texts");
 
 enum {
 	// A peer whose clock is a little behind must not find the certificate "not yet valid".

@@ -185,8 +185,8 @@ static void unmap_secret(uint8_t *secret)
 	munmap(secret - page_bytes(), secret_pages_bytes() + 2 * page_bytes());
 }
 
-// The library leaves copies of secrets on the stack below its caller, and the stack of a thread outlives the thread. The
-// sizes are a little more than the deepest use measured over its implementations (916 000 and 71 744 bytes).
+// The library leaves copies of secrets on the stack below its caller, and the stack of a thread outlives the thread.
+// The sizes are a little more than the deepest use measured over its implementations (916 000 and 71 744 bytes).
 enum { GENERATE_STACK_BYTES = 960 * 1024, USE_STACK_BYTES = 96 * 1024 };
 
 __attribute__((noinline)) static void wipe_stack_after_generate(void)

@@ -183,8 +183,8 @@ static int entry_publish(struct entry *entry, bool force, char problem[PAIR_PROB
 	return 0;
 }
 
-// Puts back what was there. Also for an entry whose own publishing failed after its backup was made: then both names may
-// be links to one file, rename does nothing, and entry_close removes the second one.
+// Puts back what was there. Also for an entry whose own publishing failed after its backup was made: then both names
+// may be links to one file, rename does nothing, and entry_close removes the second one.
 static void entry_take_back(struct entry *entry)
 {
 	if (entry->backup[0]) {

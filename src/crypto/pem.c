@@ -183,7 +183,7 @@ static int read_file(const struct source *source, struct content *content, char 
 
 static bool holds(const struct content *content, const char *text)
 {
-	return memmem(content->bytes, content->length, text, strlen(text)) != NULL;
+	return content->bytes && memmem(content->bytes, content->length, text, strlen(text));
 }
 
 static int read_certificates(BIO *input, const char *path, const char *what, STACK_OF(X509) * certificates,

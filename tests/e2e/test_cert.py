@@ -26,9 +26,18 @@ subjectAltName = DNS:server.example.org
 [none]
 basicConstraints = critical,CA:FALSE
 subjectAltName = DNS:server.example.org
+[unknown]
+basicConstraints = critical,CA:FALSE
+extendedKeyUsage = serverAuth
+1.2.3.4 = critical,ASN1:UTF8String:nobody knows me
 [ca]
 basicConstraints = critical,CA:TRUE
 keyUsage = critical,keyCertSign
+[narrow]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign
+subjectKeyIdentifier = hash
+nameConstraints = critical,permitted;DNS:example.org
 """
 
 
@@ -235,6 +244,8 @@ def test_verify_fails_with_the_reason(folder, tmp_path):
     assert "FAILED (certificate is not yet valid (CN=odd))" in folder.verify(early, status=1)
     useless = folder.forge("useless", "none")
     assert "neither serverAuth nor clientAuth" in folder.verify(useless, status=1)
+    unknown = folder.forge("unknown", "unknown")
+    assert "FAILED (unhandled critical extension (CN=odd))" in folder.verify(unknown, status=1)
     good = folder.forge("good", "server")
     assert "lacks clientAuth" in folder.verify(good, "--purpose", "client", status=1)
     verdict = json.loads(
@@ -255,6 +266,23 @@ def test_a_ca_may_not_make_further_cas(folder):
     shown = json.loads(cert("show", folder["deep.crt"], "--json")[0])["certificates"]
     assert len(shown) == 2, "the intermediate goes with it"
     assert "FAILED (path length constraint exceeded" in folder.verify(folder["deep.crt"], status=1)
+
+
+def test_the_names_a_ca_may_speak_for_are_honoured(folder):
+    folder.forge("unused", "ca")
+    openssl("req", "-config", folder["extensions.cnf"], "-x509", "-extensions", "narrow", "-subj", "/CN=narrow CA",
+            "-newkey", "ed25519", "-noenc", "-keyout", folder["ca.key"], "-out", folder["ca.crt"])
+    folder.make("server", "inside", "--dns-names", "a.example.org")
+    folder.verify(folder["inside.crt"], "--hostname", "a.example.org")
+    folder.make("server", "outside", "--dns-names", "a.example.com")
+    assert "FAILED (permitted subtree violation" in folder.verify(folder["outside.crt"], status=1)
+
+
+def test_a_full_disk_under_the_output_is_a_failure(folder):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([QANAT, "cert", "show", folder["ca.crt"]], stdout=full, stderr=subprocess.PIPE,
+                              timeout=SECONDS)
+    assert done.returncode == 1 and b"no space" in done.stderr.lower()
 
 
 def test_a_certificate_with_one_flipped_byte_is_refused(folder):
