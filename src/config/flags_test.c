@@ -1,4 +1,11 @@
 #include "config/flags.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
 #include "config/load_test.h"
 
 static void assert_flags(enum config_command command, char *const *argv, int argc, const char *expected)

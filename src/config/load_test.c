@@ -1,7 +1,12 @@
-#include "config/load_test.h"
-
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <cmocka.h>
+#include "config/load_test.h"
 
 static const char seed_source[] = "[source]\n"
 								  "listen_ip = \"0.0.0.0\"\n"

@@ -1,14 +1,11 @@
-// For the tests of this folder: loads text, and finds what was said about it.
+// For the tests of this folder: loads text, and finds what was said about it. To be included after <cmocka.h>.
 
 #pragma once
 
 #include "config/load.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #define AUTH_OF_SOURCE "auth.ca_cert_path='ca'\nauth.client_cert_path='c'\nauth.client_key_path='k'\n"
 #define AUTH_OF_DEST "auth.ca_cert_path='ca'\nauth.server_cert_path='c'\nauth.server_key_path='k'\n"

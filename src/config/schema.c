@@ -53,7 +53,8 @@ static const struct schema_key keys[] = {
 	{.path = "source.listen_port", .type = SCHEMA_NUMBER, .min = 1, .max = 65535, .commands = SOURCE,
 	 .initial_note = "8443 without exposed_ports and forwards, else none", FIELD(source.listen_port),
 	 .flag = "--listen-port", .value_name = "PORT",
-	 .help = "a single port, to the service of the same number or to dest's only service; not opened when there are exposed_ports or forwards"},
+	 .help = "a single port, to the service of the same number or to dest's only service; not opened beside exposed_ports "
+	         "and forwards"},
 	{.path = "source.mode", .type = SCHEMA_ENUM, .words = modes, .commands = SOURCE, .initial = "transparent",
 	 FIELD(source.mode), .help = "how clients say what they want: a listener for each exposed port"},
 	{.path = "source.dest_host", .type = SCHEMA_HOST, .commands = SOURCE, .required = SOURCE, .reloads = true,
@@ -108,7 +109,8 @@ static const struct schema_key keys[] = {
 	 .refusal = "keys change inside a running link; set crypto.key_rotation_interval_seconds instead",
 	 .help = "the seed builds a new session so often"},
 	{.path = "source.connection_drain_timeout_secs", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = SOURCE,
-	 .state = SCHEMA_MEANINGLESS, .refusal = "a change of keys ends no connection; for the end of the process set node.drain_timeout_seconds instead",
+	 .state = SCHEMA_MEANINGLESS,
+	 .refusal = "a change of keys ends no connection; for the end of the process set node.drain_timeout_seconds instead",
 	 .help = "the seed keeps an old session so long"},
 
 	// ---- [dest]

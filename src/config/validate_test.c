@@ -1,3 +1,10 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
 #include "config/load_test.h"
 
 static void listen_port_is_8443_only_when_there_is_nothing_else_to_listen_on(void **state)

@@ -1,3 +1,10 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
 #include "config/load_test.h"
 
 static void ranges_hold_at_their_ends_and_not_one_past(void **state)
