@@ -14,8 +14,8 @@ enum { LEG_X25519 = 1, LEG_MLKEM768 = 2, LEG_MCELIECE = 4 };
 #define PSK_IDENTITY_BYTES 30 // "q1" | link_id | u32 epoch | u64 index
 #define PSK_BYTES 48
 
-// Context of the TLS exporter "EXPORTER-qanat-link": H("qanat/1 hello" || H(cert_i) || H(cert_r) || frame_i || frame_r),
-// where the certificates are DER and the frames whole control frames with their header.
+// Context of the TLS exporter "EXPORTER-qanat-link": H("qanat/1 hello" || H(cert_i) || H(cert_r) || frame_i ||
+// frame_r), where the certificates are DER and the frames whole control frames with their header.
 void schedule_hello_context(const uint8_t cert_i_digest[DIGEST_BYTES], const uint8_t cert_r_digest[DIGEST_BYTES],
                             const struct digest_part *frame_i, const struct digest_part *frame_r,
                             uint8_t context[DIGEST_BYTES]);
