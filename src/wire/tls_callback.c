@@ -58,13 +58,27 @@ int tls_conn_use_psk(SSL *ssl, const EVP_MD *md, const unsigned char **id, size_
 	return *session != NULL;
 }
 
+// Hostile: a second ClientHello (HelloRetryRequest) that changed its identity would use one that was never burnt.
+static enum tls_failure keep_identity(struct tls_conn *conn, const unsigned char *id, size_t length)
+{
+	if (length > sizeof conn->psk_identity)
+		return TLS_FAILURE_PSK_MALFORMED;
+	if (conn->psk_burnt && (length != conn->psk_identity_length || memcmp(id, conn->psk_identity, length) != 0))
+		return TLS_FAILURE_PROTOCOL;
+	memcpy(conn->psk_identity, id, length);
+	conn->psk_identity_length = length;
+	return TLS_FAILURE_NONE;
+}
+
 // Trap 4: a NULL session would fall through to certificates; 0 is an alert.
 int tls_conn_find_psk(SSL *ssl, const unsigned char *id, size_t length, SSL_SESSION **session)
 {
 	struct tls_conn *conn = SSL_get_app_data(ssl);
 	struct secret psk = {0};
 	*session = NULL;
-	int r = conn->profile->ops.find_psk(conn->owner, conn, id, length, &psk);
+	int r = (int)keep_identity(conn, id, length);
+	if (r == TLS_FAILURE_NONE)
+		r = conn->profile->ops.find_psk(conn->owner, conn, id, length, &psk);
 	if (r == TLS_FAILURE_NONE)
 		*session = psk_session(ssl, &psk);
 	else if (conn->failure == TLS_FAILURE_NONE)

@@ -30,7 +30,7 @@ struct tls_conn {
 	char problem[160];
 
 	struct secret psk;
-	uint8_t psk_identity[64];
+	uint8_t psk_identity[64]; // ours, or on a listener what the peer presented
 	size_t psk_identity_length;
 	bool psk_burnt;
 	bool early_sent;

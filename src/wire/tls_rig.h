@@ -1,0 +1,127 @@
+// For tests of what speaks TLS: certificates of a small CA in a temporary folder, TCP pairs over the loopback, and a
+// clock that ends a wait.
+
+#pragma once
+
+#include "core/clock.h"
+#include "core/secret.h"
+#include "crypto/identity.h"
+#include "crypto/issue.h"
+#include "net/socket.h"
+
+// cmocka.h uses these and includes none of them.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// Nothing that is waited for takes longer than this, also on a busy machine and under a sanitizer.
+#define RIG_PATIENCE_MS 20000
+
+struct tls_rig {
+	char folder[64];
+	struct identity *server, *client; // of one CA; the server's name is "dest.example"
+	struct identity *stranger;        // a client of another CA
+};
+
+static inline void tls_rig_issue(const struct tls_rig *rig, enum issue_kind kind, const char *ca, const char *name)
+{
+	static const char *const dns[] = {"dest.example"};
+	static const char *const ip[] = {"127.0.0.1"};
+	char ca_cert[96], ca_key[96], cert[96], key[96], problem[ISSUE_PROBLEM_BYTES];
+	snprintf(ca_cert, sizeof ca_cert, "%s/%s.crt", rig->folder, ca);
+	snprintf(ca_key, sizeof ca_key, "%s/%s.key", rig->folder, ca);
+	snprintf(cert, sizeof cert, "%s/%s.crt", rig->folder, name);
+	snprintf(key, sizeof key, "%s/%s.key", rig->folder, name);
+	struct issue_request request = {
+		.kind = kind,
+		.key = ISSUE_KEY_P256,
+		.common_name = name,
+		.validity_days = 2,
+		.out_cert_path = cert,
+		.out_key_path = key,
+	};
+	if (kind != ISSUE_CA) {
+		request.ca_cert_path = ca_cert;
+		request.ca_key_path = ca_key;
+	}
+	if (kind == ISSUE_SERVER) {
+		request.dns_names = dns;
+		request.dns_count = 1;
+		request.ip_addresses = ip;
+		request.ip_count = 1;
+	}
+	if (issue_certificate(&request, problem) != 0)
+		fail_msg("%s: %s", name, problem);
+}
+
+static inline struct identity *tls_rig_load(const struct tls_rig *rig, enum identity_usage usage, const char *ca,
+                                            const char *name)
+{
+	char ca_cert[96], cert[96], key[96], problem[IDENTITY_PROBLEM_BYTES];
+	snprintf(ca_cert, sizeof ca_cert, "%s/%s.crt", rig->folder, ca);
+	snprintf(cert, sizeof cert, "%s/%s.crt", rig->folder, name);
+	snprintf(key, sizeof key, "%s/%s.key", rig->folder, name);
+	struct identity_files files = {.ca_path = ca_cert, .cert_path = cert, .key_path = key, .usage = usage};
+	struct identity *identity = NULL;
+	if (identity_load(&files, &identity, problem) != 0)
+		fail_msg("%s: %s", name, problem);
+	return identity;
+}
+
+static inline void tls_rig_start(struct tls_rig *rig)
+{
+	assert_int_equal(secret_start(), 0);
+	strcpy(rig->folder, "/tmp/qanat-tls-XXXXXX");
+	assert_non_null(mkdtemp(rig->folder));
+	tls_rig_issue(rig, ISSUE_CA, NULL, "ca");
+	tls_rig_issue(rig, ISSUE_CA, NULL, "other");
+	tls_rig_issue(rig, ISSUE_SERVER, "ca", "server");
+	tls_rig_issue(rig, ISSUE_CLIENT, "ca", "client");
+	tls_rig_issue(rig, ISSUE_CLIENT, "other", "stranger");
+	rig->server = tls_rig_load(rig, IDENTITY_SERVER, "ca", "server");
+	rig->client = tls_rig_load(rig, IDENTITY_CLIENT, "ca", "client");
+	rig->stranger = tls_rig_load(rig, IDENTITY_CLIENT, "other", "stranger");
+}
+
+static inline void tls_rig_stop(struct tls_rig *rig)
+{
+	char command[96];
+	identity_unref(&rig->server);
+	identity_unref(&rig->client);
+	identity_unref(&rig->stranger);
+	snprintf(command, sizeof command, "rm -rf '%s'", rig->folder);
+	assert_int_equal(system(command), 0);
+}
+
+// Two connected TCP sockets; the first one's send buffer is small when asked for (0: the kernel's own choice).
+static inline void tls_rig_pair(int pair[2], int buffer_bytes)
+{
+	struct address address;
+	int listener, r;
+	assert_int_equal(address_from_ip("127.0.0.1", 0, &address), 0);
+	assert_int_equal(socket_listen(&address, 4, &listener), 0);
+	if (buffer_bytes > 0)
+		assert_int_equal(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes), 0);
+	assert_true(socket_connect(&address, &pair[0]) >= 0);
+	if (buffer_bytes > 0)
+		assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof buffer_bytes), 0);
+	struct address peer;
+	do {
+		struct pollfd one = {.fd = listener, .events = POLLIN};
+		assert_int_equal(poll(&one, 1, RIG_PATIENCE_MS), 1);
+		r = socket_accept(listener, &pair[1], &peer);
+	} while (r == SOCKET_NONE);
+	assert_int_equal(r, 0);
+	for (int i = 0; i < 2; i++)
+		socket_tune(pair[i], &(struct socket_options){0});
+	socket_close(&listener);
+}
