@@ -6,6 +6,8 @@
 
 // A person reads the first screen; a file of garbage does not fill the disk.
 #define PROBLEMS_MAX 200
+#define MESSAGE_MAX_BYTES 600
+#define PATH_MAX_BYTES 200
 
 void problem_add(struct problem_list *list, struct tree_place place, const char *path, const char *format, ...)
 {
@@ -19,6 +21,7 @@ void problem_add(struct problem_list *list, struct tree_place place, const char 
 	if (length < 0)
 		message = text_copy("(no memory for the message)");
 	text_clean(message);
+	text_cut(message, MESSAGE_MAX_BYTES);
 	list->problems = text_grow(list->problems, list->count, sizeof *list->problems);
 	struct problem *problem = &list->problems[list->count++];
 	*problem = (struct problem){
@@ -30,6 +33,7 @@ void problem_add(struct problem_list *list, struct tree_place place, const char 
 	};
 	text_clean(problem->name);
 	text_clean(problem->path);
+	text_cut(problem->path, PATH_MAX_BYTES);
 }
 
 static bool is_before(const struct problem *a, const struct problem *b)

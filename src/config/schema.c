@@ -4,6 +4,8 @@
 
 #define FIELD(member) .offset = offsetof(struct config, member), .size = sizeof(((struct config *)0)->member)
 #define LIST(member, counter) FIELD(member), .count_offset = offsetof(struct config, counter)
+// They are compared with each other.
+#define MOST_TABLES 4096
 #define MINUTE_MS 60000
 #define HOUR_MS (60 * MINUTE_MS)
 #define DAY_MS (24 * HOUR_MS)
@@ -63,11 +65,11 @@ static const struct schema_key keys[] = {
 	{.path = "source.dest_tunnel_port", .type = SCHEMA_NUMBER, .min = 1, .max = 65535, .commands = SOURCE,
 	 .required = SOURCE, .reloads = true, FIELD(source.dest_tunnel_port), .flag = "--dest-tunnel-port",
 	 .value_name = "PORT", .help = "tunnel_port of dest"},
-	{.path = "source.exposed_ports", .type = SCHEMA_TABLES, .items = &schema_exposed_port, .commands = SOURCE,
+	{.path = "source.exposed_ports", .type = SCHEMA_TABLES, .max = MOST_TABLES, .items = &schema_exposed_port, .commands = SOURCE,
 	 LIST(source.exposed_ports, source.exposed_count), .flag = "--expose", .value_name = "PORT",
 	 .item_from_text = schema_exposed_port_from_text,
 	 .help = "ports to listen on, each for dest's service of the same number"},
-	{.path = "source.forwards", .type = SCHEMA_TABLES, .items = &schema_forward, .commands = SOURCE,
+	{.path = "source.forwards", .type = SCHEMA_TABLES, .max = MOST_TABLES, .items = &schema_forward, .commands = SOURCE,
 	 LIST(source.forwards, source.forward_count), .flag = "--forward", .value_name = "LISTEN=SERVICE",
 	 .item_from_text = schema_forward_from_text,
 	 .help = "local addresses or Unix sockets, each for a service by name"},
@@ -118,7 +120,7 @@ static const struct schema_key keys[] = {
 	 .flag = "--listen-ip", .value_name = "IP", .help = "address of the tunnel's side"},
 	{.path = "dest.tunnel_port", .type = SCHEMA_NUMBER, .min = 1, .max = 65535, .commands = DEST, .required = DEST,
 	 FIELD(dest.tunnel_port), .flag = "--tunnel-port", .value_name = "PORT", .help = "port that sources dial"},
-	{.path = "dest.exposed_services", .type = SCHEMA_TABLES, .items = &schema_service, .commands = DEST,
+	{.path = "dest.exposed_services", .type = SCHEMA_TABLES, .max = MOST_TABLES, .items = &schema_service, .commands = DEST,
 	 .required = DEST, .reloads = true, LIST(dest.services, dest.service_count), .flag = "--service",
 	 .value_name = "NAME=PORT:HOST:TARGET_PORT", .item_from_text = schema_service_from_text,
 	 .help = "what sources can reach; a Unix socket is written NAME=PORT:unix:/path"},

@@ -24,7 +24,7 @@ enum schema_type {
 	SCHEMA_ENUM,
 	SCHEMA_CIDRS,  // struct cidr *
 	SCHEMA_TEXTS,  // char **
-	SCHEMA_TABLES, // array of the struct that `items` describes
+	SCHEMA_TABLES, // max of them: array of the struct that `items` describes
 	SCHEMA_TYPE_COUNT
 };
 

@@ -54,6 +54,16 @@ void text_clean(char *text)
 			*at = '?';
 }
 
+void text_cut(char *text, size_t most)
+{
+	if (strlen(text) <= most)
+		return;
+	size_t end = most - 3;
+	while (end > 0 && (text[end] & 0xc0) == 0x80)
+		end--;
+	memcpy(text + end, "...", 4);
+}
+
 static size_t least(size_t a, size_t b, size_t c)
 {
 	size_t smaller = a < b ? a : b;

@@ -16,6 +16,9 @@ char *text_format(const char *format, ...) PRINTF_LIKE(1, 2);
 // Replaces everything that is not printable ASCII (UTF-8 is left alone) by '?', in place.
 void text_clean(char *text);
 
+// Cuts at `most` bytes, not inside a UTF-8 character, so that it ends in "...". most is at least 4.
+void text_cut(char *text, size_t most);
+
 // The word of the list nearest to `wrong` by edit distance, NULL when none is near. Feed every candidate, then ask.
 struct text_nearest {
 	const char *wrong;

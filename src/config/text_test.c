@@ -45,6 +45,27 @@ static void control_characters_do_not_reach_the_terminal(void **state)
 	problem_list_fini(&list);
 }
 
+static void long_messages_are_cut_between_characters(void **state)
+{
+	(void)state;
+	char text[] = "abcdef\xc3\xbcgh";
+	text_cut(text, 10);
+	assert_string_equal(text, "abcdef\xc3\xbcgh");
+	text_cut(text, 9);
+	assert_string_equal(text, "abcdef...");
+	char other[] = "abcde\xc3\xbcghi";
+	text_cut(other, 9);
+	assert_string_equal(other, "abcde...");
+	struct problem_list list = {0};
+	char longest[2000];
+	memset(longest, 'x', sizeof longest);
+	longest[sizeof longest - 1] = '\0';
+	problem_add(&list, (struct tree_place){0}, longest, "%s", longest);
+	assert_int_equal(strlen(list.problems[0].message), 600);
+	assert_int_equal(strlen(list.problems[0].path), 200);
+	problem_list_fini(&list);
+}
+
 static void problems_are_sorted_by_place_and_bounded(void **state)
 {
 	(void)state;
@@ -69,6 +90,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(near_words_are_suggested_and_far_ones_are_not),
 		cmocka_unit_test(control_characters_do_not_reach_the_terminal),
+		cmocka_unit_test(long_messages_are_cut_between_characters),
 		cmocka_unit_test(problems_are_sorted_by_place_and_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -171,6 +171,10 @@ static bool read_list(const struct schema_key *key, const struct tree_node *node
 	bool is_good = true;
 	size_t index = 0;
 	for (const struct tree_node *item = node->first; item; item = item->next, index++) {
+		if (key->type == SCHEMA_TABLES && index == key->max) {
+			problem_add(problems, item->place, path, "has more than %zu entries", index);
+			return false;
+		}
 		char *item_path = text_format("%s[%zu]", path, index);
 		bool is_read = key->type == SCHEMA_TABLES ? read_table_item(key, item, item_path, problems, value)
 		                                          : read_list_item(key, item, item_path, problems, value);

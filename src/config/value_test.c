@@ -150,6 +150,29 @@ static void tables_in_lists_name_what_is_missing_and_what_is_unknown(void **stat
 		"dest.exposed_services[0].target_host: given twice: \"target_ip\" and \"target_host\" mean the same\n");
 }
 
+static void lists_of_tables_are_bounded(void **state)
+{
+	(void)state;
+	struct load load;
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+	fputs(GOOD_SOURCE "source.exposed_ports=[", out);
+	for (int port = 1; port <= 4096; port++)
+		fprintf(out, "{port=%d},", port);
+	fputs("]\n", out);
+	fclose(out);
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, text));
+	assert_int_equal(load.config->source.exposed_count, 4096);
+	load_fini(&load);
+	char *longer = malloc(length + 32);
+	memcpy(longer, text, length - 2);
+	strcpy(longer + length - 2, "{port=5000}]\n");
+	assert_refused(CONFIG_SOURCE, longer, "source.exposed_ports: has more than 4096 entries\n");
+	free(longer);
+	free(text);
+}
+
 static void address_ranges_are_kept_and_bad_ones_named_one_by_one(void **state)
 {
 	(void)state;
@@ -203,6 +226,7 @@ int main(void)
 		cmocka_unit_test(tunnels_without_certificates_are_refused_with_the_reason),
 		cmocka_unit_test(keys_without_a_meaning_here_say_what_to_do),
 		cmocka_unit_test(tables_in_lists_name_what_is_missing_and_what_is_unknown),
+		cmocka_unit_test(lists_of_tables_are_bounded),
 		cmocka_unit_test(address_ranges_are_kept_and_bad_ones_named_one_by_one),
 		cmocka_unit_test(every_default_of_the_table_is_a_good_value),
 	};

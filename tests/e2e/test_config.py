@@ -184,7 +184,8 @@ def test_readme_files_of_utun_start_with_other_certificates(pair, command):
 
 def test_without_a_file_flags_are_enough(pair):
     done = call("check", "source", "--dest-host", "h", "--dest-tunnel-port=1", "--ca-cert=ca.crt",
-                "--cert=client.crt", "--key=client.key", "--forward", "127.0.0.1:2222=ssh", "--expose", "80", "-c", "/dev/null", cwd=str(pair))
+                "--cert=client.crt", "--key=client.key", "--forward", "127.0.0.1:2222=ssh", "--expose", "80",
+                "-c", "/dev/null", cwd=str(pair))
     assert done.returncode == 0, done.stderr
     settings = settings_of(done)
     assert settings["source.forwards"] == ('[{ listen = "127.0.0.1:2222", service = "ssh" }]', "flag --forward")
