@@ -48,10 +48,14 @@ static void refuse_unknown(enum config_command command, const char *flag, struct
 	            nearest.best ? nearest.best : "", nearest.best ? "?)" : "");
 }
 
+static bool may_repeat(const struct schema_key *key)
+{
+	return key->type == SCHEMA_CIDRS || key->type == SCHEMA_TEXTS || key->type == SCHEMA_TABLES;
+}
+
 static void add_word(struct flags *flags, const struct schema_key *key, const char *text, struct problem_list *problems)
 {
-	for (size_t i = 0;
-	     i < flags->count && key->type != SCHEMA_CIDRS && key->type != SCHEMA_TEXTS && key->type != SCHEMA_TABLES; i++)
+	for (size_t i = 0; i < flags->count && !may_repeat(key); i++)
 		if (flags->words[i].key == key) {
 			problem_add(problems, (struct tree_place){.name = key->flag}, key->path, "given twice");
 			return;
