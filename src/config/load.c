@@ -107,7 +107,11 @@ static void walk(struct load *load, const struct tree_node *table, const char *p
 {
 	for (const struct tree_node *child = table->first; child; child = child->next) {
 		char *path = prefix[0] ? text_format("%s.%s", prefix, child->key) : text_copy(child->key);
-		walk_child(load, child, path);
+		if (strchr(child->key, '.'))
+			problem_add(&load->problems, child->place, path, "unknown key: \"%s\" is one name here, dot and all",
+			            child->key);
+		else
+			walk_child(load, child, path);
 		free(path);
 	}
 }

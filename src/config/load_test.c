@@ -309,6 +309,9 @@ static void unknown_sections_and_misplaced_keys_are_named(void **state)
 	assert_refused(CONFIG_SOURCE, GOOD_SOURCE "[crypt]\na=1\n", "crypt: unknown section (did you mean \"crypto\"?)\n");
 	assert_refused(CONFIG_SOURCE, "node.metrics_port=1\n" GOOD_SOURCE,
 	               "node.metrics_port: unknown key here; there is \"metrics_port\" in [metrics]\n");
+	assert_refused(CONFIG_SOURCE, "\"source.pool_size\"=1\nsource.pool_size=1\n" GOOD_SOURCE,
+	               "t.toml:1:1: source.pool_size: unknown key: \"source.pool_size\" is one name here, dot and all\n");
+	assert_refused(CONFIG_SOURCE, "\"\"=1\n" GOOD_SOURCE, "t.toml:1:1: unknown key\n");
 	assert_refused(CONFIG_SOURCE, "qqqqqqqqqq=1\n" GOOD_SOURCE, "t.toml:1:1: qqqqqqqqqq: unknown key\n");
 	assert_refused(CONFIG_SOURCE, "crypto=1\n" GOOD_SOURCE,
 	               "t.toml:1:1: crypto: must be a section [crypto], not a whole number\n");
