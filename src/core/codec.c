@@ -4,7 +4,8 @@
 
 void reader_init(struct reader *reader, const uint8_t *bytes, size_t length)
 {
-	*reader = (struct reader){.at = bytes, .end = bytes + length};
+	// NULL is fine for nothing at all.
+	*reader = (struct reader){.at = bytes, .end = length > 0 ? bytes + length : bytes};
 }
 
 const uint8_t *reader_bytes(struct reader *reader, size_t length)
@@ -87,7 +88,7 @@ bool reader_is_done(const struct reader *reader)
 
 void writer_init(struct writer *writer, uint8_t *bytes, size_t size)
 {
-	*writer = (struct writer){.start = bytes, .at = bytes, .end = bytes + size};
+	*writer = (struct writer){.start = bytes, .at = bytes, .end = size > 0 ? bytes + size : bytes};
 }
 
 void writer_bytes(struct writer *writer, const void *bytes, size_t length)

@@ -2,9 +2,13 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+
+// Aligned, so that no two threads write to one cache line.
+#define CACHE_LINE 64
 
 struct block {
-	_Atomic uint64_t value[COUNTER_COUNT];
+	_Alignas(CACHE_LINE) _Atomic uint64_t value[COUNTER_COUNT];
 	struct block *next;
 };
 
@@ -15,9 +19,10 @@ static struct block shared;
 
 static struct block *make(void)
 {
-	struct block *block = calloc(1, sizeof *block);
+	struct block *block = aligned_alloc(CACHE_LINE, sizeof *block);
 	if (!block)
 		return NULL;
+	memset(block, 0, sizeof *block);
 	block->next = atomic_load(&blocks);
 	while (!atomic_compare_exchange_weak(&blocks, &block->next, block))
 		;

@@ -2,7 +2,10 @@
 
 #include "core/clock.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,9 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MESSAGE_BYTES 1024
-// Every byte of a message may become six (\u00NN).
-#define LINE_BYTES (MESSAGE_BYTES * 6 + 256)
+// A line of this length is written whole or not at all: below PIPE_BUF, and free where a socket is writable.
+#define LINE_BYTES 1024
+// A subject is a short word of ours; it ends here whatever it is.
+#define SUBJECT_END 256
 
 static const char *const names[] = {"error", "warn", "info", "debug", "trace"};
 
@@ -53,33 +57,43 @@ uint64_t log_lost(void)
 	return atomic_load(&lost);
 }
 
+// ---- lines ---------------------------------------------------------------------------------------------------------
+
 struct line {
-	char bytes[LINE_BYTES];
+	char bytes[LINE_BYTES + 1];
 	size_t length;
 };
 
+// For our own words, which always fit.
 static void add(struct line *line, const char *text)
 {
 	size_t length = strlen(text);
-	if (length > LINE_BYTES - 1 - line->length)
-		length = LINE_BYTES - 1 - line->length;
+	assert(length <= LINE_BYTES - line->length);
 	memcpy(line->bytes + line->length, text, length);
 	line->length += length;
 }
 
+// Up to `end` bytes of the line, with "..." in place of what does not fit.
 // Hostile: peers' names and reasons end up here; nothing but printable ASCII reaches a terminal.
-static void add_escaped(struct line *line, const char *text, bool json)
+static void add_escaped(struct line *line, const char *text, size_t end, bool json)
 {
+	size_t cut = line->length; // where the dots still fit
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
-		char escaped[8];
+		const char *form = json && (c == '"' || c == '\\') ? "\\%c" : "%c";
+		char shown[8];
 		if (c < 0x20 || c > 0x7e)
-			snprintf(escaped, sizeof escaped, json ? "\\u%04x" : "\\x%02x", c);
-		else if (json && (c == '"' || c == '\\'))
-			snprintf(escaped, sizeof escaped, "\\%c", c);
-		else
-			snprintf(escaped, sizeof escaped, "%c", c);
-		add(line, escaped);
+			form = json ? "\\u%04x" : "\\x%02x";
+		size_t length = (size_t)snprintf(shown, sizeof shown, form, c);
+		if (line->length + length > end) {
+			line->length = cut;
+			add(line, "...");
+			return;
+		}
+		memcpy(line->bytes + line->length, shown, length);
+		line->length += length;
+		if (line->length + 3 <= end)
+			cut = line->length;
 	}
 }
 
@@ -94,12 +108,46 @@ static void now_text(char out[32])
 	snprintf(out, 32, "%s.%03dZ", date, (int)(ms % 1000));
 }
 
-static void put(const struct line *line)
+static void put_plain(struct line *line, enum log_level level, const char *stamp, const char *subject,
+                      const char *message)
 {
+	add(line, stamp);
+	add(line, *stamp ? " " : "");
+	add(line, names[level]);
+	add(line, strlen(names[level]) == 4 ? "  " : " ");
+	add_escaped(line, subject, SUBJECT_END, false);
+	add(line, ": ");
+	add_escaped(line, message, LINE_BYTES - 1, false);
+	add(line, "\n");
+}
+
+static void put_json(struct line *line, enum log_level level, const char *stamp, const char *subject,
+                     const char *message)
+{
+	add(line, *stamp ? "{\"time\":\"" : "{");
+	add(line, stamp);
+	add(line, *stamp ? "\",\"level\":\"" : "\"level\":\"");
+	add(line, names[level]);
+	add(line, "\",\"subject\":\"");
+	add_escaped(line, subject, SUBJECT_END, true);
+	add(line, "\",\"message\":\"");
+	add_escaped(line, message, LINE_BYTES - 3, true);
+	add(line, "\"}\n");
+}
+
+// A reader that stands still costs us lines, never time, and one that has gone no signal. Under a lock: the room that
+// one thread has seen is not another's.
+static void send_line(const struct line *line)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
-	// A reader that stands still costs us lines, never time.
-	if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLOUT) ||
-	    write(STDERR_FILENO, line->bytes, line->length) != (ssize_t)line->length)
+	ssize_t written = -1;
+	pthread_mutex_lock(&lock);
+	// Syscalls: poll, write
+	if (poll(&fd, 1, 0) == 1 && fd.revents == POLLOUT)
+		written = write(STDERR_FILENO, line->bytes, line->length);
+	pthread_mutex_unlock(&lock);
+	if (written != (ssize_t)line->length)
 		atomic_fetch_add(&lost, 1);
 }
 
@@ -107,41 +155,21 @@ void log_write(enum log_level level, const char *subject, const char *format, ..
 {
 	if (!log_is_on(level))
 		return;
-	char message[MESSAGE_BYTES + 4], time_text[32];
+	int before = errno;
+	char message[LINE_BYTES + 1], stamp[32] = "";
+	struct line line;
+	line.length = 0;
 	va_list arguments;
 	va_start(arguments, format);
-	int length = vsnprintf(message, MESSAGE_BYTES + 1, format, arguments);
+	if (vsnprintf(message, sizeof message, format, arguments) < 0)
+		snprintf(message, sizeof message, "%s", format);
 	va_end(arguments);
-	if (length > MESSAGE_BYTES)
-		memcpy(message + MESSAGE_BYTES - 3, "...", 4);
-	struct line line = {.length = 0};
-	bool stamped = atomic_load(&timestamps_now), json = atomic_load(&format_now) == LOG_FORMAT_JSON;
-	now_text(time_text);
-	if (json) {
-		add(&line, "{");
-		if (stamped) {
-			add(&line, "\"time\":\"");
-			add(&line, time_text);
-			add(&line, "\",");
-		}
-		add(&line, "\"level\":\"");
-		add(&line, names[level]);
-		add(&line, "\",\"subject\":\"");
-		add_escaped(&line, subject, true);
-		add(&line, "\",\"message\":\"");
-		add_escaped(&line, message, true);
-		add(&line, "\"}");
-	} else {
-		if (stamped) {
-			add(&line, time_text);
-			add(&line, " ");
-		}
-		add(&line, names[level]);
-		add(&line, strlen(names[level]) == 4 ? "  " : " ");
-		add(&line, subject);
-		add(&line, ": ");
-		add_escaped(&line, message, false);
-	}
-	line.bytes[line.length++] = '\n';
-	put(&line);
+	if (atomic_load(&timestamps_now))
+		now_text(stamp);
+	if (atomic_load(&format_now) == LOG_FORMAT_JSON)
+		put_json(&line, level, stamp, subject, message);
+	else
+		put_plain(&line, level, stamp, subject, message);
+	send_line(&line);
+	errno = before;
 }

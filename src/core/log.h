@@ -4,8 +4,8 @@
 // Plain: 2026-11-21T10:11:12.123Z info  source: link a1b2c3d4 is up ...
 // JSON:  {"time":"...","level":"info","subject":"source","message":"..."}
 // Every byte that is not printable ASCII is escaped (\xNN in plain, \u00NN in JSON), so a peer's text cannot reach
-// the terminal. Thread-safe: one write(2) a line. A full or closed standard error loses lines (counted), never blocks
-// the caller for long: standard error is written as it is, a line that does not fit at once is dropped and counted.
+// the terminal. Thread-safe: one write(2) a line. A full or closed standard error loses lines (counted) and never
+// blocks the caller: a line that does not fit at once is dropped.
 
 #pragma once
 
@@ -28,7 +28,7 @@ bool log_is_on(enum log_level level);
 // Lines lost because standard error did not take them.
 uint64_t log_lost(void);
 
-// Cuts the line at 1024 bytes (it then ends in "...").
+// Cuts the line at 1024 bytes (the message then ends in "..."). Leaves errno alone.
 void log_write(enum log_level level, const char *subject, const char *format, ...) PRINTF_LIKE(3, 4);
 
 #define log_error(subject, ...) log_write(LOG_ERROR, subject, __VA_ARGS__)

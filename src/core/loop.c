@@ -3,6 +3,9 @@
 
 #include "core/loop.h"
 
+#include "core/log.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -160,6 +163,8 @@ void loop_free(struct loop **slot)
 	*slot = NULL;
 	if (!loop)
 		return;
+	struct loop *outer = current;
+	current = loop;
 	while (loop->posted.first || loop->deferred.first) {
 		queue_run(&loop->posted);
 		queue_run(&loop->deferred);
@@ -170,7 +175,13 @@ void loop_free(struct loop **slot)
 	close_own((uv_handle_t *)&loop->wake);
 	for (unsigned i = 0; i < CLOSING_TURNS && uv_run(&loop->uv, UV_RUN_NOWAIT) != 0; i++)
 		;
-	(void)uv_loop_close(&loop->uv);
+	current = outer;
+	// A name that is still looked up by libuv's own thread needs its loop until it is found, which may take longer than
+	// anybody wants to wait for an end.
+	if (uv_loop_close(&loop->uv) == UV_EBUSY) {
+		log_debug("loop", "left to the end of the process: a name is still being looked up");
+		return;
+	}
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);
 }
@@ -190,11 +201,22 @@ int loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	atomic_store(&loop->stopping, true);
-	uv_async_send(&loop->wake);
+	if (current == loop)
+		uv_stop(&loop->uv);
+	else
+		uv_async_send(&loop->wake);
 }
 
-uint64_t loop_now_ms(const struct loop *loop)
+// Outside of its turns a loop's idea of the time is as old as its last turn.
+static void look_at_the_clock(struct loop *loop)
 {
+	if (current != loop)
+		uv_update_time(&loop->uv);
+}
+
+uint64_t loop_now_ms(struct loop *loop)
+{
+	look_at_the_clock(loop);
 	return uv_now(&loop->uv);
 }
 
@@ -215,19 +237,31 @@ struct loop_io {
 	loop_io_fn on_ready; // NULL once closed
 	void *owner;
 	int wanted;
-	bool failed; // libuv stopped the handle on an error: it must be started again even for the same events
 };
+
+static void start_io(struct loop_io *io);
 
 static void on_poll(uv_poll_t *poll, int status, int uv_events)
 {
 	struct loop_io *io = poll->data;
 	int events = (uv_events & UV_READABLE ? LOOP_READ : 0) | (uv_events & UV_WRITABLE ? LOOP_WRITE : 0);
+	// libuv stops a handle that it reports an error of. But an error need not be an end: a UDP socket whose peer was
+	// away for a moment goes on. So it is started again, before the owner is called: it may close or change it.
 	if (status < 0) {
-		io->failed = true;
 		events = LOOP_READ | LOOP_WRITE;
+		start_io(io);
 	}
 	if (io->on_ready && events)
 		io->on_ready(io->owner, events);
+}
+
+static void start_io(struct loop_io *io)
+{
+	int uv_events = (io->wanted & LOOP_READ ? UV_READABLE : 0) | (io->wanted & LOOP_WRITE ? UV_WRITABLE : 0);
+	// Refused only for a descriptor that another handle of this loop waits for, or one closed before loop_io_close.
+	int r = uv_poll_start(&io->uv, uv_events, on_poll);
+	assert(r == 0);
+	(void)r;
 }
 
 int loop_io_open(struct loop *loop, int fd, loop_io_fn on_ready, void *owner, struct loop_io **out)
@@ -249,15 +283,10 @@ int loop_io_open(struct loop *loop, int fd, loop_io_fn on_ready, void *owner, st
 
 void loop_io_want(struct loop_io *io, int events)
 {
-	if (events == io->wanted && !io->failed)
+	if (events == io->wanted)
 		return;
 	io->wanted = events;
-	io->failed = false;
-	int uv_events = (events & LOOP_READ ? UV_READABLE : 0) | (events & LOOP_WRITE ? UV_WRITABLE : 0);
-	if (uv_events)
-		uv_poll_start(&io->uv, uv_events, on_poll);
-	else
-		uv_poll_stop(&io->uv);
+	start_io(io);
 }
 
 void loop_io_close(struct loop_io **slot)
@@ -274,6 +303,7 @@ void loop_io_close(struct loop_io **slot)
 
 struct loop_timer {
 	uv_timer_t uv;
+	struct loop *loop;
 	loop_timer_fn on_due;
 	void *owner;
 };
@@ -291,6 +321,7 @@ int loop_timer_open(struct loop *loop, loop_timer_fn on_due, void *owner, struct
 		return -ENOMEM;
 	uv_timer_init(&loop->uv, &timer->uv);
 	timer->uv.data = timer;
+	timer->loop = loop;
 	timer->on_due = on_due;
 	timer->owner = owner;
 	*out = timer;
@@ -299,6 +330,7 @@ int loop_timer_open(struct loop *loop, loop_timer_fn on_due, void *owner, struct
 
 void loop_timer_arm(struct loop_timer *timer, uint64_t delay_ms, uint64_t repeat_ms)
 {
+	look_at_the_clock(timer->loop);
 	uv_timer_start(&timer->uv, on_timer, delay_ms, repeat_ms);
 }
 
@@ -378,6 +410,8 @@ static int eai_of(int status)
 	switch (status) {
 	case 0:
 		return 0;
+	case UV_EAI_ADDRFAMILY:
+		return EAI_ADDRFAMILY;
 	case UV_EAI_AGAIN:
 		return EAI_AGAIN;
 	case UV_EAI_BADFLAGS:
@@ -387,6 +421,7 @@ static int eai_of(int status)
 	case UV_EAI_MEMORY:
 		return EAI_MEMORY;
 	case UV_EAI_NODATA:
+		return EAI_NODATA;
 	case UV_EAI_NONAME:
 		return EAI_NONAME;
 	case UV_EAI_SERVICE:

@@ -22,14 +22,15 @@ struct loop_signal;
 struct loop_lookup;
 
 MUST_USE int loop_new(struct loop **loop);
-// Everything must have been closed. Frees tasks' nothing: pending deferred tasks are run first.
+// Everything must have been closed, and nobody may post any more. Tasks that still wait are run first. Never waits: a
+// lookup that was cancelled but still runs keeps what it needs until the process ends.
 void loop_free(struct loop **loop);
 // Runs until loop_stop. 0, or negative.
 MUST_USE int loop_run(struct loop *loop);
-// From any thread: loop_run returns after the current turn.
+// From any thread: loop_run returns after the current turn. Tasks posted meanwhile wait for the next run, or loop_free.
 void loop_stop(struct loop *loop);
-// Monotonic milliseconds, taken at the start of the turn.
-uint64_t loop_now_ms(const struct loop *loop);
+// Monotonic milliseconds (of clock_ms), taken at the start of the turn; of now when the loop does not run here.
+uint64_t loop_now_ms(struct loop *loop);
 // The loop that is running on this thread, NULL outside of one.
 struct loop *loop_current(void);
 
@@ -44,8 +45,9 @@ void loop_defer(struct loop *loop, struct loop_task *task);
 // The same from any thread; wakes the loop. Order of posts from one thread is kept.
 void loop_post(struct loop *loop, struct loop_task *task);
 
-// Readiness of a descriptor, level-triggered. After POLLERR or a failure `events` has LOOP_READ|LOOP_WRITE set, so the
-// owner tries and gets the error from the system call itself.
+// Readiness of a descriptor, level-triggered. On POLLERR `events` has LOOP_READ|LOOP_WRITE set whatever is wanted, so
+// the owner tries and gets the error from the system call itself; an owner that neither does so nor closes is told
+// again and again. With nothing wanted nothing is told. One loop_io for a descriptor at a time.
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 typedef void (*loop_io_fn)(void *owner, int events);
 MUST_USE int loop_io_open(struct loop *loop, int fd, loop_io_fn on_ready, void *owner, struct loop_io **io);

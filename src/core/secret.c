@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define ARENA_BYTES ((size_t)LIMIT_SECRETS * SECRET_MAX_BYTES)
+// Whole pages of any size that Linux has, so that the guard pages touch the arena.
+static_assert(ARENA_BYTES % 65536 == 0, "LIMIT_SECRETS is a multiple of 1024");
 
 // A free slot holds the address of the next one.
 union slot {
@@ -64,10 +66,8 @@ int secret_start(void)
 	return r;
 }
 
-int secret_init(struct secret *secret, size_t length)
+static int take_slot(struct secret *secret)
 {
-	assert(length > 0 && length <= SECRET_MAX_BYTES);
-	secret_fini(secret);
 	pthread_mutex_lock(&lock);
 	int r = arena ? 0 : map_arena();
 	union slot *slot = NULL;
@@ -84,16 +84,33 @@ int secret_init(struct secret *secret, size_t length)
 		return -ENOMEM;
 	memset(slot->bytes, 0, sizeof slot->bytes);
 	secret->bytes = slot->bytes;
+	return 0;
+}
+
+int secret_init(struct secret *secret, size_t length)
+{
+	assert(length > 0 && length <= SECRET_MAX_BYTES);
+	if (secret->bytes) {
+		secret_wipe(secret->bytes, SECRET_MAX_BYTES);
+	} else {
+		int r = take_slot(secret);
+		if (r < 0)
+			return r;
+	}
 	secret->length = length;
 	return 0;
 }
 
 int secret_set(struct secret *secret, const uint8_t *bytes, size_t length)
 {
-	int r = secret_init(secret, length);
-	if (r == 0)
-		memcpy(secret->bytes, bytes, length);
-	return r;
+	assert(length > 0 && length <= SECRET_MAX_BYTES);
+	int r = secret->bytes ? 0 : take_slot(secret);
+	if (r < 0)
+		return r;
+	memmove(secret->bytes, bytes, length);
+	secret_wipe(secret->bytes + length, SECRET_MAX_BYTES - length);
+	secret->length = length;
+	return 0;
 }
 
 void secret_move(struct secret *to, struct secret *from)

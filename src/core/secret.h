@@ -22,10 +22,10 @@ struct secret {
 // raise the limit and goes on.
 MUST_USE int secret_start(void);
 
-// Takes a zeroed slot of length bytes (1..SECRET_MAX_BYTES). An old value is released first. -ENOMEM when the arena is
-// full. Thread-safe.
+// A zeroed slot of length bytes (1..SECRET_MAX_BYTES), its own old one when it has one. -ENOMEM when the arena is full.
+// Thread-safe.
 MUST_USE int secret_init(struct secret *secret, size_t length);
-// secret_init and copy.
+// secret_init and copy; bytes may lie in the secret's own slot.
 MUST_USE int secret_set(struct secret *secret, const uint8_t *bytes, size_t length);
 // Moves: `to` is released first, `from` is left empty.
 void secret_move(struct secret *to, struct secret *from);

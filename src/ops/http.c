@@ -8,25 +8,34 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
+#include <poll.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Hostile: a scraper costs at most one place, 32 KiB and five silent seconds. Before the last place is taken the oldest
+// Hostile: a scraper costs at most one place, 32 KiB and five silent seconds. When the last place is taken the oldest
 // connection is ended, so connections that are kept busy a byte at a time do not lock other people out.
 #define CONNECTIONS 64
 #define CONNECTION_BYTES (32 * 1024)
 #define SILENCE_S 5
 #define BACKLOG 128
+// Hostile: pages that are asked for and not read, all together. A page of 1000 links is about 2 MiB.
+#define UNREAD_BYTES (16 * 1024 * 1024)
+// Pages up to this size are sent whatever else is held: a probe of /health is always answered.
+#define SMALL_BYTES 4096
+#define OUT_OF_DESCRIPTORS_MS 100
 
 struct http {
 	struct MHD_Daemon *daemon;
 	status_fn fill;
 	void *owner;
 	struct address address;
-	struct stat made; // the Unix path as we made it; st_ino 0: none
+	struct stat made;    // the Unix path as we made it; st_ino 0: none
+	size_t unread_bytes; // pages that libmicrohttpd still holds
 	struct place {
 		struct MHD_Connection *connection; // NULL: free
 		uint64_t since_ms;
@@ -77,21 +86,62 @@ static void on_connection(void *owner, struct MHD_Connection *connection, void *
 
 // ---- answers -------------------------------------------------------------------------------------------------------
 
-// Takes text, which came from malloc; NULL is answered with 500.
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned code, const char *type, char *text)
+struct page {
+	struct http *http;
+	char *text;
+	size_t length;
+};
+
+static void free_page(void *owner)
 {
-	struct MHD_Response *response = text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE)
-	                                     : MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
-	if (!response) {
+	struct page *page = owner;
+	page->http->unread_bytes -= page->length;
+	free(page->text);
+	free(page);
+}
+
+// Takes text, which came from malloc; NULL without memory.
+static struct MHD_Response *respond(struct http *http, char *text)
+{
+	struct page *page = malloc(sizeof *page);
+	if (!page) {
 		free(text);
-		return MHD_NO;
+		return NULL;
 	}
-	bool ready = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
-	             MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES &&
-	             (code != MHD_HTTP_METHOD_NOT_ALLOWED ||
-	              MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES);
-	unsigned sent = text ? code : MHD_HTTP_INTERNAL_SERVER_ERROR;
-	enum MHD_Result result = ready ? MHD_queue_response(connection, sent, response) : MHD_NO;
+	*page = (struct page){.http = http, .text = text, .length = strlen(text)};
+	http->unread_bytes += page->length;
+	struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(page->length, text,
+	                                                                                       free_page, page);
+	if (!response)
+		free_page(page);
+	return response;
+}
+
+static bool add_headers(struct MHD_Response *response, unsigned code, const char *type)
+{
+	return MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
+	       MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES &&
+	       (code != MHD_HTTP_METHOD_NOT_ALLOWED ||
+	        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES);
+}
+
+// Takes text, which came from malloc. NULL, no memory for it, ends the connection.
+static enum MHD_Result answer(struct http *http, struct MHD_Connection *connection, unsigned code, const char *type,
+                              char *text)
+{
+	if (!text)
+		return MHD_NO;
+	size_t length = strlen(text);
+	if (length > SMALL_BYTES && http->unread_bytes > 0 && http->unread_bytes + length > UNREAD_BYTES) {
+		free(text);
+		return answer(http, connection, MHD_HTTP_SERVICE_UNAVAILABLE, PLAIN,
+		              strdup("busy: too many pages wait to be read\n"));
+	}
+	struct MHD_Response *response = respond(http, text);
+	if (!response)
+		return MHD_NO;
+	enum MHD_Result result = add_headers(response, code, type) ? MHD_queue_response(connection, code, response)
+	                                                           : MHD_NO;
 	MHD_destroy_response(response);
 	return result;
 }
@@ -100,22 +150,22 @@ static enum MHD_Result answer_path(struct http *http, struct MHD_Connection *con
 {
 	struct status_node status = {0};
 	if (strcmp(path, "/") == 0)
-		return answer(connection, MHD_HTTP_OK, PLAIN, strdup(PATHS));
+		return answer(http, connection, MHD_HTTP_OK, PLAIN, strdup(PATHS));
 	if (strcmp(path, "/metrics") == 0) {
 		http->fill(http->owner, &status);
-		return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
+		return answer(http, connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
 		              status_encode_metrics(&status));
 	}
 	if (strcmp(path, "/status") == 0) {
 		http->fill(http->owner, &status);
-		return answer(connection, MHD_HTTP_OK, JSON, status_encode(&status));
+		return answer(http, connection, MHD_HTTP_OK, JSON, status_encode(&status));
 	}
 	if (strcmp(path, "/health") == 0) {
 		http->fill(http->owner, &status);
 		unsigned code = status.ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
-		return answer(connection, code, JSON, status_encode_health(&status));
+		return answer(http, connection, code, JSON, status_encode_health(&status));
 	}
-	return answer(connection, MHD_HTTP_NOT_FOUND, PLAIN, strdup("not here; there are\n" PATHS));
+	return answer(http, connection, MHD_HTTP_NOT_FOUND, PLAIN, strdup("not here; there are\n" PATHS));
 }
 
 // Called when the head of a request is complete, for each piece of its body, and at its end.
@@ -123,11 +173,12 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
                                   const char *version, const char *body, size_t *body_length, void **context)
 {
 	static char seen;
+	struct http *http = owner;
 	(void)version;
 	(void)body;
 	// Hostile: refused before its body is read.
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-		return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, PLAIN, strdup("only GET and HEAD\n"));
+		return answer(http, connection, MHD_HTTP_METHOD_NOT_ALLOWED, PLAIN, strdup("only GET and HEAD\n"));
 	if (!*context) {
 		*context = &seen;
 		return MHD_YES;
@@ -136,18 +187,42 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 		*body_length = 0;
 		return MHD_YES;
 	}
-	return answer_path(owner, connection, path);
+	return answer_path(http, connection, path);
 }
 
 // ---- life ----------------------------------------------------------------------------------------------------------
 
+// libmicrohttpd tries again at once, and for ever, when there is no descriptor for a connection that waits; and it
+// complains each time, which is our chance to slow it down.
+static void on_complaint(void *owner, const char *format, va_list arguments)
+{
+	(void)owner;
+	(void)format;
+	(void)arguments;
+	int spare = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	if (spare < 0)
+		(void)poll(NULL, 0, OUT_OF_DESCRIPTORS_MS);
+	else
+		close(spare);
+}
+
 static struct MHD_Daemon *start(struct http *http, int fd)
 {
 	// Syscalls: clone3, poll, accept4, recvfrom, sendto, shutdown, eventfd2
-	return MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, on_request, http,
-	                        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
-	                        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-	                        (unsigned)SILENCE_S, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_END);
+	return MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+	                        on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, NULL, MHD_OPTION_LISTEN_SOCKET,
+	                        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	                        (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_S,
+	                        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_END);
+}
+
+// The path goes only while it is still the socket we made: another node may have taken its place.
+static void remove_path(const struct http *http)
+{
+	struct stat now;
+	if (http->made.st_ino != 0 && lstat(http->address.un.sun_path, &now) == 0 && now.st_dev == http->made.st_dev &&
+	    now.st_ino == http->made.st_ino)
+		unlink(http->address.un.sun_path);
 }
 
 int http_start(struct address *address, status_fn fill, void *owner, struct http **out)
@@ -169,21 +244,14 @@ int http_start(struct address *address, status_fn fill, void *owner, struct http
 	errno = 0;
 	http->daemon = start(http, fd);
 	if (!http->daemon) {
+		// The socket is libmicrohttpd's now: most failures close it, the others leave it to the end of the process.
 		r = errno ? -errno : -ENOMEM;
+		remove_path(http);
 		free(http);
 		return r;
 	}
 	*out = http;
 	return 0;
-}
-
-// The path goes only while it is still the socket we made: another node may have taken its place.
-static void remove_path(const struct http *http)
-{
-	struct stat now;
-	if (http->made.st_ino != 0 && lstat(http->address.un.sun_path, &now) == 0 && now.st_dev == http->made.st_dev &&
-	    now.st_ino == http->made.st_ino)
-		unlink(http->address.un.sun_path);
 }
 
 void http_stop(struct http **slot)

@@ -11,5 +11,5 @@
 struct http;
 // *address is updated with the port really bound. Negative: the kernel refused.
 MUST_USE int http_start(struct address *address, status_fn fill, void *owner, struct http **http);
-// No call of `fill` afterwards.
+// No call of `fill` afterwards. Waits for one that is under way: not to be called with a lock that `fill` takes.
 void http_stop(struct http **http);

@@ -1,9 +1,12 @@
 #include "policy/admission.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+// Without memory an element is left out (its hh.tbl is NULL) instead of ending the process.
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 // IPv4 as itself (mapped addresses too), IPv6 as its /64: who can have one address there can have 2^64.
@@ -27,6 +30,7 @@ struct admission {
 
 int admission_new(const struct admission_limits *limits, struct admission **out)
 {
+	assert(limits->table > 0);
 	struct admission *admission = calloc(1, sizeof *admission);
 	if (!admission)
 		return -ENOMEM;
@@ -84,7 +88,7 @@ static struct key key_of(const struct sockaddr *address)
 	if (address->sa_family == AF_INET) {
 		key.bytes[0] = 4;
 		memcpy(key.bytes + 1, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
-	} else if (address->sa_family == AF_INET6) {
+	} else {
 		const uint8_t *bytes = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr;
 		bool is_v4 = memcmp(bytes, mapped, sizeof mapped) == 0;
 		key.bytes[0] = is_v4 ? 4 : 6;
@@ -113,6 +117,10 @@ static struct entry *entry_of(struct admission *admission, const struct sockaddr
 	entry->key = key;
 	entry->window_ms = now_ms;
 	HASH_ADD(hh, admission->entries, key, sizeof key, entry);
+	if (!entry->hh.tbl) {
+		free(entry);
+		return NULL;
+	}
 	list(admission, entry);
 	admission->remembered++;
 	return entry;
@@ -122,10 +130,15 @@ int admission_enter(struct admission *admission, const struct sockaddr *address,
 {
 	if (admission->in_flight >= admission->limits.in_flight)
 		return ADMISSION_TOO_MANY;
+	if (address->sa_family != AF_INET && address->sa_family != AF_INET6) {
+		admission->in_flight++;
+		return ADMISSION_OK;
+	}
 	struct entry *entry = entry_of(admission, address, now_ms);
 	if (!entry)
 		return ADMISSION_TOO_MANY;
-	if (now_ms - entry->window_ms >= admission->limits.window_ms) {
+	// Workers' clocks differ by a turn: a time before the window's start is inside of it.
+	if (now_ms >= entry->window_ms + admission->limits.window_ms) {
 		entry->window_ms = now_ms;
 		entry->count = 0;
 	}

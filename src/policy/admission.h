@@ -13,7 +13,7 @@ struct admission_limits {
 	uint32_t in_flight;   // handshakes at once
 	uint32_t per_address; // per IPv4 address or IPv6 /64 in the window
 	uint32_t window_ms;
-	uint32_t table; // addresses remembered; the least recently seen is forgotten when full
+	uint32_t table; // addresses remembered, at least 1; the least recently seen is forgotten when full
 };
 
 struct admission;
@@ -21,7 +21,8 @@ MUST_USE int admission_new(const struct admission_limits *limits, struct admissi
 void admission_free(struct admission **admission);
 
 enum admission_answer { ADMISSION_OK = 0, ADMISSION_TOO_MANY = 1, ADMISSION_TOO_FAST = 2 };
-// On ADMISSION_OK one place is taken until admission_leave. Refused attempts do not extend a window.
+// On ADMISSION_OK one place is taken until admission_leave. Refused attempts do not extend a window. Addresses that are
+// not IP (Unix sockets) have no rate, only places. ADMISSION_TOO_MANY also without memory.
 MUST_USE int admission_enter(struct admission *admission, const struct sockaddr *address, uint64_t now_ms);
 void admission_leave(struct admission *admission);
 uint32_t admission_in_flight(const struct admission *admission);

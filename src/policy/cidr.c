@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+#define MAPPED_BITS 96
+static const uint8_t mapped[MAPPED_BITS / 8] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 static bool bit(const uint8_t address[16], unsigned i)
 {
@@ -42,7 +43,7 @@ int cidr_parse(const char *text, struct cidr *out)
 	int first = 0;
 	if (inet_pton(AF_INET, host, cidr.address + 12) == 1) {
 		memcpy(cidr.address, mapped, sizeof mapped);
-		first = 96;
+		first = MAPPED_BITS;
 	} else if (inet_pton(AF_INET6, host, cidr.address) != 1) {
 		return CIDR_BAD;
 	}
@@ -78,6 +79,9 @@ bool cidr_contains(const struct cidr *cidr, const struct sockaddr *address)
 {
 	uint8_t bytes[16];
 	if (!address_bytes(address, bytes))
+		return false;
+	// Hostile: a list that allows all of IPv6 says nothing about IPv4, whatever form its addresses take on a socket.
+	if (cidr->bits < MAPPED_BITS && memcmp(bytes, mapped, sizeof mapped) == 0)
 		return false;
 	unsigned whole = cidr->bits / 8, rest = cidr->bits % 8;
 	if (memcmp(cidr->address, bytes, whole) != 0)
