@@ -6,38 +6,8 @@
 
 #include <cmocka.h>
 
+#include "core/allocation_rig.h"
 #include "link/control_rig.h"
-
-// ---- allocations are counted, where no sanitizer does it
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTS_ALLOCATIONS 0
-static unsigned long allocations;
-#else
-#define COUNTS_ALLOCATIONS 1
-static unsigned long allocations;
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *memory, size_t size);
-
-void *malloc(size_t size)
-{
-	allocations++;
-	return __libc_malloc(size);
-}
-
-void *calloc(size_t count, size_t size)
-{
-	allocations++;
-	return __libc_calloc(count, size);
-}
-
-void *realloc(void *memory, size_t size)
-{
-	allocations++;
-	return __libc_realloc(memory, size);
-}
-#endif
 
 // ---- what is expected again and again
 
@@ -360,10 +330,10 @@ static bool may_arrive(enum state at, enum message_type type)
 }
 
 // Only the header is fed: a message outside of its state ends the link before its body is there.
-static int feed_header(struct rig_side *side, uint8_t type, uint32_t length)
+static int feed_header(struct rig_side *side, unsigned type, uint32_t length)
 {
 	uint8_t header[FRAME_HEADER_BYTES];
-	frame_encode_header(header, type, length);
+	frame_encode_header(header, (uint8_t)type, length);
 	return control_receive(side->control, header, sizeof header, side->rig->now_us);
 }
 
@@ -371,7 +341,7 @@ static void message_outside_its_state_ends_the_link_at_its_header(void **state)
 {
 	(void)state;
 	for (enum state at = 0; at < STATE_COUNT; at++) {
-		for (uint8_t type = MESSAGE_HELLO; type <= MESSAGE_EPOCH_RETRY; type++) {
+		for (unsigned type = MESSAGE_HELLO; type <= MESSAGE_EPOCH_RETRY; type++) {
 			struct rig *rig = rig_at(at);
 			struct rig_side *side = side_at(rig, at);
 			struct message_length length = message_length((enum message_type)type, control_legs(side->control));
@@ -380,7 +350,7 @@ static void message_outside_its_state_ends_the_link_at_its_header(void **state)
 			if (!may_arrive(at, (enum message_type)type)) {
 				assert_int_equal(outcome, CONTROL_ENDED);
 				char expected[64];
-				snprintf(expected, sizeof expected, "%s is not allowed", message_name(type));
+				snprintf(expected, sizeof expected, "%s is not allowed", message_name((uint8_t)type));
 				expect_closed(side, CONTROL_REASON_PROTOCOL, expected, false);
 			} else if (length.most > 0) {
 				assert_int_equal(outcome, 0);
@@ -395,7 +365,7 @@ static void message_of_a_wrong_length_ends_the_link_at_its_header(void **state)
 {
 	(void)state;
 	for (enum state at = 0; at < STATE_COUNT; at++) {
-		for (uint8_t type = MESSAGE_HELLO; type <= MESSAGE_EPOCH_RETRY; type++) {
+		for (unsigned type = MESSAGE_HELLO; type <= MESSAGE_EPOCH_RETRY; type++) {
 			if (!may_arrive(at, (enum message_type)type))
 				continue;
 			struct rig *rig = rig_at(at);
@@ -406,7 +376,7 @@ static void message_of_a_wrong_length_ends_the_link_at_its_header(void **state)
 			for (size_t i = 0; i < COUNT_OF(wrong); i++) {
 				rig = rig_at(at);
 				assert_int_equal(feed_header(side_at(rig, at), type, wrong[i]), CONTROL_ENDED);
-				expect_closed(side_at(rig, at), CONTROL_REASON_PROTOCOL, message_name(type), false);
+				expect_closed(side_at(rig, at), CONTROL_REASON_PROTOCOL, message_name((uint8_t)type), false);
 				rig_free(rig);
 			}
 		}
@@ -697,8 +667,7 @@ static void tick_at_the_deadline_always_moves_the_deadline(void **state)
 static void pings_cost_no_memory(void **state)
 {
 	(void)state;
-	if (!COUNTS_ALLOCATIONS)
-		skip();
+	SKIP_UNLESS_COUNTED();
 	struct rig *rig = established(RIG_HYBRID);
 	rig_pass(rig, 100ULL * 1000000);
 	struct rig_side *sides[] = {&rig->initiator, &rig->responder};
