@@ -81,6 +81,7 @@ enum tls_pq tunnel_pq(const struct config *config)
 void tunnel_log(const struct config *config)
 {
 	log_set(config->logging.level, config->logging.format, config->logging.include_timestamp);
+	config_log_notes(config);
 	if (config->crypto.kem_mode == CONFIG_KEM_MCELIECE)
 		log_warn("tunnel", "kem_mode = mceliece460896 leaves ML-KEM out of the epochs: \"hybrid\" stays safe when either "
 						   "of the two is broken and costs nothing more");

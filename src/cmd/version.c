@@ -1,5 +1,7 @@
 #include "cmd/version.h"
 
+#include "crypto/digest.h"
+
 #ifndef QANAT_VERSION
 #define QANAT_VERSION "unknown"
 #endif
@@ -11,7 +13,7 @@
 
 void version_print(FILE *out)
 {
-	fputs("qanat " QANAT_VERSION "\ncompiler: " COMPILER "\n", out);
+	fprintf(out, "qanat " QANAT_VERSION "\ncompiler: " COMPILER "\nlibrary: %s\n", digest_library());
 }
 
 int version_command(int argc, char **argv)

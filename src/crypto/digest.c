@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -152,4 +153,9 @@ void random_bytes(void *out, size_t length)
 	assert(length <= INT_MAX);
 	if (RAND_bytes(out, (int)length) != 1)
 		stop("random bytes");
+}
+
+const char *digest_library(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION);
 }

@@ -27,5 +27,8 @@ MUST_USE int hkdf_extract(const uint8_t *salt, size_t salt_length, const struct 
 MUST_USE int hkdf_expand(const struct secret *prk, const void *info, size_t info_length, size_t length,
                          struct secret *out);
 
+// Which TLS and crypto library this is linked with ("OpenSSL 3.5.7 9 Jun 2026").
+const char *digest_library(void);
+
 // Random bytes from the library's generator; aborts with a message when there are none.
 void random_bytes(void *out, size_t length);

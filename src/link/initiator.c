@@ -176,10 +176,8 @@ static void handshake_step(struct initiator *initiator)
 		return;
 	}
 	if (r != 0) {
-		char text[320];
-		const char *detail = tls_conn_problem(initiator->tls);
-		snprintf(text, sizeof text, "%s%s%s%s", tls_failure_name(tls_conn_failure(initiator->tls)),
-				 *detail ? " (" : "", detail, *detail ? ")" : "");
+		char text[TLS_EXPLANATION_BYTES];
+		tls_conn_explain(initiator->tls, text);
 		fail(initiator, text);
 		return;
 	}

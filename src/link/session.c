@@ -322,9 +322,10 @@ static int receive(struct session *session)
 		if (r == TLS_BLOCKED)
 			return 0;
 		if (r != 0) {
-			char text[256];
-			snprintf(text, sizeof text, "control connection lost: %s",
-					 r == TLS_END ? "ended without CLOSE" : tls_failure_name(tls_conn_failure(session->tls)));
+			char detail[TLS_EXPLANATION_BYTES] = "ended without CLOSE", text[TLS_EXPLANATION_BYTES + 32];
+			if (r != TLS_END)
+				tls_conn_explain(session->tls, detail);
+			snprintf(text, sizeof text, "control connection lost: %s", detail);
 			set_reason(session, text);
 			return -ECONNRESET;
 		}

@@ -86,10 +86,8 @@ int stream_break(struct stream *stream, const char *problem)
 
 void stream_take_problem(struct stream *stream)
 {
-	char text[sizeof stream->problem];
-	const char *detail = tls_conn_problem(stream->tls);
-	snprintf(text, sizeof text, "%s%s%s%s", tls_failure_name(tls_conn_failure(stream->tls)), *detail ? " (" : "",
-			 detail, *detail ? ")" : "");
+	char text[TLS_EXPLANATION_BYTES];
+	tls_conn_explain(stream->tls, text);
 	stream_break(stream, text);
 }
 
@@ -302,6 +300,11 @@ void stream_want_read(struct stream *stream, bool wanted)
 bool stream_is_open(const struct stream *stream)
 {
 	return stream->phase == STREAM_OPEN;
+}
+
+bool stream_is_broken(const struct stream *stream)
+{
+	return stream->phase == STREAM_BROKEN;
 }
 
 const char *stream_problem(const struct stream *stream)

@@ -36,7 +36,7 @@ struct stream {
 	uint32_t key_epoch; // of the last TLS key update
 	const struct stream_ops *ops;
 	void *owner;
-	char problem[192];
+	char problem[TLS_EXPLANATION_BYTES];
 
 	struct stream_dial dialling; // opener
 	stream_parked_fn on_parked;

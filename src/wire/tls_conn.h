@@ -98,6 +98,9 @@ enum tls_kind tls_conn_kind(const struct tls_conn *conn);
 void *tls_conn_owner(const struct tls_conn *conn);
 void tls_conn_set_owner(struct tls_conn *conn, void *owner);
 enum tls_failure tls_conn_failure(const struct tls_conn *conn);
+// "certificate of an unknown CA (tlsv1 alert unknown ca)": the failure and its detail.
+#define TLS_EXPLANATION_BYTES 256
+void tls_conn_explain(const struct tls_conn *conn, char text[TLS_EXPLANATION_BYTES]);
 const char *tls_conn_problem(const struct tls_conn *conn); // for people, lent; "" when there is none
 uint64_t tls_conn_sent(const struct tls_conn *conn);	   // plaintext bytes since the last key update
 
