@@ -26,12 +26,12 @@
 	X(HANDSHAKE_NOT_ALLOWED, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_allowed\"", "TLS handshakes by kind and outcome") \
 	X(HANDSHAKE_BAD_SIGNATURE, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_signature\"", "TLS handshakes by kind and outcome") \
 	X(HANDSHAKE_BAD_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_certificate\"", "TLS handshakes by kind and outcome") \
-	X(PSK_UNKNOWN_LINK, "qanat_psk_refused_total", "reason=\"unknown_link\"", "Data connections refused because of their one-time PSK") \
-	X(PSK_UNKNOWN_EPOCH, "qanat_psk_refused_total", "reason=\"unknown_epoch\"", "Data connections refused because of their one-time PSK") \
-	X(PSK_REPLAYED, "qanat_psk_refused_total", "reason=\"replayed\"", "Data connections refused because of their one-time PSK") \
-	X(PSK_MALFORMED, "qanat_psk_refused_total", "reason=\"malformed\"", "Data connections refused because of their one-time PSK") \
-	X(PSK_BAD_BINDER, "qanat_psk_refused_total", "reason=\"bad_binder\"", "Data connections refused because of their one-time PSK") \
-	X(PSK_NOT_USED, "qanat_psk_refused_total", "reason=\"not_used\"", "Data connections refused because of their one-time PSK") \
+	X(PSK_UNKNOWN_LINK, "qanat_psk_refused_total", "reason=\"unknown_link\"", "Data connections refused for their one-time PSK") \
+	X(PSK_UNKNOWN_EPOCH, "qanat_psk_refused_total", "reason=\"unknown_epoch\"", "Data connections refused for their one-time PSK") \
+	X(PSK_REPLAYED, "qanat_psk_refused_total", "reason=\"replayed\"", "Data connections refused for their one-time PSK") \
+	X(PSK_MALFORMED, "qanat_psk_refused_total", "reason=\"malformed\"", "Data connections refused for their one-time PSK") \
+	X(PSK_BAD_BINDER, "qanat_psk_refused_total", "reason=\"bad_binder\"", "Data connections refused for their one-time PSK") \
+	X(PSK_NOT_USED, "qanat_psk_refused_total", "reason=\"not_used\"", "Data connections refused for their one-time PSK") \
 	X(ADMISSION_SOURCE, "qanat_admission_refused_total", "reason=\"source_address\"", "Connections refused before any expensive work") \
 	X(ADMISSION_RATE, "qanat_admission_refused_total", "reason=\"rate\"", "Connections refused before any expensive work") \
 	X(ADMISSION_IN_FLIGHT, "qanat_admission_refused_total", "reason=\"in_flight\"", "Connections refused before any expensive work") \
@@ -54,7 +54,7 @@
 	X(FLOW_REFUSED_LIMIT, "qanat_flows_total", "outcome=\"limit\"", "Flows by outcome") \
 	X(FLOW_REFUSED_NO_LINK, "qanat_flows_total", "outcome=\"no_link\"", "Flows by outcome") \
 	X(FLOW_REFUSED_PEER, "qanat_flows_total", "outcome=\"refused_by_peer\"", "Flows by outcome") \
-	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because their stream header was not acceptable") \
+	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \

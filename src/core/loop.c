@@ -1,7 +1,7 @@
 // libuv behind our own words. A libuv handle's memory must live until its close callback, but an owner wants to be rid
 // of it at once: so each handle is an allocation of its own that is cut off from its owner when it is closed.
 
-#include "core/loop.h"
+#include "core/loop_private.h"
 
 #include "core/log.h"
 
@@ -28,6 +28,7 @@ struct loop {
 	struct task_queue posted;
 	bool woken;
 	_Atomic bool stopping;
+	struct loop *next_left;
 };
 
 static _Thread_local struct loop *current;
@@ -117,6 +118,11 @@ void loop_post(struct loop *loop, struct loop_task *task)
 		uv_async_send(&loop->wake);
 }
 
+uv_loop_t *loop_uv(struct loop *loop)
+{
+	return &loop->uv;
+}
+
 // ---- life ----------------------------------------------------------------------------------------------------------
 
 int loop_new(struct loop **out)
@@ -154,6 +160,17 @@ static void close_own(uv_handle_t *handle)
 		uv_close(handle, NULL);
 }
 
+// A name that is still looked up by libuv's own thread needs its loop until it is found, which may take longer than
+// anybody wants to wait for an end. Such loops are kept in a list that nobody reads, so that they do not look lost.
+static void leave(struct loop *loop)
+{
+	static _Atomic(struct loop *) left;
+	loop->next_left = atomic_load(&left);
+	while (!atomic_compare_exchange_weak(&left, &loop->next_left, loop))
+		;
+	log_debug("loop", "left to the end of the process: a name is still being looked up");
+}
+
 // Turns that a loop may still need until every closed handle is gone; each handle takes one or two.
 #define CLOSING_TURNS 1000
 
@@ -176,10 +193,8 @@ void loop_free(struct loop **slot)
 	for (unsigned i = 0; i < CLOSING_TURNS && uv_run(&loop->uv, UV_RUN_NOWAIT) != 0; i++)
 		;
 	current = outer;
-	// A name that is still looked up by libuv's own thread needs its loop until it is found, which may take longer than
-	// anybody wants to wait for an end.
 	if (uv_loop_close(&loop->uv) == UV_EBUSY) {
-		log_debug("loop", "left to the end of the process: a name is still being looked up");
+		leave(loop);
 		return;
 	}
 	pthread_mutex_destroy(&loop->lock);
@@ -225,78 +240,9 @@ struct loop *loop_current(void)
 	return current;
 }
 
-static void free_handle(uv_handle_t *handle)
+void loop_free_handle(uv_handle_t *handle)
 {
 	free(handle->data);
-}
-
-// ---- readiness -----------------------------------------------------------------------------------------------------
-
-struct loop_io {
-	uv_poll_t uv;
-	loop_io_fn on_ready; // NULL once closed
-	void *owner;
-	int wanted;
-};
-
-static void start_io(struct loop_io *io);
-
-static void on_poll(uv_poll_t *poll, int status, int uv_events)
-{
-	struct loop_io *io = poll->data;
-	int events = (uv_events & UV_READABLE ? LOOP_READ : 0) | (uv_events & UV_WRITABLE ? LOOP_WRITE : 0);
-	// libuv stops a handle that it reports an error of. But an error need not be an end: a UDP socket whose peer was
-	// away for a moment goes on. So it is started again, before the owner is called: it may close or change it.
-	if (status < 0) {
-		events = LOOP_READ | LOOP_WRITE;
-		start_io(io);
-	}
-	if (io->on_ready && events)
-		io->on_ready(io->owner, events);
-}
-
-static void start_io(struct loop_io *io)
-{
-	int uv_events = (io->wanted & LOOP_READ ? UV_READABLE : 0) | (io->wanted & LOOP_WRITE ? UV_WRITABLE : 0);
-	// Refused only for a descriptor that another handle of this loop waits for, or one closed before loop_io_close.
-	int r = uv_poll_start(&io->uv, uv_events, on_poll);
-	assert(r == 0);
-	(void)r;
-}
-
-int loop_io_open(struct loop *loop, int fd, loop_io_fn on_ready, void *owner, struct loop_io **out)
-{
-	struct loop_io *io = calloc(1, sizeof *io);
-	if (!io)
-		return -ENOMEM;
-	int r = uv_poll_init(&loop->uv, &io->uv, fd);
-	if (r < 0) {
-		free(io);
-		return r;
-	}
-	io->uv.data = io;
-	io->on_ready = on_ready;
-	io->owner = owner;
-	*out = io;
-	return 0;
-}
-
-void loop_io_want(struct loop_io *io, int events)
-{
-	if (events == io->wanted)
-		return;
-	io->wanted = events;
-	start_io(io);
-}
-
-void loop_io_close(struct loop_io **slot)
-{
-	struct loop_io *io = *slot;
-	*slot = NULL;
-	if (!io)
-		return;
-	io->on_ready = NULL;
-	uv_close((uv_handle_t *)&io->uv, free_handle);
 }
 
 // ---- timers --------------------------------------------------------------------------------------------------------
@@ -344,7 +290,7 @@ void loop_timer_close(struct loop_timer **slot)
 	struct loop_timer *timer = *slot;
 	*slot = NULL;
 	if (timer)
-		uv_close((uv_handle_t *)&timer->uv, free_handle);
+		uv_close((uv_handle_t *)&timer->uv, loop_free_handle);
 }
 
 // ---- signals -------------------------------------------------------------------------------------------------------
@@ -392,83 +338,5 @@ void loop_signal_close(struct loop_signal **slot)
 	if (!signal)
 		return;
 	signal->on_signal = NULL;
-	uv_close((uv_handle_t *)&signal->uv, free_handle);
-}
-
-// ---- names ---------------------------------------------------------------------------------------------------------
-
-struct loop_lookup {
-	uv_getaddrinfo_t uv;
-	loop_lookup_fn on_answer; // NULL once cancelled
-	void *owner;
-	struct loop_lookup **slot; // the owner's pointer
-};
-
-// libuv's own codes back into the resolver's.
-static int eai_of(int status)
-{
-	switch (status) {
-	case 0:
-		return 0;
-	case UV_EAI_ADDRFAMILY:
-		return EAI_ADDRFAMILY;
-	case UV_EAI_AGAIN:
-		return EAI_AGAIN;
-	case UV_EAI_BADFLAGS:
-		return EAI_BADFLAGS;
-	case UV_EAI_FAMILY:
-		return EAI_FAMILY;
-	case UV_EAI_MEMORY:
-		return EAI_MEMORY;
-	case UV_EAI_NODATA:
-		return EAI_NODATA;
-	case UV_EAI_NONAME:
-		return EAI_NONAME;
-	case UV_EAI_SERVICE:
-		return EAI_SERVICE;
-	case UV_EAI_SOCKTYPE:
-		return EAI_SOCKTYPE;
-	default:
-		return EAI_FAIL;
-	}
-}
-
-static void on_lookup(uv_getaddrinfo_t *uv, int status, struct addrinfo *list)
-{
-	struct loop_lookup *lookup = uv->data;
-	if (lookup->on_answer) {
-		*lookup->slot = NULL;
-		lookup->on_answer(lookup->owner, eai_of(status), list);
-	}
-	if (list)
-		uv_freeaddrinfo(list);
-	free(lookup);
-}
-
-int loop_lookup_start(struct loop *loop, const char *host, const char *service, const struct addrinfo *hints,
-                      loop_lookup_fn on_answer, void *owner, struct loop_lookup **out)
-{
-	struct loop_lookup *lookup = calloc(1, sizeof *lookup);
-	if (!lookup)
-		return -ENOMEM;
-	lookup->uv.data = lookup;
-	lookup->on_answer = on_answer;
-	lookup->owner = owner;
-	lookup->slot = out;
-	int r = uv_getaddrinfo(&loop->uv, &lookup->uv, on_lookup, host, service, hints);
-	if (r < 0)
-		free(lookup);
-	else
-		*out = lookup;
-	return r;
-}
-
-void loop_lookup_cancel(struct loop_lookup **slot)
-{
-	struct loop_lookup *lookup = *slot;
-	*slot = NULL;
-	if (!lookup)
-		return;
-	lookup->on_answer = NULL;
-	(void)uv_cancel((uv_req_t *)&lookup->uv); // one that runs already comes back unheard
+	uv_close((uv_handle_t *)&signal->uv, loop_free_handle);
 }
