@@ -43,17 +43,17 @@ def read_exactly(connection, length):
     return b"".join(parts)
 
 
-def read_to_end(connection):
-    """Everything until the stream ends, and how it ended: "end" (orderly) or "reset"."""
-    parts = []
+def read_to_end(connection, heard=None):
+    """Everything until the stream ends, and how it ended: "end" (orderly) or "reset". heard grows on the way."""
+    heard = bytearray() if heard is None else heard
     while True:
         try:
             part = connection.recv(1 << 18)
         except (ConnectionResetError, BrokenPipeError):
-            return b"".join(parts), "reset"
+            return bytes(heard), "reset"
         if not part:
-            return b"".join(parts), "end"
-        parts.append(part)
+            return bytes(heard), "end"
+        heard += part
 
 
 def ask(address, question, length=None):
@@ -61,6 +61,27 @@ def ask(address, question, length=None):
     with dial(address) as connection:
         connection.sendall(question)
         return read_exactly(connection, len(question) if length is None else length)
+
+
+def converse(connection, say, heard=None):
+    """Says its bytes and its end (None: nothing), and meanwhile hears the other side to its end. Returns what was heard and how
+    it ended. The kernel reports a reset once, to whichever of the two directions asks first."""
+    broken = []
+
+    def tell():
+        try:
+            connection.sendall(say)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError as problem:
+            broken.append(problem)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    if say is not None:
+        teller.start()
+    heard, how = read_to_end(connection, heard)
+    if say is not None:
+        teller.join(SECONDS)
+    return heard, "reset" if broken else how
 
 
 class Server:
@@ -135,37 +156,18 @@ def greet(text):
 
 
 class Recorder(Server):
-    """Keeps what each connection brought, and how it ended: "end", "reset" or None while it is open."""
+    """Keeps what each connection brought, and how it ended: "end", "reset" or None while it is open. It says its piece and
+    ends; with None it stays silent and ends after the client."""
 
-    def __init__(self, say=b"", **options):
+    def __init__(self, say=None, **options):
         self.say = say
         self.records = []
         super().__init__(self.record, **options)
 
     def record(self, connection):
-        record = {"bytes": bytearray(), "end": None, "said": False}
+        record = {"bytes": bytearray(), "end": None}
         self.records.append(record)
-        teller = threading.Thread(target=self.tell, args=(connection, record), daemon=True)
-        teller.start()
-        while record["end"] is None:
-            try:
-                part = connection.recv(1 << 16)
-            except (ConnectionResetError, BrokenPipeError):
-                record["end"] = "reset"
-                break
-            if not part:
-                record["end"] = "end"
-                break
-            record["bytes"] += part
-        teller.join()
-
-    def tell(self, connection, record):
-        try:
-            connection.sendall(self.say)
-            connection.shutdown(socket.SHUT_WR)
-            record["said"] = True
-        except OSError:
-            pass
+        record["end"] = converse(connection, self.say, record["bytes"])[1]
 
 
 class Pour(Server):

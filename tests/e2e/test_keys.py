@@ -181,7 +181,7 @@ def test_a_right_key_opens_a_stream(world):
     """
     target = world.add(Recorder())
     dest, fates = play(world, "good", target)
-    assert fates == [{"fate": "answered", "status": 0}]
+    assert fates == [{"fate": "answered", "status": 0, "key_used": True}]
     wait(lambda: target.accepted == 1, "the target to be reached")
     assert dest.metric("qanat_handshakes_total", kind="data", outcome="ok") == 1
 
@@ -189,7 +189,6 @@ def test_a_right_key_opens_a_stream(world):
 REFUSALS = {
     # protocol.md 5, trap 2: a PSK must not stand in for a certificate.
     "control-psk": None,
-    "control-psk-cert": None,
     # A certificate must not stand in for a PSK.
     "data-cert": None,
     "data-unknown-cert": "unknown_link",
@@ -223,13 +222,24 @@ def test_a_data_connection_that_is_not_ours_is_refused(world, scenario):
         assert refusals >= 1, "the refusal was not counted"
 
 
+def test_a_control_connection_stands_by_its_certificate_alone(world):
+    """
+    tls_peer ── control ALPN, certificate, and a PSK nobody asked for ──► dest does not use the PSK
+    """
+    target = world.add(Recorder())
+    dest, fates = play(world, "control-psk-cert", target)
+    assert fates[0]["fate"] in ("refused", "closed") and fates[0]["key_used"] is False
+    assert dest.metric("qanat_handshakes_total", kind="data", outcome="ok") == 0
+    assert target.accepted == 0
+
+
 def test_an_index_is_good_for_one_connection(world):
     """
     tls_peer ── index 0 ──► dest ; again ── index 0 ──╳
     """
     target = world.add(Recorder())
     dest, fates = play(world, "twice", target)
-    assert fates[0] == {"fate": "answered", "status": 0}
+    assert fates[0] == {"fate": "answered", "status": 0, "key_used": True}
     assert fates[1]["fate"] in ("refused", "closed")
     assert dest.metric("qanat_psk_refused_total", reason="replayed") == 1
     assert target.accepted == 1
@@ -253,5 +263,5 @@ def test_a_forged_key_does_not_burn_the_index(world):
     target = world.add(Recorder())
     dest, fates = play(world, "forged-then-good", target)
     assert fates[0]["fate"] == "refused"
-    assert fates[1] == {"fate": "answered", "status": 0}
+    assert fates[1] == {"fate": "answered", "status": 0, "key_used": True}
     assert dest.metric("qanat_psk_refused_total", reason="bad_binder") == 1
