@@ -418,6 +418,7 @@ void responder_free(struct responder **slot)
 		return;
 	while (responder->oldest)
 		visitor_drop(responder->oldest);
+	stream_drop_unowned(); // their headers would have nobody to go to
 	while (responder->guests) {
 		struct guest *guest = responder->guests;
 		struct link *link = session_link(guest->session);

@@ -41,7 +41,8 @@ struct responder_ops {
 
 MUST_USE int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
 						   struct responder **responder);
-// Says CLOSE on its links. No callback afterwards; streams live on until their owners close them.
+// Says CLOSE on its links, closes connections that are no streams yet. No callback afterwards; streams live on until
+// their owners close them.
 void responder_free(struct responder **responder);
 // A connection to the tunnel port; *fd is taken.
 void responder_take(struct responder *responder, int *fd, const struct address *peer);

@@ -99,8 +99,10 @@ void stream_set_wants(struct stream *stream)
 		return;
 	int wants = tls_conn_wants(stream->tls);
 	switch (stream->phase) {
-	case STREAM_DIALING:
 	case STREAM_BROKEN:
+		wants = 0; // what is kept goes nowhere any more
+		break;
+	case STREAM_DIALING:
 	case STREAM_DECIDING:
 		break;
 	case STREAM_HANDSHAKE:
@@ -126,8 +128,7 @@ int stream_watch(struct stream *stream)
 	return 0;
 }
 
-// The owner hears of bytes, of room that came back, and of the break.
-static void tell(struct stream *stream, int events)
+void stream_tell(struct stream *stream, int events)
 {
 	bool room = stream_has_room(stream);
 	if (room && !stream->had_room)
@@ -135,7 +136,7 @@ static void tell(struct stream *stream, int events)
 	stream->had_room = room;
 	if (stream->phase == STREAM_BROKEN)
 		events = LOOP_READ | LOOP_WRITE;
-	if (stream->phase == STREAM_DECIDING && events != (LOOP_READ | LOOP_WRITE))
+	if (stream->phase == STREAM_DECIDING)
 		return;
 	if (events && stream->ops)
 		stream->ops->on_ready(stream->owner, events);
@@ -146,17 +147,19 @@ void stream_on_io(void *owner, int events)
 	struct stream *stream = owner;
 	stream->touched = true;
 	stream->trimmed = false;
+	bool was_open = stream->phase == STREAM_OPEN;
 	if (events & LOOP_READ)
 		tls_conn_readable(stream->tls);
 	if (events & LOOP_WRITE && tls_conn_flush(stream->tls) == TLS_FAILED)
 		stream_take_problem(stream);
-	if (stream->is_opener)
-		stream_on_opener(stream);
-	else
+	// An open stream of the opener that breaks is broken, not refused; the acceptor's may still have a handshake to do.
+	if (!stream->is_opener)
 		stream_on_acceptor(stream);
+	else if (!was_open)
+		stream_on_opener(stream);
 	if (!stream->closed && (stream->phase == STREAM_OPEN || stream->phase == STREAM_ASKING ||
 							stream->phase == STREAM_DECIDING || stream->phase == STREAM_BROKEN))
-		tell(stream, events);
+		stream_tell(stream, events);
 	stream_set_wants(stream);
 }
 
@@ -330,23 +333,33 @@ void stream_own(struct stream *stream, const struct stream_ops *ops, void *owner
 
 // ---- all streams of this thread ------------------------------------------------------------------------------------
 
+static void cut(struct stream *stream)
+{
+	enum stream_phase was = stream->phase;
+	stream_break(stream, "the link was closed");
+	if (was == STREAM_DIALING || was == STREAM_HANDSHAKE || was == STREAM_PARKED || was == STREAM_ASKING)
+		stream_on_opener(stream);
+	else if (was == STREAM_HEADER || was == STREAM_LEAVING)
+		stream_on_acceptor(stream);
+	else
+		stream_tell(stream, LOOP_READ | LOOP_WRITE);
+}
+
+// In both walks a callback may close any stream. Its memory stays until the end of the turn, and with it the way on.
+
 void stream_cut_all(struct link *link)
 {
-	// A callback may close any stream: start over after each cut; a cut stream is not found again.
-	for (struct stream *stream = newest; stream;) {
-		if (stream->link != link || stream->phase == STREAM_BROKEN) {
-			stream = stream->older;
-			continue;
-		}
-		enum stream_phase was = stream->phase;
-		stream_break(stream, "the link was closed");
-		if (was == STREAM_DIALING || was == STREAM_HANDSHAKE || was == STREAM_PARKED || was == STREAM_ASKING)
-			stream_on_opener(stream);
-		else if (was == STREAM_HEADER || was == STREAM_LEAVING)
-			stream_on_acceptor(stream);
-		else
-			tell(stream, LOOP_READ | LOOP_WRITE);
-		stream = newest;
+	for (struct stream *stream = newest; stream; stream = stream->older)
+		if (!stream->closed && stream->link == link && stream->phase != STREAM_BROKEN)
+			cut(stream);
+}
+
+void stream_drop_unowned(void)
+{
+	for (struct stream *stream = newest; stream; stream = stream->older) {
+		struct stream *self = stream;
+		if (!stream->is_opener && !stream->ops)
+			stream_close(&self);
 	}
 }
 

@@ -74,6 +74,8 @@ bool stream_has_room(const struct stream *stream);
 MUST_USE int stream_finish(struct stream *stream);
 // The answer has come (opener) or been given (acceptor).
 bool stream_is_open(const struct stream *stream);
+// Nothing goes any more, in either direction.
+bool stream_is_broken(const struct stream *stream);
 // True when nothing sent is still kept here.
 bool stream_is_flushed(const struct stream *stream);
 // Whether the owner wants LOOP_READ calls (room is always told when it comes back).
@@ -85,5 +87,8 @@ void stream_close(struct stream **stream);
 
 // Fails all streams of a link on this thread (revocation, expiry, CLOSE). Parked ones too.
 void stream_cut_all(struct link *link);
+// Closes the acceptor's streams of this thread that have no owner: before their header has come, or refused. For when
+// whoever waits for their headers goes.
+void stream_drop_unowned(void);
 // Gives back record buffers of streams of this thread that were idle since the last call.
 void stream_trim_idle(void);

@@ -18,7 +18,16 @@ static void vanish(struct stream *stream)
 
 static void on_deadline(void *owner)
 {
-	vanish(owner);
+	struct stream *stream = owner;
+	if (!stream->ops) {
+		vanish(stream);
+		return;
+	}
+	// Hostile: the header came as early data and the handshake never ends. The stream is its owner's to close.
+	loop_timer_close(&stream->deadline);
+	stream_break(stream, "the opener did not finish the handshake in time");
+	stream_tell(stream, LOOP_READ | LOOP_WRITE);
+	stream_set_wants(stream);
 }
 
 static int arm(struct stream *stream, uint64_t delay_ms)
@@ -57,20 +66,27 @@ int stream_accept(struct loop *loop, struct tls_conn **tls, struct link *link, s
 	return 0;
 }
 
+// Hostile: a header that has begun must be finished, or parked connections could be held up for ever.
+static void await_header(struct stream *stream)
+{
+	if (stream->prefix && !stream->deadline && arm(stream, LIMIT_STREAM_HEADER_MS) < 0)
+		vanish(stream);
+}
+
 static void read_header(struct stream *stream)
 {
 	int r = stream_read_prefix(stream);
-	if (r == STREAM_BLOCKED)
+	if (r == STREAM_BLOCKED) {
+		await_header(stream);
 		return;
+	}
 	struct header header;
 	size_t used;
 	int decoded = HEADER_BAD;
 	if (r == 0)
 		decoded = header_decode(stream->prefix, stream->prefix_length, &header, &used);
 	if (decoded == HEADER_MORE && stream->prefix_length < LIMIT_STREAM_HEADER_BYTES) {
-		// Hostile: the header has begun, now it must be finished.
-		if (!stream->deadline && arm(stream, LIMIT_STREAM_HEADER_MS) < 0)
-			vanish(stream);
+		await_header(stream);
 		return;
 	}
 	if (decoded != 0) {
@@ -79,6 +95,9 @@ static void read_header(struct stream *stream)
 		vanish(stream);
 		return;
 	}
+	// From here on it is the owner's; only the handshake still has a deadline, when it goes on.
+	if (tls_conn_is_ready(stream->tls))
+		loop_timer_close(&stream->deadline);
 	stream->phase = STREAM_DECIDING;
 	stream_count(stream);
 	stream_drop_prefix(stream, used);

@@ -64,6 +64,8 @@ void stream_on_io(void *owner, int events);
 void stream_on_opener(struct stream *stream);
 void stream_on_acceptor(struct stream *stream);
 void stream_set_wants(struct stream *stream);
+// The owner hears of bytes, of room that came back, and of the break.
+void stream_tell(struct stream *stream, int events);
 // Reads towards `prefix`: 0 something came, STREAM_BLOCKED, STREAM_END, STREAM_FAILED.
 MUST_USE int stream_read_prefix(struct stream *stream);
 void stream_drop_prefix(struct stream *stream, size_t used);
