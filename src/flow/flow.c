@@ -274,11 +274,13 @@ void flow_on_stream(void *owner, int events)
 {
 	(void)events;
 	struct flow *flow = owner;
-	if (flow->phase == FLOW_DIALING) {
-		// Only a break is told before the answer was given.
+	// A break is acted on at once, also when neither direction would look: bytes are held, or the peer had ended.
+	if (stream_is_broken(flow->stream)) {
 		abort_by_peer(flow);
 		return;
 	}
+	if (flow->phase == FLOW_DIALING)
+		return;
 	if (flow->phase == FLOW_ASKING && stream_is_open(flow->stream)) {
 		flow->phase = FLOW_JOINED;
 		loop_timer_close(&flow->timer);

@@ -160,11 +160,11 @@ static inline struct control_settings link_rig_control(enum control_role role)
 	              .role = (uint8_t)role,
 	              .legs = LEG_X25519 | LEG_MLKEM768,
 	              .carriers = 1,
-	              .heartbeat_ms = 1000,
+	              .heartbeat_ms = 60000,
 	              .rotation_s = 3600,
 	              .node_name = "rig"},
 		.rotation_ms = 3600 * 1000,
-		.heartbeat_ms = 1000,
+		.heartbeat_ms = 60000,
 		.heartbeat_timeout_ms = 20000,
 		.missed_pongs_max = 3,
 	};
