@@ -2,6 +2,7 @@
 
 #include "core/block.h"
 #include "core/log.h"
+#include "wire/tls_conn.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -31,6 +32,7 @@ static void *run(void *argument)
 	if (r < 0)
 		log_error("workers", "a worker's loop failed: %s", outcome_text(r));
 	block_trim();
+	tls_conn_trim_thread();
 	return NULL;
 }
 
@@ -92,6 +94,7 @@ void workers_free(struct workers **slot)
 			loop_free(&worker->loop);
 	}
 	block_trim();
+	tls_conn_trim_thread();
 	free(group);
 }
 

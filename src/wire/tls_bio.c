@@ -164,6 +164,12 @@ int tls_stage_begin(struct tls_conn *conn)
 	return 0;
 }
 
+void tls_conn_trim_thread(void)
+{
+	free(stage.bytes);
+	stage.bytes = NULL;
+}
+
 int tls_put(struct tls_conn *conn, const uint8_t *bytes, size_t length, size_t *done)
 {
 	*done = 0;

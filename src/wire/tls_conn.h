@@ -91,6 +91,9 @@ MUST_USE int tls_conn_update_keys(struct tls_conn *conn);
 // Gives the record buffers back while the connection is idle (some 80 KiB).
 void tls_conn_trim(struct tls_conn *conn);
 
+// Frees what this thread keeps (thread end).
+void tls_conn_trim_thread(void);
+
 // LOOP_READ / LOOP_WRITE the handshake or kept bytes wait for.
 int tls_conn_wants(const struct tls_conn *conn);
 int tls_conn_fd(const struct tls_conn *conn);
