@@ -89,7 +89,8 @@ static void set_reason(struct session *session, const char *text)
 static void want(struct session *session)
 {
 	bool out = session->queue_length > 0 || (tls_conn_wants(session->tls) & LOOP_WRITE);
-	loop_io_want(session->io, LOOP_READ | (out ? LOOP_WRITE : 0));
+	// Once it is over nobody reads any more, and what still comes must not keep the loop awake.
+	loop_io_want(session->io, (session->leaving ? 0 : LOOP_READ) | (out ? LOOP_WRITE : 0));
 }
 
 static int push(struct session *session)
@@ -273,22 +274,21 @@ static void rearm(struct session *session)
 // The link is over for us: what is queued (CLOSE) may still leave, then we go.
 static void leave(struct session *session)
 {
-	if (session->leaving) {
-		if (session->queue_length == 0 && tls_conn_has_room(session->tls))
-			finish(session);
+	if (!session->leaving) {
+		session->leaving = true;
+		if (session->link)
+			link_shut(session->link);
+		loop_timer_arm(session->timer, FAREWELL_MS, 0);
+	}
+	int r = push(session);
+	// Behind CLOSE goes close_notify: without it the socket would be reset, and what is on its way with it.
+	if (r == 0 && session->queue_length == 0)
+		r = tls_conn_finish(session->tls);
+	if (r == 0 && (session->queue_length > 0 || (tls_conn_wants(session->tls) & LOOP_WRITE))) {
+		want(session);
 		return;
 	}
-	session->leaving = true;
-	if (session->link)
-		link_shut(session->link);
-	loop_timer_arm(session->timer, FAREWELL_MS, 0);
-	if (push(session) != 0 || (session->queue_length == 0 && tls_conn_has_room(session->tls))) {
-		if (tls_conn_has_room(session->tls) && tls_conn_finish(session->tls) != 0)
-			set_reason(session, "connection lost");
-		finish(session);
-		return;
-	}
-	want(session);
+	finish(session);
 }
 
 static void after_engine(struct session *session, int r)
@@ -339,10 +339,7 @@ static void on_io(void *owner, int events)
 {
 	struct session *session = owner;
 	if (session->leaving) {
-		if (push(session) != 0)
-			finish(session);
-		else
-			leave(session);
+		leave(session);
 		return;
 	}
 	int r = 0;
