@@ -250,6 +250,7 @@ static int judge_header(struct control *control, uint64_t now_us)
 		if (length > LIMIT_CONTROL_BYTES)
 			return control_end(control, CONTROL_REASON_PROTOCOL, "message of unknown type %u has %u bytes", type,
 			                   length);
+		control->heard_us = now_us;
 		framer_skip(&control->framer);
 		return 0;
 	}

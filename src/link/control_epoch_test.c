@@ -270,6 +270,44 @@ static void retired_key_leads_to_a_retry_with_fresh_ephemerals(void **state)
 	rig_free(rig);
 }
 
+static void retry_throws_the_ephemerals_away(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new(RIG_HYBRID);
+	rig->initiator.cached[1] = true;
+	rig->initiator.last = 1;
+	rig_open(rig);
+	const struct epoch *pending = &rig->initiator.control->pending;
+	assert_non_null(pending->x25519);
+	assert_true(secret_is_set(&pending->mceliece));
+	rig_deliver(&rig->initiator, SIZE_MAX);
+	// HELLO and EPOCH_RETRY, and a part of KEY.
+	rig_deliver(&rig->responder, rig->responder.sent_length - 1000);
+	assert_int_equal(rig->initiator.control->exchange, CONTROL_EXCHANGE_KEY_COMING);
+	assert_null(pending->x25519);
+	assert_null(pending->mlkem768);
+	assert_false(secret_is_set(&pending->mceliece));
+	// The half of a KEY goes as well when the link ends.
+	assert_non_null(rig->initiator.control->framer.large);
+	control_close(rig->initiator.control, CONTROL_REASON_SHUTDOWN, "");
+	assert_null(rig->initiator.control->framer.large);
+	rig_free(rig);
+}
+
+static void key_announced_last_is_remembered_even_if_another_was_offered(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new(RIG_HYBRID);
+	rig->initiator.cached[0] = rig->initiator.cached[1] = true;
+	rig->initiator.last = 1;
+	rig->responder.previous = 1;
+	rig_open(rig);
+	rig_run(rig);
+	expect_epoch(rig, 1);
+	assert_int_equal(rig->initiator.last, 0);
+	rig_free(rig);
+}
+
 static void previous_key_is_still_good(void **state)
 {
 	(void)state;
@@ -500,6 +538,17 @@ static void one_flipped_bit_anywhere_in_an_accept_makes_it_fail(void **state)
 	expect_flips_to_fail(RIG_HYBRID, MESSAGE_EPOCH_ACCEPT, 8ULL * MESSAGE_ACCEPT_FRAME_BYTES, 61);
 }
 
+// X25519 ignores the highest bit of a public key: only the transcript notices.
+static void bit_that_changes_no_secret_makes_the_exchange_fail(void **state)
+{
+	(void)state;
+	size_t highest_bit = 8 * (X25519_BYTES - 1) + 7;
+	size_t in_offer = 8 * (FRAME_HEADER_BYTES + 4 + 1) + highest_bit;
+	size_t in_accept = 8 * (FRAME_HEADER_BYTES + 4) + highest_bit;
+	assert_true(flip(RIG_MLKEM, MESSAGE_EPOCH_OFFER, in_offer).exists);
+	assert_true(flip(RIG_MLKEM, MESSAGE_EPOCH_ACCEPT, in_accept).exists);
+}
+
 static void one_flipped_bit_anywhere_in_a_done_makes_it_fail(void **state)
 {
 	(void)state;
@@ -640,6 +689,8 @@ static void responder_takes_new_keys_before_its_accept_leaves(void **state)
 	queued_offer(rig);
 	rig_deliver(&rig->initiator, SIZE_MAX);
 	assert_int_equal(rig->responder.epoch, 2);
+	assert_int_equal(rig->responder.accepts_before, 1);
+	assert_int_equal(rig->responder.frames[MESSAGE_EPOCH_ACCEPT], 2);
 	assert_int_equal(rig->responder.confirmed, 1);
 	assert_int_equal(rig->initiator.epoch, 1);
 	struct control_state read;
@@ -696,6 +747,8 @@ int main(void)
 		cmocka_unit_test(peer_that_keeps_asking_is_cut_off),
 		cmocka_unit_test(link_without_a_new_epoch_for_two_intervals_closes),
 		cmocka_unit_test(retired_key_leads_to_a_retry_with_fresh_ephemerals),
+		cmocka_unit_test(retry_throws_the_ephemerals_away),
+		cmocka_unit_test(key_announced_last_is_remembered_even_if_another_was_offered),
 		cmocka_unit_test(previous_key_is_still_good),
 		cmocka_unit_test(key_replaced_while_it_is_wanted_is_announced_first),
 		cmocka_unit_test(keys_that_rotate_with_the_epochs_are_followed),
@@ -706,6 +759,7 @@ int main(void)
 		cmocka_unit_test(offers_that_cost_half_a_megabyte_are_limited),
 		cmocka_unit_test(one_flipped_bit_anywhere_in_an_offer_makes_it_fail),
 		cmocka_unit_test(one_flipped_bit_anywhere_in_an_accept_makes_it_fail),
+		cmocka_unit_test(bit_that_changes_no_secret_makes_the_exchange_fail),
 		cmocka_unit_test(one_flipped_bit_anywhere_in_a_done_makes_it_fail),
 		cmocka_unit_test(one_flipped_bit_anywhere_in_a_key_makes_it_fail),
 		cmocka_unit_test(one_flipped_bit_anywhere_in_a_retry_makes_it_fail),

@@ -31,6 +31,7 @@ struct rig_side {
 	uint8_t link_id[LINK_ID_BYTES];
 	uint32_t epoch, confirmed; // the last of each
 	unsigned epochs;           // on_epoch calls
+	unsigned accepts_before;   // EPOCH_ACCEPTs sent when the last of them was made
 	uint8_t data[RIG_EPOCHS][DIGEST_BYTES];
 	unsigned goaways, closes;
 	enum control_reason goaway_reason, reason;
@@ -131,6 +132,7 @@ static inline void rig_on_epoch(void *owner, uint32_t epoch, uint8_t legs, struc
 	secret_fini(&taken);
 	side->epoch = epoch;
 	side->epochs++;
+	side->accepts_before = side->frames[MESSAGE_EPOCH_ACCEPT];
 }
 
 static inline void rig_on_confirmed(void *owner, uint32_t epoch)

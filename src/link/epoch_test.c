@@ -204,6 +204,25 @@ static void another_chain_is_not_confirmed(void **state)
 	end(&exchange);
 }
 
+static void key_digest_is_part_of_what_is_confirmed(void **state)
+{
+	(void)state;
+	static const uint8_t modes[] = {HYBRID, LEG_X25519 | LEG_MLKEM768};
+	const struct digest_part nothing = {"", 0};
+	uint8_t of_nothing[DIGEST_BYTES];
+	digest_sha384(&nothing, 1, of_nothing);
+	for (size_t i = 0; i < COUNT_OF(modes); i++) {
+		struct exchange exchange;
+		offer(&exchange, modes[i]);
+		const uint8_t *expected = modes[i] & LEG_MCELIECE ? mceliece_digest(pair) : of_nothing;
+		assert_memory_equal(exchange.initiator.mceliece_digest, expected, DIGEST_BYTES);
+		assert_int_equal(accept_offer(&exchange), 0);
+		exchange.initiator.mceliece_digest[0] ^= 1;
+		assert_int_equal(finish(&exchange), EPOCH_UNCONFIRMED);
+		end(&exchange);
+	}
+}
+
 static void confirmations_are_not_interchangeable(void **state)
 {
 	(void)state;
@@ -260,6 +279,7 @@ int main(void)
 		cmocka_unit_test(key_that_is_gone_costs_nothing_else),
 		cmocka_unit_test(terms_that_differ_are_named),
 		cmocka_unit_test(another_chain_is_not_confirmed),
+		cmocka_unit_test(key_digest_is_part_of_what_is_confirmed),
 		cmocka_unit_test(confirmations_are_not_interchangeable),
 		cmocka_unit_test(every_outcome_has_a_name),
 	};
