@@ -110,24 +110,51 @@ static EVP_CIPHER_CTX *stream_new(uint64_t seed)
 	return stream;
 }
 
-static void *send_half(void *argument)
+static void make(EVP_CIPHER_CTX *stream, uint8_t *bytes, int length)
 {
 	static const uint8_t zeros[CHUNK];
-	struct half *half = argument;
+	int made;
+	if (EVP_EncryptUpdate(stream, bytes, &made, zeros, length) != 1 || made != length)
+		die("AES");
+}
+
+static int next_length(const struct half *half, uint64_t done)
+{
+	uint64_t left = half->bytes - done;
+	return left < CHUNK ? (int)left : CHUNK;
+}
+
+// The sum of what will be sent.
+static void sum_ahead(struct half *half)
+{
 	uint8_t *bytes = malloc(CHUNK);
 	EVP_CIPHER_CTX *stream = stream_new(half->seed);
 	EVP_MD_CTX *sum = sum_new();
-	half->whole = bytes != NULL;
-	while (half->whole && half->done < half->bytes) {
-		uint64_t left = half->bytes - half->done;
-		int length = left < CHUNK ? (int)left : CHUNK, made;
-		if (EVP_EncryptUpdate(stream, bytes, &made, zeros, length) != 1)
-			die("AES");
-		EVP_DigestUpdate(sum, bytes, (size_t)made);
-		half->whole = put_all(half->fd, bytes, (size_t)made);
-		half->done += (uint64_t)made;
+	if (bytes == NULL)
+		die("memory");
+	for (uint64_t done = 0; done < half->bytes;) {
+		int length = next_length(half, done);
+		make(stream, bytes, length);
+		EVP_DigestUpdate(sum, bytes, (size_t)length);
+		done += (uint64_t)length;
 	}
 	sum_end(sum, half->sum);
+	EVP_CIPHER_CTX_free(stream);
+	free(bytes);
+}
+
+static void *send_half(void *argument)
+{
+	struct half *half = argument;
+	uint8_t *bytes = malloc(CHUNK);
+	EVP_CIPHER_CTX *stream = stream_new(half->seed);
+	half->whole = bytes != NULL;
+	while (half->whole && half->done < half->bytes) {
+		int length = next_length(half, half->done);
+		make(stream, bytes, length);
+		half->whole = put_all(half->fd, bytes, (size_t)length);
+		half->done += (uint64_t)length;
+	}
 	EVP_CIPHER_CTX_free(stream);
 	free(bytes);
 	return NULL;
@@ -221,10 +248,15 @@ static void *serve_one(void *argument)
 	if (take_all(fd, (uint8_t *)&order, sizeof(order))) {
 		struct half up = {.fd = fd, .bytes = order.bytes};
 		struct half down = {.fd = fd, .bytes = order.bytes, .seed = ~order.seed};
+		uint8_t extra = 'r';
+		sum_ahead(&down);
+		if (!put_all(fd, &extra, 1)) {
+			close(fd);
+			return NULL;
+		}
 		pthread_t sender = start(send_half, &down);
 		receive_half(&up);
 		pthread_join(sender, NULL);
-		uint8_t extra;
 		// The client's orderly end belongs to what is checked.
 		if (up.whole && down.whole && put_all(fd, down.sum, SUM_BYTES) && recv(fd, &extra, 1, 0) == 0)
 			put_all(fd, up.sum, SUM_BYTES);
@@ -281,8 +313,11 @@ static int run(const char *where, uint64_t bytes, unsigned progress_ms)
 	struct progress progress = {.up = &up, .down = &down, .every_ms = progress_ms};
 	pthread_t teller = 0;
 	uint8_t sums[2][SUM_BYTES] = {{0}};
-	double started = now_s();
+	uint8_t extra;
 	bool whole = put_all(fd, (uint8_t *)&order, sizeof(order));
+	sum_ahead(&up);
+	whole = whole && take_all(fd, &extra, 1);
+	double started = now_s();
 	if (progress_ms != 0 && pthread_create(&teller, NULL, tell_progress, &progress) != 0)
 		die("thread");
 	pthread_t sender = start(send_half, &up);
@@ -291,7 +326,6 @@ static int run(const char *where, uint64_t bytes, unsigned progress_ms)
 	double seconds = now_s() - started;
 	shutdown(fd, SHUT_WR);
 	whole = whole && up.whole && down.whole && take_all(fd, sums[0], SUM_BYTES) && take_all(fd, sums[1], SUM_BYTES);
-	uint8_t extra;
 	whole = whole && recv(fd, &extra, 1, 0) == 0;
 	progress.over = true;
 	if (progress_ms != 0)
