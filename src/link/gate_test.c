@@ -1,0 +1,129 @@
+#include "link/gate.h"
+
+#include "core/counter.h"
+#include "net/address.h"
+
+// cmocka.h uses these and includes none of them.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+static struct address of(const char *ip)
+{
+	struct address address;
+	assert_int_equal(address_from_ip(ip, 1234, &address), 0);
+	return address;
+}
+
+static void places_come_back_when_they_are_left(void **state)
+{
+	(void)state;
+	struct gate *gate;
+	struct admission_limits limits = {.in_flight = 2, .per_address = 100, .window_ms = 1000, .table = 16};
+	struct address a = of("192.0.2.1");
+	uint64_t refused = counter_read(COUNTER_ADMISSION_IN_FLIGHT);
+	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
+	assert_true(gate_allows_source(gate, &a.any)); // no list, no limit
+	assert_true(gate_enter(gate, &a.any, 0));
+	assert_true(gate_enter(gate, &a.any, 0));
+	assert_false(gate_enter(gate, &a.any, 0));
+	assert_int_equal(counter_read(COUNTER_ADMISSION_IN_FLIGHT), refused + 1);
+	gate_leave(gate);
+	assert_true(gate_enter(gate, &a.any, 0));
+	gate_leave(gate);
+	gate_leave(gate);
+	gate_free(&gate);
+	assert_null(gate);
+	gate_free(&gate);
+}
+
+static void one_address_has_a_rate_and_the_others_their_own(void **state)
+{
+	(void)state;
+	struct gate *gate;
+	struct admission_limits limits = {.in_flight = 100, .per_address = 3, .window_ms = 1000, .table = 16};
+	struct address a = of("192.0.2.1"), b = of("192.0.2.2");
+	uint64_t refused = counter_read(COUNTER_ADMISSION_RATE);
+	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_true(gate_enter(gate, &a.any, 10));
+		gate_leave(gate);
+	}
+	assert_false(gate_enter(gate, &a.any, 20));
+	assert_int_equal(counter_read(COUNTER_ADMISSION_RATE), refused + 1);
+	assert_true(gate_enter(gate, &b.any, 20));
+	gate_leave(gate);
+	assert_true(gate_enter(gate, &a.any, 5000));
+	gate_leave(gate);
+	gate_free(&gate);
+}
+
+static void only_listed_sources_come_in(void **state)
+{
+	(void)state;
+	struct gate *gate;
+	struct cidr list[2];
+	struct admission_limits limits = {.in_flight = 1, .per_address = 1, .window_ms = 1000, .table = 16};
+	struct address in = of("10.1.2.3"), mapped = of("::ffff:10.1.2.3"), out = of("11.0.0.1"), six = of("2001:db8::1");
+	uint64_t refused = counter_read(COUNTER_ADMISSION_SOURCE);
+	assert_int_equal(cidr_parse("10.0.0.0/8", &list[0]), 0);
+	assert_int_equal(cidr_parse("fd00::/8", &list[1]), 0);
+	assert_int_equal(gate_new(&limits, list, 2, &gate), 0);
+	assert_true(gate_allows_source(gate, &in.any));
+	assert_true(gate_allows_source(gate, &mapped.any));
+	assert_false(gate_allows_source(gate, &out.any));
+	assert_false(gate_allows_source(gate, &six.any));
+	assert_int_equal(counter_read(COUNTER_ADMISSION_SOURCE), refused + 2);
+	gate_free(&gate);
+}
+
+static _Atomic int inside, most;
+
+static void *pass(void *owner)
+{
+	struct gate *gate = owner;
+	struct address a = of("192.0.2.1");
+	for (unsigned i = 0; i < 3000; i++) {
+		if (!gate_enter(gate, &a.any, i))
+			continue;
+		int now = atomic_fetch_add(&inside, 1) + 1;
+		if (now > most)
+			most = now;
+		atomic_fetch_sub(&inside, 1);
+		gate_leave(gate);
+	}
+	return NULL;
+}
+
+static void threads_share_the_places(void **state)
+{
+	(void)state;
+	struct gate *gate;
+	pthread_t threads[4];
+	struct admission_limits limits = {.in_flight = 2, .per_address = 1000000, .window_ms = 1000, .table = 16};
+	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, pass, gate), 0);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(most >= 1 && most <= 2);
+	struct address a = of("192.0.2.1");
+	assert_true(gate_enter(gate, &a.any, 100000)); // all have left
+	assert_true(gate_enter(gate, &a.any, 100000));
+	gate_free(&gate);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(places_come_back_when_they_are_left),
+		cmocka_unit_test(one_address_has_a_rate_and_the_others_their_own),
+		cmocka_unit_test(only_listed_sources_come_in),
+		cmocka_unit_test(threads_share_the_places),
+	};
+	return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
+}
