@@ -74,7 +74,7 @@ static void fill(struct status_node *status, size_t links)
 	assert_non_null(status->links);
 	for (size_t i = 0; i < links; i++) {
 		status->links[i] = sample_link;
-		snprintf(status->links[i].id, sizeof status->links[i].id, "%08zx%s", i, sample_link.id + 8);
+		snprintf(status->links[i].id, sizeof status->links[i].id, "%08x%s", (unsigned)i, sample_link.id + 8);
 	}
 }
 
