@@ -27,33 +27,33 @@ static _Atomic unsigned long allocations;
 #define SKIP_UNLESS_COUNTED() ((void)0)
 
 // glibc's own, under the names it keeps for this purpose.
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *old, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
+void *libc_malloc(size_t size) __asm__("__libc_malloc");
+void *libc_calloc(size_t count, size_t size) __asm__("__libc_calloc");
+void *libc_realloc(void *old, size_t size) __asm__("__libc_realloc");
+void *libc_memalign(size_t alignment, size_t size) __asm__("__libc_memalign");
 
 void *malloc(size_t size)
 {
 	atomic_fetch_add(&allocations, 1);
-	return __libc_malloc(size);
+	return libc_malloc(size);
 }
 
 void *calloc(size_t count, size_t size)
 {
 	atomic_fetch_add(&allocations, 1);
-	return __libc_calloc(count, size);
+	return libc_calloc(count, size);
 }
 
 void *realloc(void *old, size_t size)
 {
 	atomic_fetch_add(&allocations, 1);
-	return __libc_realloc(old, size);
+	return libc_realloc(old, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
 	atomic_fetch_add(&allocations, 1);
-	return __libc_memalign(alignment, size);
+	return libc_memalign(alignment, size);
 }
 
 #endif

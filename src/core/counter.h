@@ -8,24 +8,24 @@
 
 // clang-format off
 #define COUNTER_TABLE(X) \
-	X(HANDSHAKE_CONTROL_OK, "qanat_handshakes_total", "kind=\"control\",outcome=\"ok\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_DATA_OK, "qanat_handshakes_total", "kind=\"data\",outcome=\"ok\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_TIMEOUT, "qanat_handshakes_total", "kind=\"any\",outcome=\"timeout\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_CLOSED, "qanat_handshakes_total", "kind=\"any\",outcome=\"closed\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_NOT_TLS, "qanat_handshakes_total", "kind=\"any\",outcome=\"not_tls\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_BAD_ALPN, "qanat_handshakes_total", "kind=\"any\",outcome=\"bad_alpn\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_NO_GROUP, "qanat_handshakes_total", "kind=\"any\",outcome=\"no_common_group\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_PROTOCOL, "qanat_handshakes_total", "kind=\"any\",outcome=\"protocol_error\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_PEER_ALERT, "qanat_handshakes_total", "kind=\"any\",outcome=\"peer_alert\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_NO_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"no_certificate\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_UNKNOWN_CA, "qanat_handshakes_total", "kind=\"control\",outcome=\"unknown_ca\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_EXPIRED, "qanat_handshakes_total", "kind=\"control\",outcome=\"expired\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_NOT_YET_VALID, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_yet_valid\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_WRONG_USAGE, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_usage\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_WRONG_NAME, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_name\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_NOT_ALLOWED, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_allowed\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_BAD_SIGNATURE, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_signature\"", "TLS handshakes by kind and outcome") \
-	X(HANDSHAKE_BAD_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_certificate\"", "TLS handshakes by kind and outcome") \
+	X(HANDSHAKE_CONTROL_OK, "qanat_handshakes_total", "kind=\"control\",outcome=\"ok\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_DATA_OK, "qanat_handshakes_total", "kind=\"data\",outcome=\"ok\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_TIMEOUT, "qanat_handshakes_total", "kind=\"any\",outcome=\"timeout\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_CLOSED, "qanat_handshakes_total", "kind=\"any\",outcome=\"closed\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_NOT_TLS, "qanat_handshakes_total", "kind=\"any\",outcome=\"not_tls\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_BAD_ALPN, "qanat_handshakes_total", "kind=\"any\",outcome=\"bad_alpn\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_NO_GROUP, "qanat_handshakes_total", "kind=\"any\",outcome=\"no_common_group\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_PROTOCOL, "qanat_handshakes_total", "kind=\"any\",outcome=\"protocol_error\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_PEER_ALERT, "qanat_handshakes_total", "kind=\"any\",outcome=\"peer_alert\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_NO_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"no_certificate\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_UNKNOWN_CA, "qanat_handshakes_total", "kind=\"control\",outcome=\"unknown_ca\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_EXPIRED, "qanat_handshakes_total", "kind=\"control\",outcome=\"expired\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_NOT_YET_VALID, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_yet_valid\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_WRONG_USAGE, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_usage\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_WRONG_NAME, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_name\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_NOT_ALLOWED, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_allowed\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_BAD_SIGNATURE, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_signature\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_BAD_CERT, "qanat_handshakes_total", "kind=\"control\",outcome=\"bad_certificate\"", "TLS handshakes by outcome") \
 	X(PSK_UNKNOWN_LINK, "qanat_psk_refused_total", "reason=\"unknown_link\"", "Data connections refused for their one-time PSK") \
 	X(PSK_UNKNOWN_EPOCH, "qanat_psk_refused_total", "reason=\"unknown_epoch\"", "Data connections refused for their one-time PSK") \
 	X(PSK_REPLAYED, "qanat_psk_refused_total", "reason=\"replayed\"", "Data connections refused for their one-time PSK") \

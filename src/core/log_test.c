@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <regex.h>
 #include <setjmp.h>
@@ -104,33 +103,17 @@ static void without_timestamps_a_line_begins_with_its_level(void **state)
 	assert_string_equal(written(*state), "{\"level\":\"warn\",\"subject\":\"dest\",\"message\":\"no\"}\n");
 }
 
-static json_t *parse(const char *line)
-{
-	json_error_t error;
-	json_t *json = json_loads(line, JSON_REJECT_DUPLICATES, &error);
-	if (!json)
-		print_message("%s: %s\n", error.text, line);
-	assert_non_null(json);
-	return json;
-}
-
-static const char *text_of(const json_t *json, const char *key)
-{
-	const char *text = json_string_value(json_object_get(json, key));
-	assert_non_null(text);
-	return text;
-}
+// A text of JSON as we write it: RFC 8259 7.
+#define JSON_TEXT "([^\"\\\\]|\\\\[\"\\\\]|\\\\u00[0-9a-f]{2})*"
 
 static void a_json_line_has_its_time_level_subject_and_message(void **state)
 {
 	log_set(LOG_INFO, LOG_FORMAT_JSON, true);
 	log_warn("link", "it \"said\" \\ %d", 7);
-	json_t *json = parse(written(*state));
-	assert_true(matches(text_of(json, "time"), "^" DATE "$"));
-	assert_string_equal(text_of(json, "level"), "warn");
-	assert_string_equal(text_of(json, "subject"), "link");
-	assert_string_equal(text_of(json, "message"), "it \"said\" \\ 7");
-	json_decref(json);
+	const char *line = written(*state);
+	assert_true(matches(line, "^\\{\"time\":\"" DATE "\",\"level\":\"warn\",\"subject\":\"link\","
+	                          "\"message\":\"" JSON_TEXT "\"\\}\n$"));
+	assert_non_null(strstr(line, "\"it \\\"said\\\" \\\\ 7\""));
 }
 
 static void levels_below_the_set_one_are_silent(void **state)
@@ -218,9 +201,7 @@ static void a_cut_never_leaves_half_an_escape(void **state)
 		log_info("x", "%s", message);
 		line = written(*state);
 		assert_true(strlen(line) <= LONGEST && strlen(line) > LONGEST - 6);
-		json_t *json = parse(line);
-		assert_true(matches(text_of(json, "message"), "\\.\\.\\.$"));
-		json_decref(json);
+		assert_true(matches(line, ",\"message\":\"m*(\\\\u0001)*\\.\\.\\.\"\\}\n$"));
 	}
 }
 

@@ -168,7 +168,8 @@ static enum MHD_Result answer_path(struct http *http, struct MHD_Connection *con
 	return answer(http, connection, MHD_HTTP_NOT_FOUND, PLAIN, strdup("not here; there are\n" PATHS));
 }
 
-// Called when the head of a request is complete, for each piece of its body, and at its end.
+// Called when the head of a request is complete, for each piece of its body, and at its end. The shape is
+// libmicrohttpd's. NOLINTNEXTLINE(readability-function-size)
 static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection, const char *path, const char *method,
                                   const char *version, const char *body, size_t *body_length, void **context)
 {

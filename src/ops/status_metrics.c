@@ -71,17 +71,23 @@ static void put_counters(FILE *out)
 	}
 }
 
+// Empty when there is none.
+static void read_line(const char *path, char *line, size_t size)
+{
+	FILE *file = fopen(path, "re");
+	size_t length = file ? fread(line, 1, size - 1, file) : 0;
+	if (file)
+		fclose(file);
+	line[length] = '\0';
+}
+
 // Syscalls: openat, read, close, newfstatat on /proc/self; getdents64 on /proc/self/fd; prlimit64
 static uint64_t resident_bytes(void)
 {
-	uint64_t size = 0, resident = 0;
-	FILE *file = fopen("/proc/self/statm", "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%" SCNu64 " %" SCNu64, &size, &resident) != 2)
-		resident = 0;
-	fclose(file);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+	char line[256], *size_end;
+	read_line("/proc/self/statm", line, sizeof line);
+	(void)strtoull(line, &size_end, 10);
+	return strtoull(size_end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static uint64_t open_descriptors(void)
@@ -103,17 +109,13 @@ static void find_start(void)
 {
 	char line[1024];
 	struct timespec boot;
-	unsigned long long ticks;
-	FILE *file = fopen("/proc/self/stat", "re");
-	size_t length = file ? fread(line, 1, sizeof line - 1, file) : 0;
-	if (file)
-		fclose(file);
-	line[length] = '\0';
+	read_line("/proc/self/stat", line, sizeof line);
 	const char *at = strrchr(line, ')');
 	for (int field = 2; at && field < 22; field++)
 		at = strchr(at + 1, ' ');
-	if (!at || sscanf(at, " %llu", &ticks) != 1 || clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
+	if (!at || clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
 		return;
+	unsigned long long ticks = strtoull(at, NULL, 10);
 	double up = (double)boot.tv_sec + (double)boot.tv_nsec / 1e9 - (double)ticks / (double)sysconf(_SC_CLK_TCK);
 	started_s = (double)clock_wall_ms() / 1000 - up;
 }

@@ -76,8 +76,11 @@ void admission_free(struct admission **slot)
 	*slot = NULL;
 	if (!admission)
 		return;
-	while (admission->oldest)
-		forget(admission, admission->oldest);
+	HASH_CLEAR(hh, admission->entries);
+	for (struct entry *entry = admission->oldest, *newer; entry; entry = newer) {
+		newer = entry->newer;
+		free(entry);
+	}
 	free(admission);
 }
 
