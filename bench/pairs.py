@@ -67,7 +67,9 @@ def resident_mib(pids):
 
 def start(command, log, **options):
     with open(log, "ab") as file:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, **options)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, **options
+        )
 
 
 def end(process):
@@ -168,15 +170,29 @@ class Qanat(Pair):
         tunnel = free_port()
         shared = {"metrics": {"metrics_port": 0}, "node": {"name": "bench", "drain_timeout_seconds": 0}}
         dest = {
-            "dest": {"listen_ip": "127.0.0.1", "tunnel_port": tunnel, "exposed_services": [
-                {"name": name, "port": port, "target_ip": "127.0.0.1", "target_port": port}
-                for name, port in (("bulk", servers.bulk_port), ("echo", servers.echo_port))]},
-            "auth": {"ca_cert_path": certs.ca, "server_cert_path": certs.server, "server_key_path": certs.server_key}, **shared}
+            "dest": {
+                "listen_ip": "127.0.0.1",
+                "tunnel_port": tunnel,
+                "exposed_services": [
+                    {"name": name, "port": port, "target_ip": "127.0.0.1", "target_port": port}
+                    for name, port in (("bulk", servers.bulk_port), ("echo", servers.echo_port))
+                ],
+            },
+            "auth": {"ca_cert_path": certs.ca, "server_cert_path": certs.server, "server_key_path": certs.server_key},
+            **shared,
+        }
         source = {
-            "source": {"dest_host": "127.0.0.1", "dest_tunnel_port": tunnel, "forwards": [
-                {"listen": "127.0.0.1:%d" % self.bulk_port, "service": "bulk"},
-                {"listen": "127.0.0.1:%d" % self.echo_port, "service": "echo"}]},
-            "auth": {"ca_cert_path": certs.ca, "client_cert_path": certs.client, "client_key_path": certs.client_key}, **shared}
+            "source": {
+                "dest_host": "127.0.0.1",
+                "dest_tunnel_port": tunnel,
+                "forwards": [
+                    {"listen": "127.0.0.1:%d" % self.bulk_port, "service": "bulk"},
+                    {"listen": "127.0.0.1:%d" % self.echo_port, "service": "echo"},
+                ],
+            },
+            "auth": {"ca_cert_path": certs.ca, "client_cert_path": certs.client, "client_key_path": certs.client_key},
+            **shared,
+        }
         self.launch("dest", [QANAT, "dest", "-c", self.write("dest.toml", toml(dest))], tunnel)
         self.launch("source", [QANAT, "source", "-c", self.write("source.toml", toml(source))], self.echo_port)
         wait(lambda: exchange(self.echo_port), "an echo through qanat")
@@ -199,9 +215,16 @@ class Socat(Pair):
         for near, target in ((self.bulk_port, servers.bulk_port), (self.echo_port, servers.echo_port)):
             between = free_port()
             for listen, to in ((between, target), (near, between)):
-                self.launch("socat-%d" % listen, [
-                    "socat", *self.options, "TCP-LISTEN:%d,bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=4096" % listen,
-                    "TCP:127.0.0.1:%d,nodelay" % to], listen)
+                self.launch(
+                    "socat-%d" % listen,
+                    [
+                        "socat",
+                        *self.options,
+                        "TCP-LISTEN:%d,bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=4096" % listen,
+                        "TCP:127.0.0.1:%d,nodelay" % to,
+                    ],
+                    listen,
+                )
 
 
 class Socat64(Socat):
@@ -226,18 +249,43 @@ class Ssh(Pair):
         for name in ("host", "user"):
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.path(name)])
         port = free_port()
-        config = self.write("sshd_config", (
-            "ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\n"
-            "PasswordAuthentication no\nPermitRootLogin prohibit-password\nAllowTcpForwarding yes\nMaxSessions 1000\n"
-        ) % (port, self.path("host"), self.path("user.pub")))
+        config = self.write(
+            "sshd_config",
+            (
+                "ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\n"
+                "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nAllowTcpForwarding yes\n"
+                "MaxSessions 1000\n"
+            )
+            % (port, self.path("host"), self.path("user.pub")),
+        )
         self.launch("sshd", [self.server, "-D", "-e", "-f", config], port)
         forwards = []
         for near, target in ((self.bulk_port, servers.bulk_port), (self.echo_port, servers.echo_port)):
             forwards += ["-L", "127.0.0.1:%d:127.0.0.1:%d" % (near, target)]
-        self.launch("ssh", [
-            "ssh", "-F", "none", "-N", "-p", str(port), "-i", self.path("user"), "-c", "aes256-gcm@openssh.com",
-            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes", *forwards,
-            "%s@127.0.0.1" % getpass.getuser()], self.echo_port)
+        self.launch(
+            "ssh",
+            [
+                "ssh",
+                "-F",
+                "none",
+                "-N",
+                "-p",
+                str(port),
+                "-i",
+                self.path("user"),
+                "-c",
+                "aes256-gcm@openssh.com",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "ExitOnForwardFailure=yes",
+                *forwards,
+                "%s@127.0.0.1" % getpass.getuser(),
+            ],
+            self.echo_port,
+        )
 
 
 class TlsPair(Pair):
@@ -252,7 +300,10 @@ class TlsPair(Pair):
                         out.write(file.read())
             os.chmod(self.path(name + ".pem"), 0o600)
         tunnels = free_port(), free_port()
-        routes = [("bulk", self.bulk_port, tunnels[0], servers.bulk_port), ("echo", self.echo_port, tunnels[1], servers.echo_port)]
+        routes = [
+            ("bulk", self.bulk_port, tunnels[0], servers.bulk_port),
+            ("echo", self.echo_port, tunnels[1], servers.echo_port),
+        ]
         self.start_far(certs, routes)
         self.start_near(certs, routes)
         wait(lambda: exchange(self.echo_port), "an echo through %s" % self.name)
@@ -272,29 +323,44 @@ class Haproxy(TlsPair):
     def start_far(self, certs, routes):
         text = self.head + "".join(
             "listen %s\n bind 127.0.0.1:%d ssl crt %s ca-file %s verify required\n server s 127.0.0.1:%d\n"
-            % (name, tunnel, self.path("server.pem"), certs.ca, target) for name, _, tunnel, target in routes)
+            % (name, tunnel, self.path("server.pem"), certs.ca, target)
+            for name, _, tunnel, target in routes
+        )
         self.launch("far", ["haproxy", "-db", "-f", self.write("far.cfg", text)], routes[1][2])
 
     def start_near(self, certs, routes):
         text = self.head + "".join(
             "listen %s\n bind 127.0.0.1:%d\n server s 127.0.0.1:%d ssl crt %s ca-file %s verify required\n"
-            % (name, near, tunnel, self.path("client.pem"), certs.ca) for name, near, tunnel, _ in routes)
+            % (name, near, tunnel, self.path("client.pem"), certs.ca)
+            for name, near, tunnel, _ in routes
+        )
         self.launch("near", ["haproxy", "-db", "-f", self.write("near.cfg", text)], routes[1][1])
 
 
 class Stunnel(TlsPair):
     name = "stunnel"
     programs = ("stunnel",)
-    head = "foreground = yes\npid =\nverifyChain = yes\nCAfile = %s\ncert = %s\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
+    head = (
+        "foreground = yes\npid =\nverifyChain = yes\nCAfile = %s\ncert = %s\n"
+        "socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
+    )
 
     def start_far(self, certs, routes):
         text = self.head % (certs.ca, self.path("server.pem")) + "".join(
-            "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, tunnel, target) for name, _, tunnel, target in routes)
+            "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, tunnel, target)
+            for name, _, tunnel, target in routes
+        )
         self.launch("far", ["stunnel", self.write("far.conf", text)], routes[1][2])
 
     def start_near(self, certs, routes):
-        text = self.head % (certs.ca, self.path("client.pem")) + "client = yes\n" + "".join(
-            "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, near, tunnel) for name, near, tunnel, _ in routes)
+        text = (
+            self.head % (certs.ca, self.path("client.pem"))
+            + "client = yes\n"
+            + "".join(
+                "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, near, tunnel)
+                for name, near, tunnel, _ in routes
+            )
+        )
         self.launch("near", ["stunnel", self.write("near.conf", text)], routes[1][1])
 
 

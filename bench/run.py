@@ -5,12 +5,12 @@
 
     client ──► A ══════ B ──► server      everything on loopback; A and B are the pair under test
 
-Measured: Gbit/s of iperf3 with 1 and 8 flows in both directions, CPU-seconds of A and B (and their children) for each GiB, p50
-and p99 of a 64-byte echo, new connections per second, memory. Repetitions are interleaved, so that a slow minute of the machine
-hits all pairs alike; medians are reported. Absolute numbers drift, ratios within one run are what counts.
+Measured: Gbit/s of iperf3 with 1 and 8 flows in both directions, CPU-seconds of A and B (and their children) for each
+GiB, p50 and p99 of a 64-byte echo, new connections per second, memory. Repetitions are interleaved, so that a slow minute
+of the machine hits all pairs alike; medians are reported. Absolute numbers drift, ratios within one run are what counts.
 
---both-cc runs everything twice, with and without a pacing congestion control as the system's default. It needs root and happens in
-a network namespace of its own, so the host's setting is never touched.
+--both-cc runs everything twice, with and without a pacing congestion control as the system's default. It needs root and
+happens in a network namespace of its own, so the host's setting is never touched.
 """
 
 import argparse
@@ -46,7 +46,9 @@ CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
 def iperf(port, flows, reverse, seconds):
     command = ["iperf3", "-J", "-c", "127.0.0.1", "-p", str(port), "-t", str(seconds), "-P", str(flows)]
     command += ["-R"] if reverse else []
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds + 60)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds + 60
+    )
     said = json.loads(done.stdout or b"{}")
     if done.returncode != 0 or "end" not in said:
         raise RuntimeError("iperf3: %s" % said.get("error", done.stderr.decode(errors="replace")))
@@ -55,8 +57,13 @@ def iperf(port, flows, reverse, seconds):
 
 
 def helper(*arguments):
-    done = subprocess.run([os.path.join(HELPERS, "echo"), *[str(word) for word in arguments]], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    done = subprocess.run(
+        [os.path.join(HELPERS, "echo"), *[str(word) for word in arguments]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=120,
+    )
     if not done.stdout:
         raise RuntimeError("echo: %s" % done.stderr.decode(errors="replace"))
     return json.loads(done.stdout)
@@ -78,15 +85,20 @@ def measure_connect(pair, seconds):
     before = pairs.cpu_seconds(pair.pids())
     said = helper("connect", "127.0.0.1:%d" % pair.echo_port, "--seconds", seconds, "--parallel", 16)
     cpu = pairs.cpu_seconds(pair.pids()) - before
-    return {"per_second": said["per_second"], "failed": said["failed"],
-            "cpu_us_each": cpu / said["connected"] * 1e6 if said["connected"] else 0.0}
+    return {
+        "per_second": said["per_second"],
+        "failed": said["failed"],
+        "cpu_us_each": cpu / said["connected"] * 1e6 if said["connected"] else 0.0,
+    }
 
 
 def workloads(options):
     for flows in (1, 8):
         for direction in ("up", "down"):
-            yield ("%d flow%s %s" % (flows, "s" if flows > 1 else "", direction),
-                   lambda pair, f=flows, d=direction: measure_bulk(pair, f, d == "down", options.seconds))
+            yield (
+                "%d flow%s %s" % (flows, "s" if flows > 1 else "", direction),
+                lambda pair, f=flows, d=direction: measure_bulk(pair, f, d == "down", options.seconds),
+            )
     yield "echo 64 B", lambda pair: measure_echo(pair, 2000 if options.quick else 20000)
     yield "new connections", lambda pair: measure_connect(pair, 1 if options.quick else 3)
 
@@ -104,8 +116,13 @@ def run_pairs(running, options, note):
                 for measure, value in work(pair).items():
                     samples.setdefault(name, {}).setdefault(pair.name, {}).setdefault(measure, []).append(value)
     say("")
-    return {work: {pair: {measure: statistics.median(values) for measure, values in measures.items()}
-                   for pair, measures in by_pair.items()} for work, by_pair in samples.items()}
+    return {
+        work: {
+            pair: {measure: statistics.median(values) for measure, values in measures.items()}
+            for pair, measures in by_pair.items()
+        }
+        for work, by_pair in samples.items()
+    }
 
 
 def say(text):
@@ -174,22 +191,34 @@ def judge(run):
             ratio = by_pair["qanat"][measure] / by_pair[other][measure]
             reached = ratio <= factor if relation == "at most" else ratio >= factor
             verdicts.append({"target": what, "workload": work, "ratio": ratio, "reached": reached})
-    for measure, work, best in (("p50_us", "echo 64 B", min), ("p99_us", "echo 64 B", min), ("per_second", "new connections", max)):
+    for measure, work, best in (
+        ("p50_us", "echo 64 B", min),
+        ("p99_us", "echo 64 B", min),
+        ("per_second", "new connections", max),
+    ):
         by_pair = {pair: values[measure] for pair, values in run["results"].get(work, {}).items() if pair != "direct"}
         others = {pair: value for pair, value in by_pair.items() if pair != "qanat"}
         if "qanat" in by_pair and others:
             rival = best(others, key=others.get)
             ratio = by_pair["qanat"] / others[rival]
-            verdicts.append({"target": "%s better than every other pair (best: %s)" % (measure, rival), "workload": work,
-                             "ratio": ratio, "reached": ratio <= 1 if best is min else ratio >= 1})
+            verdicts.append(
+                {
+                    "target": "%s better than every other pair (best: %s)" % (measure, rival),
+                    "workload": work,
+                    "ratio": ratio,
+                    "reached": ratio <= 1 if best is min else ratio >= 1,
+                }
+            )
     return verdicts
 
 
 def print_verdicts(verdicts):
     print()
     for verdict in verdicts:
-        print("%-8s %-55s %-16s ratio %.2f" % ("reached" if verdict["reached"] else "MISSED", verdict["target"],
-                                               verdict["workload"], verdict["ratio"]))
+        print(
+            "%-8s %-55s %-16s ratio %.2f"
+            % ("reached" if verdict["reached"] else "MISSED", verdict["target"], verdict["workload"], verdict["ratio"])
+        )
 
 
 def read(path):
@@ -198,9 +227,15 @@ def read(path):
 
 
 def machine():
-    model = [line.split(":", 1)[1].strip() for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
-    return {"cpu": model[0] if model else platform.machine(), "cores": os.cpu_count(), "kernel": platform.release(),
-            "load_before": os.getloadavg()[0]}
+    model = [
+        line.split(":", 1)[1].strip() for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")
+    ]
+    return {
+        "cpu": model[0] if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "load_before": os.getloadavg()[0],
+    }
 
 
 # ---- both congestion controls
@@ -216,7 +251,7 @@ def set_control(name):
 
 
 def two_controls():
-    """The system's own, and one of the other kind. A namespace may only be given what tcp_allowed_congestion_control lists."""
+    """The system's own, and one of the other kind. A namespace may be given only what the host allows to all users."""
     default = read(CONGESTION)
     others = ("cubic", "reno") if default == "bbr" else ("bbr",)
     usable = [other for other in others if set_control(other)]
@@ -239,7 +274,9 @@ def parse():
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--both-cc", action="store_true")
     parser.add_argument("--in-namespace", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--only", type=lambda text: text.split(","), help="pairs, by name: " + ", ".join(p.name for p in pairs.ALL))
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), help="pairs, by name: " + ", ".join(p.name for p in pairs.ALL)
+    )
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench.json"))
     options = parser.parse_args()
     if options.quick:
@@ -251,8 +288,13 @@ def main():
     options = parse()
     if options.both_cc and not options.in_namespace:
         enter_namespace()
-    report = {"machine": machine(), "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-              "repetitions": options.repetitions, "seconds": options.seconds, "runs": []}
+    report = {
+        "machine": machine(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "repetitions": options.repetitions,
+        "seconds": options.seconds,
+        "runs": [],
+    }
     for control in two_controls() if options.both_cc else [read(CONGESTION)]:
         if options.both_cc and not set_control(control):
             sys.exit("the kernel refuses congestion control %s" % control)
@@ -266,8 +308,15 @@ def main():
     os.makedirs(os.path.dirname(options.out), exist_ok=True)
     with open(options.out, "w") as file:
         json.dump(report, file, indent=1)
-    print("\n%s cores of %s, kernel %s; written to %s" % (
-        report["machine"]["cores"], report["machine"]["cpu"], report["machine"]["kernel"], os.path.relpath(options.out, ROOT)))
+    print(
+        "\n%s cores of %s, kernel %s; written to %s"
+        % (
+            report["machine"]["cores"],
+            report["machine"]["cpu"],
+            report["machine"]["kernel"],
+            os.path.relpath(options.out, ROOT),
+        )
+    )
 
 
 if __name__ == "__main__":

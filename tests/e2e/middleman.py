@@ -172,7 +172,9 @@ class Middleman:
     def cut(self, kind):
         """Resets every open connection of that kind. Returns how many."""
         with self.lock:
-            open_ones = [connection for connection in self.connections if connection.kind == kind and not connection.over]
+            open_ones = [
+                connection for connection in self.connections if connection.kind == kind and not connection.over
+            ]
         for connection in open_ones:
             connection.cut(orderly=False)
         return len(open_ones)

@@ -64,8 +64,8 @@ def ask(address, question, length=None):
 
 
 def converse(connection, say, heard=None):
-    """Says its bytes and its end (None: nothing), and meanwhile hears the other side to its end. Returns what was heard and how
-    it ended. The kernel reports a reset once, to whichever of the two directions asks first."""
+    """Says its bytes and its end (None: nothing), and meanwhile hears the other side to its end. Returns what was heard
+    and how it ended. The kernel reports a reset once, to whichever of the two directions asks first."""
     broken = []
 
     def tell():
@@ -156,8 +156,8 @@ def greet(text):
 
 
 class Recorder(Server):
-    """Keeps what each connection brought, and how it ended: "end", "reset" or None while it is open. It says its piece and
-    ends; with None it stays silent and ends after the client."""
+    """Keeps what each connection brought, and how it ended: "end", "reset" or None while it is open. It says its piece
+    and ends; with None it stays silent and ends after the client."""
 
     def __init__(self, say=None, **options):
         self.say = say
@@ -194,8 +194,12 @@ class Helper:
 
     def __init__(self, name, *arguments):
         self.name = name
-        self.process = subprocess.Popen([os.path.join(HELPERS, name), *arguments], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            [os.path.join(HELPERS, name), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         line = self.process.stdout.readline().decode()
         found = re.match(r"listening on (\S+)", line)
         assert found, "%s said %r" % (name, line)
@@ -216,15 +220,20 @@ class Helper:
 
 def call_helper(name, *arguments, seconds=120):
     """Runs a helper to its end; returns exit status and its last line as JSON (or text)."""
-    done = subprocess.run([os.path.join(HELPERS, name), *[str(argument) for argument in arguments]], timeout=seconds * PATIENCE,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        [os.path.join(HELPERS, name), *[str(argument) for argument in arguments]],
+        timeout=seconds * PATIENCE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     lines = done.stdout.decode(errors="replace").strip().splitlines()
     last = lines[-1] if lines else ""
     return done.returncode, json.loads(last) if last.startswith("{") else last
 
 
 def swarm(near, far, **options):
-    """Runs a swarm through near against the helper `far` (swarm serve). Asserts that both ends found every byte right."""
+    """Runs a swarm through near against the helper `far` (swarm serve). Both ends must find every byte right."""
     words = []
     for key, value in options.items():
         words += ["--" + key.replace("_", "-"), str(value)]

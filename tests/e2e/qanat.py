@@ -85,8 +85,20 @@ class Certs:
         self.client, self.client_key = self.path("client.crt"), self.path("client.key")
         issuer = ["--ca-cert", self.ca, "--ca-key", self.ca_key]
         self.make("ca", self.ca, self.ca_key, "--common-name", "Test CA", "--key", key)
-        self.make("server", self.server, self.server_key, "--common-name", "dest.test", "--dns-names", names,
-                  "--ip-addresses", ips, "--key", key, *issuer)
+        self.make(
+            "server",
+            self.server,
+            self.server_key,
+            "--common-name",
+            "dest.test",
+            "--dns-names",
+            names,
+            "--ip-addresses",
+            ips,
+            "--key",
+            key,
+            *issuer
+        )
         self.make("client", self.client, self.client_key, "--common-name", "source.test", "--key", key, *issuer)
 
     def path(self, name):
@@ -98,9 +110,31 @@ class Certs:
     def by_openssl(self, name, usage, not_before=None, not_after=None, subject="/CN=source.test", san=None):
         """A certificate that `qanat cert` would not make. Returns the paths of certificate and key."""
         cert, key = self.path(name + ".crt"), self.path(name + ".key")
-        command = [OPENSSL, "req", "-x509", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                   "-subj", subject, "-CA", self.ca, "-CAkey", self.ca_key, "-out", cert, "-keyout", key,
-                   "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature"]
+        command = [
+            OPENSSL,
+            "req",
+            "-x509",
+            "-new",
+            "-nodes",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-subj",
+            subject,
+            "-CA",
+            self.ca,
+            "-CAkey",
+            self.ca_key,
+            "-out",
+            cert,
+            "-keyout",
+            key,
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-addext",
+            "keyUsage=critical,digitalSignature",
+        ]
         if usage:
             command += ["-addext", "extendedKeyUsage=" + usage]
         if san:
@@ -116,10 +150,20 @@ class Certs:
 
 def run(command, seconds=60, **options):
     """Runs to the end; a failure shows the command and what it said."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=seconds * PATIENCE, **options)
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=seconds * PATIENCE,
+        **options
+    )
     assert done.returncode == 0, "%s: exit status %d\n%s%s" % (
-        shlex.join(command), done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        shlex.join(command),
+        done.returncode,
+        done.stdout.decode(errors="replace"),
+        done.stderr.decode(errors="replace"),
+    )
     return done.stdout.decode(errors="replace")
 
 
@@ -177,7 +221,11 @@ class Node:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [QANAT, self.command, "-c", self.config_path, *self.arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(self.environment or {})})
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(self.environment or {})},
+            )
         return self
 
     @property
@@ -265,8 +313,9 @@ class Node:
         raise AssertionError("no metric %s%s" % (name, labels))
 
     def wait_metric(self, at_least, name, seconds=20.0, **labels):
-        return self.wait(lambda: self.metric(name, **labels) >= at_least,
-                         "%s%s to reach %g" % (name, labels, at_least), seconds)
+        return self.wait(
+            lambda: self.metric(name, **labels) >= at_least, "%s%s to reach %g" % (name, labels, at_least), seconds
+        )
 
     def memory(self):
         """Resident bytes."""
@@ -295,13 +344,24 @@ class Node:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)
             process.wait(10 * PATIENCE)
-            raise Late("%s did not end within %g s of SIGTERM\n%s" % (self.name, seconds * PATIENCE, self.log()[-6000:]))
+            raise Late(
+                "%s did not end within %g s of SIGTERM\n%s" % (self.name, seconds * PATIENCE, self.log()[-6000:])
+            )
         assert status == self.expects, "%s: exit status %d, not %d\n%s" % (
-            self.name, status, self.expects, self.log()[-6000:])
+            self.name,
+            status,
+            self.expects,
+            self.log()[-6000:],
+        )
 
     def assert_clean(self):
-        for mark in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "runtime error:",
-                     "Assertion `"):
+        for mark in (
+            "ERROR: AddressSanitizer",
+            "ERROR: LeakSanitizer",
+            "WARNING: ThreadSanitizer",
+            "runtime error:",
+            "Assertion `",
+        ):
             log = self.whole_log()
             at = log.find(mark)
             assert at < 0, "%s: %s" % (self.name, log[at : at + 6000])
@@ -327,8 +387,13 @@ class World:
     def dest_config(self, services, port=None, certs=None, **sections):
         certs = certs or self.certs
         base = {
-            "dest": {"listen_ip": "127.0.0.1", "tunnel_port": port or free_port(), "exposed_services": [
-                service if isinstance(service, dict) else to_service(*service) for service in services]},
+            "dest": {
+                "listen_ip": "127.0.0.1",
+                "tunnel_port": port or free_port(),
+                "exposed_services": [
+                    service if isinstance(service, dict) else to_service(*service) for service in services
+                ],
+            },
             "auth": {"ca_cert_path": certs.ca, "server_cert_path": certs.server, "server_key_path": certs.server_key},
             "crypto": {"kem_mode": "hybrid"},
             "logging": {"level": "debug"},
@@ -340,10 +405,15 @@ class World:
     def source_config(self, dest_port, forwards=(), certs=None, **sections):
         certs = certs or self.certs
         base = {
-            "source": {"listen_ip": "127.0.0.1", "dest_host": "127.0.0.1", "dest_tunnel_port": dest_port,
-                       "initial_reconnect_delay_ms": 50, "max_reconnect_delay_ms": 400,
-                       "connection_timeout_ms": 10000 * PATIENCE,
-                       "forwards": [{"listen": listen, "service": name} for listen, name in forwards]},
+            "source": {
+                "listen_ip": "127.0.0.1",
+                "dest_host": "127.0.0.1",
+                "dest_tunnel_port": dest_port,
+                "initial_reconnect_delay_ms": 50,
+                "max_reconnect_delay_ms": 400,
+                "connection_timeout_ms": 10000 * PATIENCE,
+                "forwards": [{"listen": listen, "service": name} for listen, name in forwards],
+            },
             "auth": {"ca_cert_path": certs.ca, "client_cert_path": certs.client, "client_key_path": certs.client_key},
             "crypto": {"kem_mode": "hybrid"},
             "logging": {"level": "debug"},
@@ -376,8 +446,11 @@ class World:
     def close(self):
         """Stops everything, then reports the first thing that was wrong."""
         problems = []
-        for action in [node.stop for node in reversed(self.nodes)] + [other.close for other in reversed(self.others)] + [
-                node.assert_clean for node in self.nodes]:
+        for action in (
+            [node.stop for node in reversed(self.nodes)]
+            + [other.close for other in reversed(self.others)]
+            + [node.assert_clean for node in self.nodes]
+        ):
             try:
                 action()
             except Exception as problem:  # everything must be stopped before anything is reported
@@ -391,4 +464,10 @@ class World:
 def to_service(name, target, port=None):
     if isinstance(target, str):
         return {"name": name, "port": port or free_port(), "target_ip": "unix:" + target, "protocol": "tcp"}
-    return {"name": name, "port": port or target[1], "target_ip": target[0], "target_port": target[1], "protocol": "tcp"}
+    return {
+        "name": name,
+        "port": port or target[1],
+        "target_ip": target[0],
+        "target_port": target[1],
+        "protocol": "tcp",
+    }

@@ -1,4 +1,4 @@
-"""Peers that should be refused: TLS clients made with the OpenSSL command, and plain sockets that never say a right word."""
+"""Peers that should be refused: TLS clients made with the OpenSSL command, and sockets that never say a right word."""
 
 import base64
 import os
@@ -24,7 +24,9 @@ class Stranger:
         if cert:
             command += ["-cert", cert, "-key", key]
         # Its standard input stays open: an end would close the connection before the server has judged it.
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
     def said(self):
         """Waits until the other side has ended the connection."""
@@ -44,13 +46,15 @@ class Stranger:
 
 def openssl_offers(group):
     """True when the OpenSSL command knows that group."""
-    done = subprocess.run([OPENSSL, "list", "-tls-groups", "-all-tls-groups"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run(
+        [OPENSSL, "list", "-tls-groups", "-all-tls-groups"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     return group.lower() in done.stdout.decode().lower().replace(":", " ").split()
 
 
 def key_that_claims_to_match(key_path, out_path):
-    """A P-256 key file with another private scalar but the public part of key_path: it looks like the right key until it
-    signs. SEC 1, ECPrivateKey: SEQUENCE { INTEGER 1, OCTET STRING scalar, [0] curve, [1] public }."""
+    """A P-256 key file with another private scalar but the public part of key_path: it looks like the right key until
+    it signs. SEC 1, ECPrivateKey: SEQUENCE { INTEGER 1, OCTET STRING scalar, [0] curve, [1] public }."""
     der = run_bytes([OPENSSL, "ec", "-in", key_path, "-outform", "DER"])
     start = der.index(bytes.fromhex("0201010420")) + 5
     forged = der[:start] + b"\x01" + secrets.token_bytes(31) + der[start + 32 :]

@@ -10,9 +10,17 @@ from qanat import PATIENCE, ROOT, QANAT, HELPERS, wait
 
 def demo(*arguments):
     done = subprocess.run(
-        [os.path.join(ROOT, "scripts", "demo"), "--bytes", str(16 << 20), *arguments], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120 * PATIENCE,
-        env={**{name: value for name, value in os.environ.items() if name != "KEEP"}, "QANAT": QANAT, "HELPERS": HELPERS})
+        [os.path.join(ROOT, "scripts", "demo"), "--bytes", str(16 << 20), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=120 * PATIENCE,
+        env={
+            **{name: value for name, value in os.environ.items() if name != "KEEP"},
+            "QANAT": QANAT,
+            "HELPERS": HELPERS,
+        },
+    )
     said = done.stdout.decode()
     assert done.returncode == 0, said
     return said

@@ -35,8 +35,17 @@ def test_a_thousand_flows_at_once(world):
     """
     far = world.add(Helper("swarm", "serve", "127.0.0.1:0"))
     near, source, dest = world.pair(far.address)
-    totals = peers.swarm(near, far, flows=1000, parallel=1000, up=65536, down=65536, idle=100, idle_ms=3000 * PATIENCE,
-                         seconds=90 * PATIENCE)
+    totals = peers.swarm(
+        near,
+        far,
+        flows=1000,
+        parallel=1000,
+        up=65536,
+        down=65536,
+        idle=100,
+        idle_ms=3000 * PATIENCE,
+        seconds=90 * PATIENCE,
+    )
     assert totals["right"] == 1000
     wait(lambda: source.status()["flows_open"] == 0, "the source to have closed every flow")
     wait(lambda: dest.status()["flows_open"] == 0, "the dest to have closed every flow")
@@ -68,8 +77,20 @@ def test_pauses_slow_readers_aborts_and_silence_together(world):
     """
     far = world.add(Helper("swarm", "serve", "127.0.0.1:0"))
     near, _, _ = world.pair(far.address)
-    totals = peers.swarm(near, far, flows=400, parallel=50, up=200000, down=200000, pause=10, slow=3, abort=10, refuse=10,
-                         idle=10, seconds=90)
+    totals = peers.swarm(
+        near,
+        far,
+        flows=400,
+        parallel=50,
+        up=200000,
+        down=200000,
+        pause=10,
+        slow=3,
+        abort=10,
+        refuse=10,
+        idle=10,
+        seconds=90,
+    )
     assert totals["right"] > 200 and totals["aborted"] > 10 and totals["refused"] > 10
 
 

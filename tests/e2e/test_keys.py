@@ -56,8 +56,10 @@ def test_kem_modes_that_differ_are_refused_with_both_values_named(world, one, ot
     dest = world.dest([("service", target.address)], crypto={"kem_mode": one})
     source = world.source(dest, [("127.0.0.1:%d" % free_port(), "service")], ready=False, crypto={"kem_mode": other})
     for node in (source, dest):
-        node.wait(lambda node=node: any(one in line and other in line for line in node.log().splitlines()),
-                  "one line that names %s and %s" % (one, other))
+        node.wait(
+            lambda node=node: any(one in line and other in line for line in node.log().splitlines()),
+            "one line that names %s and %s" % (one, other),
+        )
     assert not source.is_ready()
     assert target.accepted == 0
     assert dest.metric("qanat_links_opened_total") == 0
@@ -168,9 +170,20 @@ def play(world, scenario, target, crypto_mode="mlkem768"):
     dest = world.dest([("service", target.address)], crypto={"kem_mode": crypto_mode})
     certs = world.certs
     done = subprocess.run(
-        [os.path.join(HELPERS, "tls_peer"), str(dest.config["dest"]["tunnel_port"]), certs.ca, certs.client, certs.client_key,
-         "service", scenario],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * PATIENCE)
+        [
+            os.path.join(HELPERS, "tls_peer"),
+            str(dest.config["dest"]["tunnel_port"]),
+            certs.ca,
+            certs.client,
+            certs.client_key,
+            "service",
+            scenario,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=60 * PATIENCE,
+    )
     assert done.returncode == 0, done.stderr.decode()
     return dest, json.loads(done.stdout)
 
@@ -217,8 +230,12 @@ def test_a_data_connection_that_is_not_ours_is_refused(world, scenario):
     if reason:
         assert dest.metric("qanat_psk_refused_total", reason=reason) == 1
     else:
-        refusals = sum(value for key, value in dest.metrics().items() if key.startswith("qanat_psk_refused_total") or (
-            key.startswith("qanat_handshakes_total") and 'outcome="ok"' not in key))
+        refusals = sum(
+            value
+            for key, value in dest.metrics().items()
+            if key.startswith("qanat_psk_refused_total")
+            or (key.startswith("qanat_handshakes_total") and 'outcome="ok"' not in key)
+        )
         assert refusals >= 1, "the refusal was not counted"
 
 

@@ -82,8 +82,9 @@ def test_a_client_without_a_link_is_turned_away_after_its_time(world):
     client ──► source (connection_timeout_ms = 300) ──► (nothing)
     """
     port = free_port()
-    source = world.source(free_port(), [("127.0.0.1:%d" % port, "service")], ready=False,
-                          source={"connection_timeout_ms": 300})
+    source = world.source(
+        free_port(), [("127.0.0.1:%d" % port, "service")], ready=False, source={"connection_timeout_ms": 300}
+    )
     wait(lambda: source.get("/health")[0] == 503, "the source to say that it is not ready")
     with dial(("127.0.0.1", port)) as client:
         read_to_end(client)
@@ -274,7 +275,10 @@ def test_two_sources_share_a_dest(world):
         status, totals = peers.call_helper("swarm", "run", "127.0.0.1:%d" % port, "--flows", 100, "--parallel", 20)
         assert status == 0, totals
     one.stop()
-    wait(lambda: len([link for link in dest.status()["links"] if link["state"] == "up"]) == 1, "dest to drop the first link")
+    wait(
+        lambda: len([link for link in dest.status()["links"] if link["state"] == "up"]) == 1,
+        "dest to drop the first link",
+    )
     status, totals = peers.call_helper("swarm", "run", "127.0.0.1:%d" % ports[1], "--flows", 100, "--parallel", 20)
     assert status == 0, totals
     status, totals = far.finish()

@@ -32,7 +32,11 @@ def refused(dest, kind, outcome, world, seconds=20, **stranger):
     client = world.add(Stranger(dest.config["dest"]["tunnel_port"], **stranger))
     dest.wait_metric(1, "qanat_handshakes_total", kind=kind, outcome=outcome, seconds=seconds)
     client.said()
-    changed = {key for key, value in dest.metrics().items() if key.startswith("qanat_handshakes_total") and value != before[key]}
+    changed = {
+        key
+        for key, value in dest.metrics().items()
+        if key.startswith("qanat_handshakes_total") and value != before[key]
+    }
     assert changed == {'qanat_handshakes_total{kind="%s",outcome="%s"}' % (kind, outcome)}
 
 
@@ -111,7 +115,9 @@ def test_a_client_with_classical_groups_only(guarded, world, groups):
     """
     client, right certificate, no post-quantum group ──╳ dest (pq = "require")
     """
-    refused(guarded, "any", "no_common_group", world, groups=groups, cert=world.certs.client, key=world.certs.client_key)
+    refused(
+        guarded, "any", "no_common_group", world, groups=groups, cert=world.certs.client, key=world.certs.client_key
+    )
     assert "require" in guarded.log(), "the log names the policy"
 
 
@@ -120,14 +126,25 @@ def test_tls_12(guarded, world):
     client, right certificate, TLS 1.2 ──╳ dest
     """
     before = guarded.metrics()
-    client = world.add(Stranger(guarded.config["dest"]["tunnel_port"], groups="X25519", options=["-tls1_2"],
-                                cert=world.certs.client, key=world.certs.client_key))
+    client = world.add(
+        Stranger(
+            guarded.config["dest"]["tunnel_port"],
+            groups="X25519",
+            options=["-tls1_2"],
+            cert=world.certs.client,
+            key=world.certs.client_key,
+        )
+    )
     client.said()
     guarded.wait(lambda: failures(guarded) == failures_in(before) + 1, "the refusal to be counted once")
 
 
 def failures_in(metrics):
-    return sum(value for key, value in metrics.items() if key.startswith("qanat_handshakes_total") and 'outcome="ok"' not in key)
+    return sum(
+        value
+        for key, value in metrics.items()
+        if key.startswith("qanat_handshakes_total") and 'outcome="ok"' not in key
+    )
 
 
 def failures(node):
@@ -146,8 +163,11 @@ def test_a_data_connection_with_a_certificate_instead_of_keys(guarded, world):
     """
     client, right certificate, data ALPN, no PSK ──╳ dest
     """
-    client = world.add(Stranger(guarded.config["dest"]["tunnel_port"], alpn=DATA_ALPN, cert=world.certs.client,
-                                key=world.certs.client_key))
+    client = world.add(
+        Stranger(
+            guarded.config["dest"]["tunnel_port"], alpn=DATA_ALPN, cert=world.certs.client, key=world.certs.client_key
+        )
+    )
     client.said()
     guarded.wait(lambda: failures(guarded) >= 1 or psk_refusals(guarded) >= 1, "the refusal to be counted")
     assert guarded.metric("qanat_handshakes_total", kind="data", outcome="ok") == 0
@@ -157,9 +177,18 @@ def psk_refusals(node):
     return sum(value for key, value in node.metrics().items() if key.startswith("qanat_psk_refused_total"))
 
 
-@pytest.mark.parametrize("words", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", bytes(1000), b"\x16\x03\x01" + b"\xff" * 600,
-                                   b"\xff" * 100000, b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"],
-                         ids=["http", "ssh", "zeros", "record-too-long", "much", "empty-hello"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        bytes(1000),
+        b"\x16\x03\x01" + b"\xff" * 600,
+        b"\xff" * 100000,
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+    ],
+    ids=["http", "ssh", "zeros", "record-too-long", "much", "empty-hello"],
+)
 def test_a_stranger_that_does_not_speak_tls(guarded, words):
     """
     HTTP, SSH or noise ──╳ dest
@@ -175,9 +204,17 @@ def test_the_source_refuses_a_dest_with_another_name(world):
     target = world.add(Recorder())
     dest = world.dest([("service", target.address)])
     port = free_port()
-    source = world.source(dest, [("127.0.0.1:%d" % port, "service")], ready=False, auth={
-        "ca_cert_path": world.certs.ca, "client_cert_path": world.certs.client, "client_key_path": world.certs.client_key,
-        "peer_name": "other.example"})
+    source = world.source(
+        dest,
+        [("127.0.0.1:%d" % port, "service")],
+        ready=False,
+        auth={
+            "ca_cert_path": world.certs.ca,
+            "client_cert_path": world.certs.client,
+            "client_key_path": world.certs.client_key,
+            "peer_name": "other.example",
+        },
+    )
     source.wait_metric(2, "qanat_handshakes_total", kind="control", outcome="wrong_name")
     assert "other.example" in source.log()
     assert not source.is_ready()
@@ -206,9 +243,31 @@ def test_the_source_refuses_a_client_certificate_shown_by_a_server(world):
 
     port = free_port()
     server = subprocess.Popen(
-        [OPENSSL, "s_server", "-accept", "127.0.0.1:%d" % port, "-cert", world.certs.client, "-key", world.certs.client_key,
-         "-CAfile", world.certs.ca, "-Verify", "2", "-alpn", "qanat/1", "-groups", "X25519MLKEM768", "-quiet", "-naccept", "3"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        [
+            OPENSSL,
+            "s_server",
+            "-accept",
+            "127.0.0.1:%d" % port,
+            "-cert",
+            world.certs.client,
+            "-key",
+            world.certs.client_key,
+            "-CAfile",
+            world.certs.ca,
+            "-Verify",
+            "2",
+            "-alpn",
+            "qanat/1",
+            "-groups",
+            "X25519MLKEM768",
+            "-quiet",
+            "-naccept",
+            "3",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         source = world.source(port, [("127.0.0.1:%d" % free_port(), "service")], ready=False)
         source.wait_metric(1, "qanat_handshakes_total", kind="control", outcome="wrong_usage")
@@ -241,7 +300,11 @@ def test_a_certificate_that_is_not_allowed_here(world):
     source (CN source.test) ──╳ dest (allowed_peers = ["robot-*"])
     """
     target = world.add(Recorder())
-    auth = {"ca_cert_path": world.certs.ca, "server_cert_path": world.certs.server, "server_key_path": world.certs.server_key}
+    auth = {
+        "ca_cert_path": world.certs.ca,
+        "server_cert_path": world.certs.server,
+        "server_key_path": world.certs.server_key,
+    }
     dest = world.dest([("service", target.address)], auth={**auth, "allowed_peers": ["robot-*"]})
     port = free_port()
     source = world.source(dest, [("127.0.0.1:%d" % port, "service")], ready=False)
@@ -260,7 +323,9 @@ def test_an_address_outside_the_filter_is_turned_away_before_tls(world):
     127.0.0.1 ──╳ dest (allowed_source_ips = ["10.0.0.0/8"])
     """
     target = world.add(Recorder())
-    dest = world.dest([("service", target.address)], **{"dest.connection_filter": {"allowed_source_ips": ["10.0.0.0/8"]}})
+    dest = world.dest(
+        [("service", target.address)], **{"dest.connection_filter": {"allowed_source_ips": ["10.0.0.0/8"]}}
+    )
     with socket.create_connection(("127.0.0.1", dest.config["dest"]["tunnel_port"]), timeout=10) as stranger:
         assert peers.read_to_end(stranger)[0] == b""
     dest.wait_metric(1, "qanat_admission_refused_total", reason="source_address")

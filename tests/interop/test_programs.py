@@ -100,18 +100,43 @@ def test_ssh_through_the_tunnel(world, tmp_path):
     shutil.copy(tmp_path / "user.pub", tmp_path / "authorized_keys")
     port = free_port()
     (tmp_path / "sshd_config").write_text(
-        "ListenAddress 127.0.0.1:%d\nHostKey %s/host\nAuthorizedKeysFile %s/authorized_keys\nPidFile none\nStrictModes no\n"
-        "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n" % (port, tmp_path, tmp_path))
-    server = subprocess.Popen([sshd, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        "ListenAddress 127.0.0.1:%d\nHostKey %s/host\nAuthorizedKeysFile %s/authorized_keys\nPidFile none\n"
+        "StrictModes no\n"
+        "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n" % (port, tmp_path, tmp_path)
+    )
+    server = subprocess.Popen(
+        [sshd, "-D", "-e", "-f", str(tmp_path / "sshd_config")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     try:
         wait(lambda: peers.dial(("127.0.0.1", port)).close() is None, "sshd to listen")
         near, _, _ = world.pair(("127.0.0.1", port))
         data = os.urandom(4 << 20)
         done = subprocess.run(
-            ["ssh", "-F", "none", "-p", str(near[1]), "-i", str(tmp_path / "user"), "-o", "StrictHostKeyChecking=no", "-o",
-             "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "%s@127.0.0.1" % getpass.getuser(), "sha256sum"],
-            input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * PATIENCE)
+            [
+                "ssh",
+                "-F",
+                "none",
+                "-p",
+                str(near[1]),
+                "-i",
+                str(tmp_path / "user"),
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+                "%s@127.0.0.1" % getpass.getuser(),
+                "sha256sum",
+            ],
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=60 * PATIENCE,
+        )
         assert done.returncode == 0, done.stderr.decode()
         assert done.stdout.decode().split()[0] == hashlib.sha256(data).hexdigest()
     finally:
@@ -126,12 +151,20 @@ def test_iperf3_through_the_tunnel(world, reverse):
     """
     need("iperf3")
     port = free_port()
-    server = subprocess.Popen(["iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", str(port)], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        ["iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         near, _, _ = world.pair(("127.0.0.1", port))
-        said = json.loads(run(["iperf3", "-J", "-c", "127.0.0.1", "-p", str(near[1]), "-t", "1", "-P", "4"]
-                              + (["-R"] if reverse else [])))
+        said = json.loads(
+            run(
+                ["iperf3", "-J", "-c", "127.0.0.1", "-p", str(near[1]), "-t", "1", "-P", "4"]
+                + (["-R"] if reverse else [])
+            )
+        )
         assert all(stream["receiver"]["bytes"] > 1 << 20 for stream in said["end"]["streams"])
     finally:
         server.kill()
@@ -150,8 +183,12 @@ def test_socat_half_closes_through_the_tunnel(world):
 
     target = world.add(peers.Server(count))
     near, _, _ = world.pair(target.address)
-    done = subprocess.run(["socat", "-t", "30", "-", "TCP:127.0.0.1:%d" % near[1]], input=bytes(100000), stdout=subprocess.PIPE,
-                          timeout=60 * PATIENCE)
+    done = subprocess.run(
+        ["socat", "-t", "30", "-", "TCP:127.0.0.1:%d" % near[1]],
+        input=bytes(100000),
+        stdout=subprocess.PIPE,
+        timeout=60 * PATIENCE,
+    )
     assert done.stdout == b"100000 end"
 
 
@@ -162,9 +199,27 @@ def test_openssl_sees_the_hybrid_group_and_nothing_else(world):
     dest = world.dest([("service", world.add(Recorder()).address)])
     port = dest.config["dest"]["tunnel_port"]
     done = subprocess.run(
-        [OPENSSL, "s_client", "-connect", "127.0.0.1:%d" % port, "-alpn", "qanat/1", "-cert", world.certs.client, "-key",
-         world.certs.client_key, "-CAfile", world.certs.ca, "-verify_return_error", "-brief"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60 * PATIENCE)
+        [
+            OPENSSL,
+            "s_client",
+            "-connect",
+            "127.0.0.1:%d" % port,
+            "-alpn",
+            "qanat/1",
+            "-cert",
+            world.certs.client,
+            "-key",
+            world.certs.client_key,
+            "-CAfile",
+            world.certs.ca,
+            "-verify_return_error",
+            "-brief",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60 * PATIENCE,
+    )
     said = done.stdout.decode(errors="replace")
     assert "TLSv1.3" in said and "Verification: OK" in said
     assert "X25519MLKEM768" in said, said
@@ -176,6 +231,9 @@ def test_openssl_verifies_the_chains_that_qanat_makes(certs):
     """
     for cert, purpose, wrong in ((certs.server, "sslserver", "sslclient"), (certs.client, "sslclient", "sslserver")):
         assert "OK" in run([OPENSSL, "verify", "-x509_strict", "-CAfile", certs.ca, "-purpose", purpose, cert])
-        done = subprocess.run([OPENSSL, "verify", "-CAfile", certs.ca, "-purpose", wrong, cert], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE)
+        done = subprocess.run(
+            [OPENSSL, "verify", "-CAfile", certs.ca, "-purpose", wrong, cert],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert done.returncode != 0
