@@ -5,7 +5,6 @@
 #include "link/link_rig.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 
 // A client, source's flows, the link, dest's flows and a target, all on one loop; client and target are driven by hand.
 
@@ -381,27 +380,10 @@ static void cut_reaches_flows_that_look_at_nothing(void **state)
 // allocator's own per-thread cache. Anything larger counts like ours.
 #define LIBRARY_CRUMB_BYTES 64
 
-static void *library_malloc(size_t size, const char *file, int line)
+static void on_library(size_t size)
 {
-	(void)file;
-	(void)line;
 	if (size <= LIBRARY_CRUMB_BYTES)
 		atomic_fetch_sub(&allocations, 1);
-	return malloc(size);
-}
-
-static void *library_realloc(void *old, size_t size, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	return realloc(old, size);
-}
-
-static void library_free(void *old, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	free(old);
 }
 
 struct course {
@@ -435,8 +417,7 @@ static void joined_flow_moves_bytes_without_allocating(void **state)
 
 int main(void)
 {
-	// Before the library allocates anything.
-	if (CRYPTO_set_mem_functions(library_malloc, library_realloc, library_free) != 1)
+	if (!tls_rig_watch_library(on_library))
 		return 1;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bytes_travel_both_ways_and_each_end_for_itself),

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 #include <netinet/in.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,4 +125,37 @@ static inline void tls_rig_pair(int pair[2], int buffer_bytes)
 	for (int i = 0; i < 2; i++)
 		socket_tune(pair[i], &(struct socket_options){0});
 	socket_close(&listener);
+}
+
+// ---- what the library allocates
+
+static void (*tls_rig_on_allocation)(size_t size);
+
+static inline void *tls_rig_malloc(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	tls_rig_on_allocation(size);
+	return malloc(size);
+}
+
+static inline void *tls_rig_realloc(void *old, size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return realloc(old, size);
+}
+
+static inline void tls_rig_free(void *old, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(old);
+}
+
+// Tells the size of each allocation before it is made. False when the library has allocated already.
+static inline bool tls_rig_watch_library(void (*on_allocation)(size_t size))
+{
+	tls_rig_on_allocation = on_allocation;
+	return CRYPTO_set_mem_functions(tls_rig_malloc, tls_rig_realloc, tls_rig_free) == 1;
 }
