@@ -58,6 +58,9 @@ static void complete(struct control *control, uint64_t now_us)
 	// The responder waits a little longer: it asks only when the initiator's interval is longer than its own.
 	control->epoch_due_us = now_us + (control_is_initiator(control) ? interval_us - jitter(interval_us)
 	                                                                : interval_us + interval_us / 10);
+	// The first round trip is measured as soon as the link is up, not an interval later.
+	if (control->epoch == 1)
+		control->ping_due_us = now_us;
 	counter_add(COUNTER_EPOCH_COMPLETED, 1);
 }
 
