@@ -430,6 +430,9 @@ int main(int argc, char **argv)
 	if (!play(&peer, argv[6]))
 		die("no such scenario");
 	printf("]\n");
+	control_free(&peer.control);
+	close(SSL_get_fd(peer.control_tls));
+	SSL_free(peer.control_tls);
 	secret_fini(&peer.data);
 	return 0;
 }
