@@ -84,6 +84,17 @@ static void listen_on(const char *ip, int backlog, struct address *address, int 
 	assert_int_equal(socket_listen(address, backlog, fd), 0);
 }
 
+// A machine may have no IPv6 at all, not even on loopback.
+static bool has_six(void)
+{
+	struct address address;
+	int fd;
+	if (address_from_ip("::1", 0, &address) != 0 || socket_listen(&address, 1, &fd) != 0)
+		return false;
+	socket_close(&fd);
+	return true;
+}
+
 // An address where the kernel refuses: bound once, closed again.
 static void closed_port(const char *ip, struct address *address)
 {
@@ -128,11 +139,11 @@ static void a_closed_first_address_falls_through_to_the_next(void **state)
 	int listener;
 	closed_port("127.0.0.1", &list[0]);
 	closed_port("127.0.0.2", &list[1]);
-	listen_on("::1", 4, &list[2], &listener);
+	listen_on(has_six() ? "::1" : "127.0.0.3", 4, &list[2], &listener);
 	start_list(bench, list, 3, 5000);
 	run(bench);
 	assert_true(bench->fd >= 0);
-	assert_int_equal(bench->peer.any.sa_family, AF_INET6);
+	assert_true(address_is_same_host(&bench->peer, &list[2]));
 	socket_close(&listener);
 }
 
@@ -140,7 +151,7 @@ static void localhost_reaches_a_listener_of_either_family(void **state)
 {
 	static const char *const ips[] = {"127.0.0.1", "::1"};
 	struct bench *bench = *state;
-	for (size_t i = 0; i < COUNT_OF(ips); i++) {
+	for (size_t i = 0; i < (has_six() ? 2 : 1); i++) {
 		struct address address;
 		int listener;
 		listen_on(ips[i], 4, &address, &listener);
@@ -167,7 +178,7 @@ static void when_all_refuse_each_is_named_with_its_reason(void **state)
 	struct address list[2];
 	char first[ADDRESS_TEXT_BYTES], second[ADDRESS_TEXT_BYTES];
 	closed_port("127.0.0.1", &list[0]);
-	closed_port("::1", &list[1]);
+	closed_port("127.0.0.2", &list[1]);
 	start_list(bench, list, 2, 5000);
 	run(bench);
 	assert_int_equal(bench->fd, -1);
