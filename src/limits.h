@@ -23,7 +23,8 @@
 #define LIMIT_SERVICE_NAME_BYTES 64
 // Bytes queued towards a peer that does not read its control connection: one KEY and a handful of small messages.
 #define LIMIT_CONTROL_QUEUE_BYTES (1024 * 1024)
-// Control messages a peer may send per second (pings, opens): beyond it the link is ended, so a peer cannot keep a worker busy.
+// Control messages a peer may send per second (pings, opens): beyond it the link is ended, so a peer cannot keep a
+// worker busy.
 #define LIMIT_CONTROL_MESSAGES_PER_S 2000
 // A link's initiator must send HELLO and finish its first epoch within this time after the TLS handshake.
 #define LIMIT_ESTABLISH_MS 15000
@@ -40,6 +41,9 @@
 #define LIMIT_ADDRESS_TABLE 16384
 // Accepted connections per worker that have not yet proved anything. When full, the oldest of them is closed.
 #define LIMIT_PENDING_PER_WORKER 2048
+
+// Links a responder keeps at once: their secrets (four each, for two epochs and the exchange) fit LIMIT_SECRETS.
+#define LIMIT_LINKS 8192
 
 // ---- epochs and data connections -----------------------------------------------------------------------------------
 

@@ -208,7 +208,8 @@ static int make_services(struct dest *dest)
 		to->target_host = from->target_host;
 		to->target_port = from->target_port;
 		to->connections_max = from->max_connections ? from->max_connections : config->dest.max_connections_per_service;
-		log_info("dest", "service \"%s\" (port %u) reaches %s:%u", to->name, to->port, to->target_host, to->target_port);
+		log_info("dest", "service \"%s\" (port %u) reaches %s:%u", to->name, to->port, to->target_host,
+		         to->target_port);
 	}
 	dest->services.count = config->dest.service_count;
 	return 0;
@@ -255,7 +256,7 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	(void)loop;
 	struct dest *dest = owner;
 	flows_free(&dest->worker[index].flows);
-	responder_free(&dest->worker[index].responder);
+	responder_free(&dest->worker[index].responder, CONTROL_REASON_SHUTDOWN);
 	return 0;
 }
 
@@ -292,12 +293,12 @@ static int open_tables(struct dest *dest)
 		.table = LIMIT_ADDRESS_TABLE,
 	};
 	if (make_services(dest) != 0 || registry_new(&dest->registry) < 0 ||
-		gate_new(&limits, config->dest.allowed_source_ips, config->dest.allowed_source_count, &dest->gate) < 0)
+	    gate_new(&limits, config->dest.allowed_source_ips, config->dest.allowed_source_count, &dest->gate) < 0)
 		return 1;
 	if (config->crypto.kem_mode == CONFIG_KEM_MLKEM768)
 		return 0;
 	if (keyserver_new(config->crypto.key_rotation_interval_seconds * 1000, &dest->keyserver) < 0 ||
-		keyserver_wait(dest->keyserver) < 0) {
+	    keyserver_wait(dest->keyserver) < 0) {
 		log_error("dest", "cannot make McEliece keys: out of memory");
 		return 1;
 	}
@@ -337,7 +338,7 @@ static int start(struct dest *dest)
 	if (!dest->worker || workers_each(dest->workers, start_worker, dest) < 0)
 		return 1;
 	if (process_open(workers_loop(dest->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops, dest,
-					 &dest->process) < 0)
+	                 &dest->process) < 0)
 		return 1;
 	r = open_listener(dest);
 	if (r == 0)

@@ -1,5 +1,5 @@
-// `qanat source`: one initiator on worker 0, listeners there, and on each worker a pool of data connections and the flows
-// that use them. An accepted socket goes to the worker with the fewest flows and stays there.
+// `qanat source`: one initiator on worker 0, listeners there, and on each worker a pool of data connections and the
+// flows that use them. An accepted socket goes to the worker with the fewest flows and stays there.
 
 #include "cmd/source.h"
 
@@ -63,7 +63,7 @@ struct mail {
 	int fd;
 	struct address peer;
 	const struct header *header; // a door's, lives as long as the node
-	struct link *link;			 // a reference, or NULL
+	struct link *link;           // a reference, or NULL
 };
 
 static void open_mail(struct mail *mail)
@@ -149,7 +149,7 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 	if (all_flows(source) >= source->config->source.max_connections) {
 		counter_add(COUNTER_FLOW_REFUSED_LIMIT, 1);
 		log_warn("source", "a connection was refused: source.max_connections = %u are open",
-				 source->config->source.max_connections);
+		         source->config->source.max_connections);
 		socket_reset(&fd);
 		return;
 	}
@@ -175,7 +175,7 @@ static int open_door(struct source *source, const char *what)
 		snprintf(service, sizeof service, "service \"%s\"", door->header.service);
 	else
 		snprintf(service, sizeof service, "the service on port %u%s", door->header.port,
-				 door->header.service[0] ? ", or the only one" : "");
+		         door->header.service[0] ? ", or the only one" : "");
 	log_info("source", "listening on %s for %s of dest", text, service);
 	return 0;
 }
@@ -299,9 +299,13 @@ static void fill_status(void *owner, struct status_node *status)
 		.version = QANAT_VERSION,
 		.uptime_ms = now - source->started_ms,
 		.ready = link != NULL,
-		.health = link ? "Healthy" : initiator.errors > 0 ? "Unhealthy" : "Connecting",
+		.health = link                   ? "Healthy"
+	              : initiator.errors > 0 ? "Unhealthy"
+	                                     : "Connecting",
 		.tunnel_established = link != NULL,
-		.last_successful_operation_s = link ? 0 : last_up_ms ? (int64_t)((now - last_up_ms) / 1000) : -1,
+		.last_successful_operation_s = link         ? 0
+	                                   : last_up_ms ? (int64_t)((now - last_up_ms) / 1000)
+	                                                : -1,
 		.error_count = initiator.errors,
 		.missed_pongs = -1,
 		.average_rtt_us = -1,
@@ -311,8 +315,8 @@ static void fill_status(void *owner, struct status_node *status)
 	};
 	snprintf(status->name, sizeof status->name, "%s", source->config->node.name);
 	snprintf(status->message, sizeof status->message, "%s%s",
-			 link ? "All systems operational" : "Establishing tunnel connection",
-			 link || !initiator.last_error[0] ? "" : ": ");
+	         link ? "All systems operational" : "Establishing tunnel connection",
+	         link || !initiator.last_error[0] ? "" : ": ");
 	if (!link) {
 		size_t at = strlen(status->message);
 		snprintf(status->message + at, sizeof status->message - at, "%s", initiator.last_error);
@@ -404,7 +408,7 @@ static int start(struct source *source)
 	if (!source->worker || workers_each(source->workers, start_worker, source) < 0)
 		return 1;
 	if (process_open(workers_loop(source->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops, source,
-					 &source->process) < 0)
+	                 &source->process) < 0)
 		return 1;
 	r = open_doors(source);
 	if (r == 0)
@@ -422,7 +426,7 @@ static void stop(struct source *source)
 		listener_close(&source->doors[i].listener);
 	if (source->worker && source->workers)
 		(void)!workers_each(source->workers, stop_worker, source);
-	initiator_free(&source->initiator);
+	initiator_free(&source->initiator, CONTROL_REASON_SHUTDOWN);
 	process_close(&source->process);
 	link_unref(&source->link);
 	workers_free(&source->workers);

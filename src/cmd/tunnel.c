@@ -83,20 +83,21 @@ void tunnel_log(const struct config *config)
 	log_set(config->logging.level, config->logging.format, config->logging.include_timestamp);
 	config_log_notes(config);
 	if (config->crypto.kem_mode == CONFIG_KEM_MCELIECE)
-		log_warn("tunnel", "kem_mode = mceliece460896 leaves ML-KEM out of the epochs: \"hybrid\" stays safe when either "
-						   "of the two is broken and costs nothing more");
+		log_warn("tunnel",
+		         "kem_mode = mceliece460896 leaves ML-KEM out of the epochs: \"hybrid\" stays safe when either "
+		         "of the two is broken and costs nothing more");
 	if (config->crypto.pq != CONFIG_PQ_REQUIRE)
 		log_warn("tunnel", "crypto.pq is not \"require\": a link may be made with a classical key agreement only; what "
-						   "was negotiated is shown per link");
+		                   "was negotiated is shown per link");
 }
 
 int tunnel_identity(const struct config *config, enum identity_usage usage, struct identity **identity)
 {
 	char problem[IDENTITY_PROBLEM_BYTES];
 	struct identity_files files = {.ca_path = config->auth.ca_cert_path,
-								   .cert_path = config->auth.cert_path,
-								   .key_path = config->auth.key_path,
-								   .usage = usage};
+	                               .cert_path = config->auth.cert_path,
+	                               .key_path = config->auth.key_path,
+	                               .usage = usage};
 	int r = identity_load(&files, identity, problem);
 	if (r == 0)
 		return 0;
@@ -112,7 +113,7 @@ int tunnel_http(const struct config *config, status_fn fill, void *owner, struct
 	char text[ADDRESS_TEXT_BYTES];
 	const char *bind_to = config->metrics.metrics_bind_ip;
 	int bad = strncmp(bind_to, "unix:", 5) == 0 ? address_parse(bind_to, &address)
-												: address_from_ip(bind_to, config->metrics.metrics_port, &address);
+	                                            : address_from_ip(bind_to, config->metrics.metrics_port, &address);
 	if (bad) {
 		log_error("tunnel", "metrics.metrics_bind_ip \"%s\" is not an address", bind_to);
 		return 2;
@@ -121,7 +122,7 @@ int tunnel_http(const struct config *config, status_fn fill, void *owner, struct
 	int r = http_start(&address, fill, owner, http);
 	if (r < 0) {
 		log_error("tunnel", "cannot serve metrics on %s: %s (metrics.metrics_port chooses another port)", text,
-				  outcome_text(r));
+		          outcome_text(r));
 		return 1;
 	}
 	address_format(&address, text);
@@ -134,7 +135,7 @@ int tunnel_http(const struct config *config, status_fn fill, void *owner, struct
 static void legs_text(uint8_t legs, char *text, size_t size)
 {
 	snprintf(text, size, "%s%s%s", legs & LEG_X25519 ? "X25519" : "", legs & LEG_MLKEM768 ? "+ML-KEM-768" : "",
-			 legs & LEG_MCELIECE ? "+McEliece-460896" : "");
+	         legs & LEG_MCELIECE ? "+McEliece-460896" : "");
 }
 
 #define COPY_TEXT(to, from) snprintf(to, sizeof(to), "%s", from)

@@ -1,8 +1,9 @@
 // Moving bytes between a local socket and a stream.
 //
 // Outward: recv a unit from the local socket, seal and send it; while the stream has no room the local socket is not
-// read. Inward: unseal a unit, send it to the local socket; what that does not take is held (one block) and the stream is
-// not read meanwhile. So each flow owns nothing while it moves and at most one block per direction while it is held up.
+// read. Inward: unseal a unit, send it to the local socket; what that does not take is held (one block) and the stream
+// is not read meanwhile. So each flow owns nothing while it moves and at most one block per direction while it is held
+// up.
 
 #include "flow/flow.h"
 
@@ -79,8 +80,7 @@ static void abort_by_local(struct flow *flow)
 static void abort_by_peer(struct flow *flow)
 {
 	counter_add(COUNTER_FLOW_RESET_PEER, 1);
-	log_debug("flow", "link %s: stream broke: %s", link_name(stream_link(flow->stream)),
-			  stream_problem(flow->stream));
+	log_debug("flow", "link %s: stream broke: %s", link_name(stream_link(flow->stream)), stream_problem(flow->stream));
 	flow_close(flow);
 }
 
@@ -254,7 +254,7 @@ static void on_local(void *owner, int events)
 	int error = 0;
 	socklen_t length = sizeof error;
 	if (events == (LOOP_READ | LOOP_WRITE) && !flow->held &&
-		getsockopt(flow->fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
+	    getsockopt(flow->fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
 		abort_by_local(flow);
 		return;
 	}

@@ -16,11 +16,11 @@ struct flows;
 
 struct flows_settings {
 	struct loop *loop;
-	const char *congestion;	   // of local and target sockets
+	const char *congestion; // of local and target sockets
 	uint32_t keepalive_ms;
-	uint32_t wait_ms;		   // source: for a link and dest's answer
-	uint32_t target_ms;		   // dest: to connect to a target
-	struct pool *pool;		   // source, NULL on dest
+	uint32_t wait_ms;               // source: for a link and dest's answer
+	uint32_t target_ms;             // dest: to connect to a target
+	struct pool *pool;              // source, NULL on dest
 	struct service_table *services; // dest, NULL on source
 };
 

@@ -21,13 +21,13 @@ struct flow {
 	struct loop_timer *timer; // WAITING, ASKING
 	struct header header;
 	struct service *service; // dest: a place is taken
-	struct address peer;	 // source: the local client
+	struct address peer;     // source: the local client
 	bool closed;
-	bool local_end;	 // the local side has no more to say
+	bool local_end;  // the local side has no more to say
 	bool local_shut; // the local side was told that the peer has no more to say
-	bool out_end;	 // the peer was told that the local side has no more to say
-	bool in_end;	 // the peer has no more to say
-	uint8_t *held;	 // inward bytes that the local socket did not take: one block
+	bool out_end;    // the peer was told that the local side has no more to say
+	bool in_end;     // the peer has no more to say
+	uint8_t *held;   // inward bytes that the local socket did not take: one block
 	size_t held_at, held_length;
 	struct loop_task release;
 };

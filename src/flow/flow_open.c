@@ -27,8 +27,8 @@ static const char *wanted(const struct header *header, char text[LIMIT_SERVICE_N
 static void tune(const struct flow *flow)
 {
 	const struct flows_settings *settings = &flow->flows->settings;
-	socket_tune(flow->fd, &(struct socket_options){.congestion = settings->congestion,
-												   .keepalive_ms = settings->keepalive_ms});
+	socket_tune(flow->fd,
+	            &(struct socket_options){.congestion = settings->congestion, .keepalive_ms = settings->keepalive_ms});
 }
 
 // ---- source --------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ void flow_on_refused(void *owner, const struct header_answer *answer)
 	struct flow *flow = owner;
 	char reason[LIMIT_REASON_BYTES + 64];
 	snprintf(reason, sizeof reason, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
-			 answer->reason);
+	         answer->reason);
 	refused(flow, COUNTER_FLOW_REFUSED_PEER, reason);
 }
 
@@ -81,7 +81,9 @@ static void ask(struct flow *flow)
 	if (flow->phase == FLOW_WAITING)
 		flows->waiting--;
 	flow->phase = FLOW_ASKING;
-	int r = pool_open(flows->settings.pool, &flow->header, flows->unit, first, &flow_stream_ops, flow, &flow->stream);
+	struct stream_opening opening = {
+		.header = &flow->header, .first = flows->unit, .first_length = first, .ops = &flow_stream_ops, .owner = flow};
+	int r = pool_open(flows->settings.pool, &opening, &flow->stream);
 	if (r == 0)
 		r = flow_watch(flow);
 	if (r != 0) {
@@ -134,12 +136,12 @@ void flows_link_is_up(struct flows *flows)
 // ---- dest ----------------------------------------------------------------------------------------------------------
 
 static void answer_no(struct flow *flow, enum header_status status, enum counter counter, const char *reason,
-					  const char *told)
+                      const char *told)
 {
 	char service[LIMIT_SERVICE_NAME_BYTES + 16];
 	counter_add(counter, 1);
 	log_warn("flow", "link %s: %s asked by %s refused: %s", link_name(stream_link(flow->stream)),
-			 wanted(&flow->header, service), flow->header.origin, reason);
+	         wanted(&flow->header, service), flow->header.origin, reason);
 	stream_refuse(&flow->stream, status, told);
 	flow_close(flow);
 }
@@ -150,8 +152,8 @@ static void on_dialled(void *owner, const struct dial_result *result)
 	if (result->fd < 0) {
 		// What exactly lies behind a service is nobody's business but the operator's: the peer hears the kind only.
 		answer_no(flow, result->timed_out ? HEADER_TIMED_OUT : HEADER_REFUSED_TARGET, COUNTER_FLOW_REFUSED_TARGET,
-				  result->problem,
-				  result->timed_out ? "the target does not answer" : "the target refuses connections or is down");
+		          result->problem,
+		          result->timed_out ? "the target does not answer" : "the target refuses connections or is down");
 		return;
 	}
 	flow->fd = result->fd;
@@ -180,17 +182,17 @@ void flows_take_stream(void *owner, struct stream *stream, const struct header *
 	struct service *service = service_find(flows->settings.services, header);
 	if (!service) {
 		answer_no(flow, HEADER_NO_SERVICE, COUNTER_FLOW_REFUSED_SERVICE, "no such service is exposed here",
-				  "no such service is exposed by dest");
+		          "no such service is exposed by dest");
 		return;
 	}
 	if (!service_enter(service)) {
 		answer_no(flow, HEADER_LIMIT, COUNTER_FLOW_REFUSED_LIMIT, "the service has as many connections as it may have",
-				  "the service has as many connections as it may have");
+		          "the service has as many connections as it may have");
 		return;
 	}
 	flow->service = service;
 	int r = dial_start(flows->settings.loop, service->target_host, service->target_port, flows->settings.target_ms,
-					   on_dialled, flow, &flow->dial);
+	                   on_dialled, flow, &flow->dial);
 	if (r < 0)
 		answer_no(flow, HEADER_INTERNAL, COUNTER_FLOW_REFUSED_TARGET, outcome_text(r), "dest cannot dial now");
 }

@@ -11,7 +11,7 @@
 struct gate;
 // The list is lent for the gate's life.
 MUST_USE int gate_new(const struct admission_limits *limits, const struct cidr *sources, size_t count,
-					  struct gate **gate);
+                      struct gate **gate);
 void gate_free(struct gate **gate);
 // Counted when it says no.
 bool gate_allows_source(struct gate *gate, const struct sockaddr *address);

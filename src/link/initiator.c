@@ -97,7 +97,7 @@ static void retry(struct initiator *initiator, const char *reason)
 
 // ---- the session ---------------------------------------------------------------------------------------------------
 
-static void on_up(void *owner, struct link *link)
+static bool on_up(void *owner, struct link *link)
 {
 	struct initiator *initiator = owner;
 	const struct link_peer *peer = link_peer(link);
@@ -108,8 +108,9 @@ static void on_up(void *owner, struct link *link)
 	initiator->state.attempts = 0;
 	pthread_mutex_unlock(&initiator->lock);
 	log_info("initiator", "link %s with %s (%s, %s) is up: %s, %s, services %s", link_name(link), peer->node_name,
-			 peer->address, peer->certificate.subject, peer->tls.group, peer->tls.signature_peer, peer->services);
+	         peer->address, peer->certificate.subject, peer->tls.group, peer->tls.signature_peer, peer->services);
 	initiator->ops->on_up(initiator->owner, link);
+	return true;
 }
 
 static void link_over(struct initiator *initiator, bool cut)
@@ -122,7 +123,7 @@ static void link_over(struct initiator *initiator, bool cut)
 	link_unref(&link);
 }
 
-static void on_end(void *owner, struct link *link, bool orderly, const char *reason)
+static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 {
 	struct initiator *initiator = owner;
 	initiator->session = NULL;
@@ -130,7 +131,7 @@ static void on_end(void *owner, struct link *link, bool orderly, const char *rea
 		log_warn("initiator", "link %s is down: %s", link_name(link), reason);
 	else
 		counter_add(COUNTER_LINK_DIAL_FAILED, 1);
-	link_over(initiator, orderly);
+	link_over(initiator, cut);
 	retry(initiator, reason);
 }
 
@@ -217,10 +218,11 @@ static void on_dialled(void *owner, const struct dial_result *result)
 	const struct initiator_settings *settings = &initiator->settings;
 	int fd = result->fd;
 	initiator->peer = result->peer;
-	socket_tune(fd, &(struct socket_options){.congestion = settings->congestion, .keepalive_ms = settings->keepalive_ms});
+	socket_tune(fd,
+	            &(struct socket_options){.congestion = settings->congestion, .keepalive_ms = settings->keepalive_ms});
 	struct tls_options options = {.peer_name = settings->peer_name ? settings->peer_name : settings->host,
-								  .judge = judge,
-								  .owner = initiator};
+	                              .judge = judge,
+	                              .owner = initiator};
 	int r = tls_conn_new(initiator->profile, &fd, &options, &initiator->tls);
 	if (r == 0)
 		r = loop_io_open(settings->loop, tls_conn_fd(initiator->tls), on_io, initiator, &initiator->io);
@@ -241,7 +243,7 @@ static void dial(struct initiator *initiator)
 	initiator->phase = INITIATOR_DIALING;
 	show(initiator, "connecting");
 	int r = dial_start(settings->loop, settings->host, settings->port, settings->handshake_ms, on_dialled, initiator,
-					   &initiator->dial);
+	                   &initiator->dial);
 	if (r < 0)
 		fail(initiator, outcome_text(r));
 }
@@ -265,7 +267,7 @@ static void release(struct loop_task *task)
 }
 
 int initiator_new(const struct initiator_settings *settings, const struct initiator_ops *ops, void *owner,
-				  struct initiator **out)
+                  struct initiator **out)
 {
 	struct initiator *initiator = calloc(1, sizeof *initiator);
 	if (!initiator)
@@ -282,7 +284,7 @@ int initiator_new(const struct initiator_settings *settings, const struct initia
 	if (r == 0)
 		r = loop_timer_open(settings->loop, on_timer, initiator, &initiator->timer);
 	if (r < 0) {
-		initiator_free(&initiator);
+		initiator_free(&initiator, CONTROL_REASON_SHUTDOWN);
 		return r;
 	}
 	*out = initiator;
@@ -290,13 +292,13 @@ int initiator_new(const struct initiator_settings *settings, const struct initia
 	return 0;
 }
 
-void initiator_free(struct initiator **slot)
+void initiator_free(struct initiator **slot, enum control_reason reason)
 {
 	struct initiator *initiator = *slot;
 	*slot = NULL;
 	if (!initiator)
 		return;
-	session_close(&initiator->session, CONTROL_REASON_SHUTDOWN, "source stops");
+	session_close(&initiator->session, reason, "source stops");
 	forget_connection(initiator);
 	loop_timer_close(&initiator->timer);
 	tls_profile_free(&initiator->profile);

@@ -1,5 +1,6 @@
-// The initiator's side of a link over time: dials, proves itself, keeps the control connection, and when it is lost dials
-// again with jittered back-off, for ever unless told otherwise. Names are resolved anew each time. Lives on one loop.
+// The initiator's side of a link over time: dials, proves itself, keeps the control connection, and when it is lost
+// dials again with jittered back-off, for ever unless told otherwise. Names are resolved anew each time. Lives on one
+// loop.
 
 #pragma once
 
@@ -18,7 +19,7 @@ struct initiator_settings {
 	enum tls_pq pq;
 	const char *host; // dest: name, IP literal
 	uint16_t port;
-	const char *peer_name; // expected in its certificate; NULL: host
+	const char *peer_name;            // expected in its certificate; NULL: host
 	const char *const *allowed_peers; // patterns, may be empty
 	size_t allowed_count;
 	const char *congestion;
@@ -42,9 +43,10 @@ struct initiator_ops {
 
 // Texts and lists are lent for the initiator's life. Starts dialling at once.
 MUST_USE int initiator_new(const struct initiator_settings *settings, const struct initiator_ops *ops, void *owner,
-						   struct initiator **initiator);
-// Says CLOSE when there is a link. No callback afterwards.
-void initiator_free(struct initiator **initiator);
+                           struct initiator **initiator);
+// Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason
+// has the peer cut them. No callback afterwards.
+void initiator_free(struct initiator **initiator, enum control_reason reason);
 void initiator_want_epoch(struct initiator *initiator);
 
 // For people; from any thread.

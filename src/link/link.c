@@ -15,8 +15,8 @@
 struct epoch_keys {
 	uint32_t number; // 0: none
 	struct secret data;
-	struct indices burnt;	 // responder
-	uint64_t next_index;	 // initiator
+	struct indices burnt;    // responder
+	uint64_t next_index;     // initiator
 	uint64_t valid_until_ms; // 0: no end yet
 };
 
@@ -102,7 +102,7 @@ void link_add_epoch(struct link *link, uint32_t epoch, uint8_t legs, struct secr
 }
 
 static int derive(const struct link *link, const struct epoch_keys *keys, struct psk_identity *identity,
-				  struct secret *psk)
+                  struct secret *psk)
 {
 	memcpy(identity->link_id, link->settings.id, LINK_ID_BYTES);
 	return schedule_psk(&keys->data, identity, SUITE, psk);
@@ -165,10 +165,10 @@ int link_burn_psk(struct link *link, const struct psk_identity *identity, uint64
 	struct epoch_keys *keys = keys_of(link, identity->epoch, now_ms);
 	if (keys) {
 		int burnt = indices_burn(&keys->burnt, identity->index);
-		r = burnt == 0					? TLS_FAILURE_NONE
-			: burnt == INDICES_USED		? TLS_FAILURE_PSK_REPLAYED
-			: burnt == INDICES_OUT_OF_RANGE ? TLS_FAILURE_PSK_MALFORMED
-											: TLS_FAILURE_INTERNAL;
+		r = burnt == 0                      ? TLS_FAILURE_NONE
+		    : burnt == INDICES_USED         ? TLS_FAILURE_PSK_REPLAYED
+		    : burnt == INDICES_OUT_OF_RANGE ? TLS_FAILURE_PSK_MALFORMED
+		                                    : TLS_FAILURE_INTERNAL;
 	}
 	pthread_mutex_unlock(&link->lock);
 	return r;

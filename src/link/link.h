@@ -30,8 +30,8 @@ struct link_settings {
 	enum control_role role;
 	uint8_t id[LINK_ID_BYTES];
 	struct address data_address; // initiator: where to dial data connections
-	uint32_t overlap_ms;		 // the previous epoch's keys stay valid so long
-	uint64_t rotation_bytes;	 // ask for a new epoch after so many payload bytes, 0 = never
+	uint32_t overlap_ms;         // the previous epoch's keys stay valid so long
+	uint64_t rotation_bytes;     // ask for a new epoch after so many payload bytes, 0 = never
 	uint32_t connections_max;
 };
 
@@ -43,7 +43,8 @@ void link_unref(struct link **link);
 
 // The keys of a new epoch; the current ones become the previous. Takes data.
 void link_add_epoch(struct link *link, uint32_t epoch, uint8_t legs, struct secret *data, uint64_t now_ms);
-// Initiator: the next one-time PSK of the current epoch. LINK_NO_KEYS when the link is not up or has run out of indices.
+// Initiator: the next one-time PSK of the current epoch. LINK_NO_KEYS when the link is not up or has run out of
+// indices.
 enum { LINK_NO_KEYS = 1 };
 MUST_USE int link_next_psk(struct link *link, struct psk_identity *identity, struct secret *psk);
 // Responder, before the binder is checked: enum tls_failure.
@@ -71,8 +72,8 @@ void link_begin_stream(struct link *link);
 void link_end_stream(struct link *link);
 // Payload bytes moved; asks for a new epoch when its share is used up.
 void link_count(struct link *link, uint64_t outward, uint64_t inward);
-// Who is asked for a new epoch (posted to that loop); NULL ends it. True when the task is still on its way: it must live
-// until it has run.
+// Who is asked for a new epoch (posted to that loop); NULL ends it. True when the task is still on its way: it must
+// live until it has run.
 bool link_set_epoch_task(struct link *link, struct loop *loop, struct loop_task *task);
 // The task says when it runs, so that it can be asked for again.
 void link_epoch_task_ran(struct link *link);

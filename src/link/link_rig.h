@@ -232,10 +232,10 @@ static inline void link_rig_start(struct link_rig *rig, const struct link_rig_se
 
 static inline void link_rig_stop(struct link_rig *rig)
 {
-	initiator_free(&rig->initiator);
+	initiator_free(&rig->initiator, CONTROL_REASON_SHUTDOWN);
 	pool_free(&rig->pool);
 	listener_close(&rig->listener);
-	responder_free(&rig->responder);
+	responder_free(&rig->responder, CONTROL_REASON_SHUTDOWN);
 	link_unref(&rig->link);
 	loop_timer_close(&rig->tick);
 	loop_free(&rig->loop);

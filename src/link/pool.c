@@ -88,10 +88,10 @@ static void on_parked(void *owner, struct stream *stream, const char *problem)
 static struct stream_dial how(const struct pool *pool)
 {
 	return (struct stream_dial){.loop = pool->settings.loop,
-								.profile = pool->profile,
-								.congestion = pool->settings.congestion,
-								.keepalive_ms = pool->settings.keepalive_ms,
-								.timeout_ms = pool->settings.handshake_ms};
+	                            .profile = pool->profile,
+	                            .congestion = pool->settings.congestion,
+	                            .keepalive_ms = pool->settings.keepalive_ms,
+	                            .timeout_ms = pool->settings.handshake_ms};
 }
 
 static void fill(struct pool *pool)
@@ -191,8 +191,7 @@ static struct slot *take(struct pool *pool)
 	return NULL;
 }
 
-int pool_open(struct pool *pool, const struct header *header, const uint8_t *first, size_t first_length,
-			  const struct stream_ops *ops, void *owner, struct stream **stream)
+int pool_open(struct pool *pool, const struct stream_opening *opening, struct stream **stream)
 {
 	if (!pool->link || !link_is_up(pool->link))
 		return POOL_NO_LINK;
@@ -202,7 +201,7 @@ int pool_open(struct pool *pool, const struct header *header, const uint8_t *fir
 		*stream = slot->stream;
 		slot_unlist(slot);
 		free(slot);
-		int r = stream_open_parked(*stream, header, first, first_length, ops, owner);
+		int r = stream_open_parked(*stream, opening);
 		if (r < 0)
 			stream_close(stream);
 		fill(pool);
@@ -212,7 +211,7 @@ int pool_open(struct pool *pool, const struct header *header, const uint8_t *fir
 	if (pool->wanted < pool->settings.size * GROWTH)
 		pool->wanted++;
 	struct stream_dial dial = how(pool);
-	return stream_dial_open(&dial, pool->link, header, first, first_length, ops, owner, stream);
+	return stream_dial_open(&dial, pool->link, opening, stream);
 }
 
 bool pool_is_ready(const struct pool *pool)

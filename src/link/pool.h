@@ -1,6 +1,6 @@
-// An initiator worker's store of finished data connections: a new stream takes a parked one and starts at once, or dials
-// with early data when none is left. The store grows with misses and shrinks when it is not used. One per worker and
-// link peer; lives on its worker's loop.
+// An initiator worker's store of finished data connections: a new stream takes a parked one and starts at once, or
+// dials with early data when none is left. The store grows with misses and shrinks when it is not used. One per worker
+// and link peer; lives on its worker's loop.
 
 #pragma once
 
@@ -10,7 +10,7 @@ struct pool;
 
 struct pool_settings {
 	struct loop *loop;
-	unsigned size;		  // parked connections to keep, at least; grows up to eight times that
+	unsigned size; // parked connections to keep, at least; grows up to eight times that
 	const char *congestion;
 	uint32_t keepalive_ms, handshake_ms;
 };
@@ -23,7 +23,6 @@ MUST_USE int pool_set_link(struct pool *pool, struct link *link);
 // Opens a stream with its header and the first bytes the local side has sent. POOL_NO_LINK: there is no link now; ask
 // again when pool_set_link has been called. Negative: no memory, or the parked connection broke.
 enum { POOL_NO_LINK = 1 };
-MUST_USE int pool_open(struct pool *pool, const struct header *header, const uint8_t *first, size_t first_length,
-					   const struct stream_ops *ops, void *owner, struct stream **stream);
+MUST_USE int pool_open(struct pool *pool, const struct stream_opening *opening, struct stream **stream);
 // Whether pool_open would find a link.
 bool pool_is_ready(const struct pool *pool);

@@ -33,8 +33,7 @@ void registry_free(struct registry **slot)
 		return;
 	*slot = NULL;
 	struct entry *entry, *next;
-	HASH_ITER(hh, registry->entries, entry, next)
-	{
+	HASH_ITER(hh, registry->entries, entry, next) {
 		HASH_DEL(registry->entries, entry);
 		link_unref(&entry->link);
 		free(entry);
@@ -93,7 +92,7 @@ void registry_visit(struct registry *registry, void (*visit)(void *owner, struct
 	struct entry *entry, *next;
 	pthread_mutex_lock(&registry->lock);
 	HASH_ITER(hh, registry->entries, entry, next)
-	visit(owner, entry->link);
+		visit(owner, entry->link);
 	pthread_mutex_unlock(&registry->lock);
 }
 

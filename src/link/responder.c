@@ -208,19 +208,26 @@ static void guest_drop(struct guest *guest)
 	free(guest);
 }
 
-static void on_up(void *owner, struct link *link)
+static bool on_up(void *owner, struct link *link)
 {
 	struct guest *guest = owner;
 	struct responder *responder = guest->responder;
 	const struct link_peer *peer = link_peer(link);
-	if (registry_add(responder->settings.registry, link) != 0)
-		log_error("responder", "link %s cannot be registered", link_name(link));
+	// Hostile: links are bounded too, whoever's certificate they stand on.
+	if (registry_count(responder->settings.registry) >= LIMIT_LINKS ||
+	    registry_add(responder->settings.registry, link) != 0) {
+		counter_add(COUNTER_ADMISSION_LINKS, 1);
+		log_error("responder", "link %s refused: %zu links are open (at most %d)", link_name(link),
+		          registry_count(responder->settings.registry), LIMIT_LINKS);
+		return false;
+	}
 	log_info("responder", "link %s with %s (%s, %s) is up: %s, %s", link_name(link), peer->node_name, peer->address,
-			 peer->certificate.subject, peer->tls.group, peer->tls.signature_peer);
+	         peer->certificate.subject, peer->tls.group, peer->tls.signature_peer);
 	responder->ops->on_up(responder->owner, link);
+	return true;
 }
 
-static void on_end(void *owner, struct link *link, bool orderly, const char *reason)
+static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 {
 	struct guest *guest = owner;
 	struct responder *responder = guest->responder;
@@ -231,7 +238,7 @@ static void on_end(void *owner, struct link *link, bool orderly, const char *rea
 	}
 	log_info("responder", "link %s is down: %s", link_name(link), reason);
 	registry_remove(responder->settings.registry, link);
-	responder->ops->on_down(responder->owner, link, orderly);
+	responder->ops->on_down(responder->owner, link, cut);
 }
 
 static void on_goaway(void *owner, struct link *link)
@@ -276,7 +283,7 @@ static void welcome(struct visitor *visitor)
 	int r;
 	if (tls_conn_kind(visitor->tls) == TLS_DATA) {
 		r = stream_accept(responder->settings.loop, &visitor->tls, visitor->link, responder->ops->on_header,
-						  responder->owner);
+		                  responder->owner);
 	} else {
 		counter_add(COUNTER_HANDSHAKE_CONTROL_OK, 1);
 		r = welcome_control(visitor);
@@ -364,7 +371,7 @@ void responder_take(struct responder *responder, int *fd, const struct address *
 		return;
 	}
 	socket_tune(*fd, &(struct socket_options){.congestion = responder->settings.congestion,
-											  .keepalive_ms = responder->settings.keepalive_ms});
+	                                          .keepalive_ms = responder->settings.keepalive_ms});
 	visitor->responder = responder;
 	visitor->peer = *peer;
 	visitor->fd = *fd;
@@ -390,7 +397,7 @@ void responder_take(struct responder *responder, int *fd, const struct address *
 // ---- life ----------------------------------------------------------------------------------------------------------
 
 int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
-				  struct responder **out)
+                  struct responder **out)
 {
 	struct responder *responder = calloc(1, sizeof *responder);
 	if (!responder)
@@ -404,13 +411,13 @@ int responder_new(const struct responder_settings *settings, const struct respon
 	if (r == 0)
 		r = loop_timer_open(settings->loop, on_timer, responder, &responder->timer);
 	if (r < 0)
-		responder_free(&responder);
+		responder_free(&responder, CONTROL_REASON_SHUTDOWN);
 	else
 		*out = responder;
 	return r;
 }
 
-void responder_free(struct responder **slot)
+void responder_free(struct responder **slot, enum control_reason reason)
 {
 	struct responder *responder = *slot;
 	*slot = NULL;
@@ -424,7 +431,7 @@ void responder_free(struct responder **slot)
 		struct link *link = session_link(guest->session);
 		if (link)
 			registry_remove(responder->settings.registry, link);
-		session_close(&guest->session, CONTROL_REASON_SHUTDOWN, "dest stops");
+		session_close(&guest->session, reason, "dest stops");
 		guest_drop(guest);
 	}
 	loop_timer_close(&responder->timer);

@@ -24,8 +24,8 @@ struct responder_settings {
 	size_t allowed_count;
 	const char *congestion;
 	uint32_t keepalive_ms, handshake_ms;
-	struct registry *registry; // shared
-	struct gate *gate;		   // shared
+	struct registry *registry;   // shared
+	struct gate *gate;           // shared
 	struct keyserver *keyserver; // shared; NULL when the McEliece leg is off
 	struct control_settings control;
 	struct link_settings link;
@@ -40,10 +40,10 @@ struct responder_ops {
 };
 
 MUST_USE int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
-						   struct responder **responder);
-// Says CLOSE on its links, closes connections that are no streams yet. No callback afterwards; streams live on until
-// their owners close them.
-void responder_free(struct responder **responder);
+                           struct responder **responder);
+// Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason
+// has the peer cut them. No callback afterwards; our streams live on until their owners close them.
+void responder_free(struct responder **responder, enum control_reason reason);
 // A connection to the tunnel port; *fd is taken.
 void responder_take(struct responder *responder, int *fd, const struct address *peer);
 // GOAWAY to all links of this worker.

@@ -24,7 +24,7 @@ struct session {
 	const struct session_ops *ops;
 	void *owner;
 	struct loop_task epoch_task, release;
-	bool up, ended, orderly, leaving;
+	bool up, ended, cut, leaving;
 	char reason[LIMIT_REASON_BYTES + 64];
 	uint8_t *queue; // frames that wait for room
 	size_t queue_at, queue_length, queue_size;
@@ -74,7 +74,7 @@ static void finish(struct session *session)
 	const struct session_ops *ops = session->ops;
 	session->ops = NULL;
 	if (ops)
-		ops->on_end(session->owner, session->up ? session->link : NULL, session->orderly, session->reason);
+		ops->on_end(session->owner, session->up ? session->link : NULL, session->cut, session->reason);
 	free_session(session);
 }
 
@@ -175,7 +175,10 @@ static void on_epoch(void *owner, uint32_t epoch, uint8_t legs, struct secret *d
 	counter_add(COUNTER_LINKS_OPENED, 1);
 	(void)link_set_epoch_task(session->link, session->settings.loop, &session->epoch_task);
 	// The responder must know the link before its peer can dial on it: before EPOCH_ACCEPT leaves.
-	session->ops->on_up(session->owner, session->link);
+	if (!session->ops->on_up(session->owner, session->link)) {
+		set_reason(session, "the link cannot be taken");
+		session->ended = true;
+	}
 }
 
 static void on_epoch_confirmed(void *owner, uint32_t epoch)
@@ -189,7 +192,7 @@ static void on_goaway(void *owner, enum control_reason reason, uint32_t deadline
 {
 	struct session *session = owner;
 	log_info("session", "link %s: the peer takes no new streams (%s, ends within %u ms)",
-			 session->link ? link_name(session->link) : "-", control_reason_name(reason), deadline_ms);
+	         session->link ? link_name(session->link) : "-", control_reason_name(reason), deadline_ms);
 	if (session->up && session->ops)
 		session->ops->on_goaway(session->owner, session->link);
 }
@@ -199,11 +202,12 @@ static void on_close(void *owner, enum control_reason reason, const char *text, 
 	struct session *session = owner;
 	char line[sizeof session->reason];
 	snprintf(line, sizeof line, "%s: %s%s%s", by_peer ? "closed by the peer" : "closed", control_reason_name(reason),
-			 *text ? ": " : "", text);
+	         *text ? ": " : "", text);
 	set_reason(session, line);
 	session->ended = true;
-	// A peer that fell silent is a lost connection, not an end in order.
-	session->orderly = reason != CONTROL_REASON_TIMEOUT;
+	// A peer that stops has waited for its streams or resets them itself; what it has sent must still be read to its
+	// end. A peer that fell silent is a lost connection.
+	session->cut = reason != CONTROL_REASON_TIMEOUT && reason != CONTROL_REASON_SHUTDOWN;
 }
 
 static bool key_current(void *owner, uint8_t digest[DIGEST_BYTES])
@@ -219,7 +223,7 @@ static bool key_copy(void *owner, uint8_t *out, uint8_t digest[DIGEST_BYTES])
 }
 
 static int key_decapsulate(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *ciphertext,
-						   struct secret *shared)
+                           struct secret *shared)
 {
 	struct session *session = owner;
 	if (!session->settings.keyserver)
@@ -361,6 +365,9 @@ static void on_timer(void *owner)
 		finish(session);
 		return;
 	}
+	// Spec: docs/protocol.md, "Data connections": an expired certificate ends what it opened, noticed at a heartbeat.
+	if (!session->ended && clock_wall_s() > session->peer.certificate.not_after)
+		control_close(session->control, CONTROL_REASON_EXPIRED, "the peer's certificate has expired");
 	int r = control_tick(session->control, now_us());
 	after_engine(session, r == CONTROL_ENDED ? 0 : r);
 }
@@ -387,12 +394,12 @@ static int prepare(struct session *session, const char *peer_address)
 	tls_conn_describe(session->tls, &session->peer.tls);
 	snprintf(session->peer.address, sizeof session->peer.address, "%s", peer_address);
 	memcpy(is_initiator ? control->cert_i_digest : control->cert_r_digest, session->settings.own_certificate_digest,
-		   DIGEST_BYTES);
+	       DIGEST_BYTES);
 	return identity_digest(peer, is_initiator ? control->cert_r_digest : control->cert_i_digest);
 }
 
 int session_start(const struct session_settings *settings, struct tls_conn **tls, const char *peer_address,
-				  const struct session_ops *ops, void *owner, struct session **out)
+                  const struct session_ops *ops, void *owner, struct session **out)
 {
 	struct session *session = calloc(1, sizeof *session);
 	if (!session)

@@ -1,5 +1,5 @@
-// The control connection of a link while it stands: joins a TLS connection whose handshake is done (wire/tls_conn) to the
-// engine (link/control) and feeds the shared link (link/link). Both roles. Lives on one loop.
+// The control connection of a link while it stands: joins a TLS connection whose handshake is done (wire/tls_conn) to
+// the engine (link/control) and feeds the shared link (link/link). Both roles. Lives on one loop.
 
 #pragma once
 
@@ -11,27 +11,28 @@
 struct session;
 
 struct session_ops {
-	// The first epoch is there; the link may carry streams. The owner takes a reference if it keeps it.
-	void (*on_up)(void *owner, struct link *link);
-	// Over, once; the session has freed itself. `link` is NULL when it never came up. orderly: a CLOSE was sent or
-	// received, so live data connections are to be cut too; otherwise the control connection was lost and they go on.
-	void (*on_end)(void *owner, struct link *link, bool orderly, const char *reason);
+	// The first epoch is there; the link may carry streams. The owner takes a reference if it keeps it; false: it
+	// cannot take the link, which then ends.
+	bool (*on_up)(void *owner, struct link *link);
+	// Over, once; the session has freed itself. `link` is NULL when it never came up. cut: by a CLOSE other than for a
+	// peer's orderly stop, so live data connections are to be cut too; otherwise they go on.
+	void (*on_end)(void *owner, struct link *link, bool cut, const char *reason);
 	// The peer will not take new streams (drain).
 	void (*on_goaway)(void *owner, struct link *link);
 };
 
 struct session_settings {
 	struct loop *loop;
-	struct control_settings control; // certificate digests and instance are filled in by the session
-	struct link_settings link;		 // id and group are filled in
+	struct control_settings control;       // certificate digests and instance are filled in by the session
+	struct link_settings link;             // id and group are filled in
 	const uint8_t *own_certificate_digest; // SHA-384 of our certificate's DER
-	struct keyserver *keyserver;	 // responder, when the McEliece leg is on
-	struct keycache *keycache;		 // initiator, when the McEliece leg is on
+	struct keyserver *keyserver;           // responder, when the McEliece leg is on
+	struct keycache *keycache;             // initiator, when the McEliece leg is on
 };
 
 // Takes *tls (ready). peer_address is for people.
 MUST_USE int session_start(const struct session_settings *settings, struct tls_conn **tls, const char *peer_address,
-						   const struct session_ops *ops, void *owner, struct session **session);
+                           const struct session_ops *ops, void *owner, struct session **session);
 // Sends CLOSE, waits shortly for it to leave, frees itself; no callback afterwards. Leaves NULL.
 void session_close(struct session **session, enum control_reason reason, const char *text);
 void session_goaway(struct session *session, uint32_t deadline_ms);

@@ -158,7 +158,7 @@ void stream_on_io(void *owner, int events)
 	else if (!was_open)
 		stream_on_opener(stream);
 	if (!stream->closed && (stream->phase == STREAM_OPEN || stream->phase == STREAM_ASKING ||
-							stream->phase == STREAM_DECIDING || stream->phase == STREAM_BROKEN))
+	                        stream->phase == STREAM_DECIDING || stream->phase == STREAM_BROKEN))
 		stream_tell(stream, events);
 	stream_set_wants(stream);
 }
@@ -171,7 +171,7 @@ int stream_read_prefix(struct stream *stream)
 		return stream_break(stream, "out of memory");
 	size_t got;
 	int r = tls_conn_recv(stream->tls, stream->prefix + stream->prefix_length,
-						  LIMIT_STREAM_HEADER_BYTES - stream->prefix_length, &got);
+	                      LIMIT_STREAM_HEADER_BYTES - stream->prefix_length, &got);
 	stream->prefix_length += got;
 	if (r == 0)
 		return 0;

@@ -1,8 +1,9 @@
 // A stream: one ordered byte channel on a link, here on a data connection of its own (carrier TLS). The opener sends a
-// stream header, the acceptor answers it; then both move raw bytes, each direction with its own end. Spec: protocol.md 3.
+// stream header, the acceptor answers it; then both move raw bytes, each direction with its own end. Spec:
+// protocol.md 3.
 //
-// Back-pressure is silence: while stream_has_room is false nothing is sent, while the owner does not want to read nothing
-// is read. A stream lives on one loop. Callbacks come from that loop, never from within a call of the owner.
+// Back-pressure is silence: while stream_has_room is false nothing is sent, while the owner does not want to read
+// nothing is read. A stream lives on one loop. Callbacks come from that loop, never from within a call of the owner.
 
 #pragma once
 
@@ -28,6 +29,15 @@ struct stream_ops {
 
 // ---- opener (the link's initiator) ---------------------------------------------------------------------------------
 
+// What a new stream is for: its header, the first bytes (together at most LIMIT_EARLY_DATA_BYTES), and whose it is.
+struct stream_opening {
+	const struct header *header;
+	const uint8_t *first;
+	size_t first_length;
+	const struct stream_ops *ops;
+	void *owner;
+};
+
 struct stream_dial {
 	struct loop *loop;
 	struct tls_profile *profile; // data, of the link's group
@@ -39,24 +49,22 @@ struct stream_dial {
 // Opened with a header it is the stream of a flow from the beginning: header and `first` bytes (together at most
 // LIMIT_EARLY_DATA_BYTES) leave as early data, and on_done is not called but ops are.
 typedef void (*stream_parked_fn)(void *owner, struct stream *stream, const char *problem);
-MUST_USE int stream_dial_parked(const struct stream_dial *dial, struct link *link, stream_parked_fn on_done, void *owner,
-								struct stream **stream);
-MUST_USE int stream_dial_open(const struct stream_dial *dial, struct link *link, const struct header *header,
-							  const uint8_t *first, size_t first_length, const struct stream_ops *ops, void *owner,
-							  struct stream **stream);
+MUST_USE int stream_dial_parked(const struct stream_dial *dial, struct link *link, stream_parked_fn on_done,
+                                void *owner, struct stream **stream);
+MUST_USE int stream_dial_open(const struct stream_dial *dial, struct link *link, const struct stream_opening *opening,
+                              struct stream **stream);
 // Puts a parked stream into use.
-MUST_USE int stream_open_parked(struct stream *stream, const struct header *header, const uint8_t *first,
-								size_t first_length, const struct stream_ops *ops, void *owner);
+MUST_USE int stream_open_parked(struct stream *stream, const struct stream_opening *opening);
 uint32_t stream_epoch(const struct stream *stream); // the epoch whose PSK it was dialled with
 
 // ---- acceptor (the link's responder) -------------------------------------------------------------------------------
 
 // A data connection whose PSK was burnt; `tls` is taken, its handshake may still be going on. on_header is called once,
-// when the opener's header is there, and hands the stream over: the new owner calls stream_own, and accepts or refuses it
-// now or later. A connection that ends before that (a parked one usually does) disappears by itself.
+// when the opener's header is there, and hands the stream over: the new owner calls stream_own, and accepts or refuses
+// it now or later. A connection that ends before that (a parked one usually does) disappears by itself.
 typedef void (*stream_header_fn)(void *owner, struct stream *stream, const struct header *header);
 MUST_USE int stream_accept(struct loop *loop, struct tls_conn **tls, struct link *link, stream_header_fn on_header,
-						   void *owner);
+                           void *owner);
 void stream_own(struct stream *stream, const struct stream_ops *ops, void *owner);
 // Answers HEADER_OK: bytes may flow. 0 or STREAM_FAILED.
 MUST_USE int stream_confirm(struct stream *stream);

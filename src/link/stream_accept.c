@@ -119,7 +119,7 @@ static void handshake_step(struct stream *stream)
 	counter_add(COUNTER_HANDSHAKE_DATA_OK, 1);
 	// An answer given while the handshake was going on.
 	if (stream->opening && stream_send_opening(stream) == 0 && stream->phase == STREAM_LEAVING &&
-		(stream_finish(stream) != 0 || arm(stream, LINGER_MS) < 0))
+	    (stream_finish(stream) != 0 || arm(stream, LINGER_MS) < 0))
 		stream_break(stream, "refused");
 }
 
@@ -181,7 +181,7 @@ void stream_refuse(struct stream **slot, enum header_status status, const char *
 	stream->ops = NULL;
 	stream->phase = STREAM_LEAVING;
 	if (answer(stream, &no) != 0 || (tls_conn_is_ready(stream->tls) && tls_conn_finish(stream->tls) != 0) ||
-		arm(stream, tls_conn_is_ready(stream->tls) ? LINGER_MS : LIMIT_HANDSHAKE_MS) < 0) {
+	    arm(stream, tls_conn_is_ready(stream->tls) ? LINGER_MS : LIMIT_HANDSHAKE_MS) < 0) {
 		vanish(stream);
 		return;
 	}

@@ -6,14 +6,14 @@
 #include "net/dial.h"
 
 enum stream_phase {
-	STREAM_DIALING,	  // opener: TCP
+	STREAM_DIALING,   // opener: TCP
 	STREAM_HANDSHAKE, // opener: TLS; header and first bytes may have left as early data
-	STREAM_PARKED,	  // opener: finished, unused; any byte or end drops it
-	STREAM_ASKING,	  // opener: header sent, the answer is awaited; sending is allowed
-	STREAM_HEADER,	  // acceptor: the header is awaited (parked on the opener's side, perhaps for long)
+	STREAM_PARKED,    // opener: finished, unused; any byte or end drops it
+	STREAM_ASKING,    // opener: header sent, the answer is awaited; sending is allowed
+	STREAM_HEADER,    // acceptor: the header is awaited (parked on the opener's side, perhaps for long)
 	STREAM_DECIDING,  // acceptor: the owner has not answered yet
-	STREAM_OPEN,	  // bytes flow
-	STREAM_LEAVING,	  // acceptor: refused; lingers until the opener has seen why
+	STREAM_OPEN,      // bytes flow
+	STREAM_LEAVING,   // acceptor: refused; lingers until the opener has seen why
 	STREAM_BROKEN,
 };
 
@@ -26,13 +26,13 @@ struct stream {
 	struct loop_timer *deadline;
 	struct loop_task release;
 	enum stream_phase phase;
-	bool closed;	 // by its owner: only the memory is left
-	bool entered;	 // charged to the link (acceptor)
-	bool counted;	 // as a stream of the link
+	bool closed;  // by its owner: only the memory is left
+	bool entered; // charged to the link (acceptor)
+	bool counted; // as a stream of the link
 	bool want_read;
-	bool had_room;	 // what the owner was told last
+	bool had_room; // what the owner was told last
 	bool is_opener;
-	uint32_t epoch;		// whose PSK
+	uint32_t epoch;     // whose PSK
 	uint32_t key_epoch; // of the last TLS key update
 	const struct stream_ops *ops;
 	void *owner;
@@ -42,13 +42,14 @@ struct stream {
 	stream_parked_fn on_parked;
 	stream_header_fn on_header; // acceptor
 
-	uint8_t *opening; // opener: header and first bytes until they are known to have arrived; acceptor: the answer to send
-	size_t opening_length, first_length;
+	uint8_t
+		*opening; // opener: header and first bytes until they are known to have arrived; acceptor: the answer to send
+	size_t opening_length;
 	uint8_t *prefix; // what was read while looking for header or answer; bytes behind it belong to the owner
 	size_t prefix_at, prefix_length;
 
 	struct stream *newer, *older; // all streams of this thread
-	bool touched, trimmed;		  // since stream_trim_idle; record buffers given back
+	bool touched, trimmed;        // since stream_trim_idle; record buffers given back
 };
 
 // A null stream on this thread's list. NULL without memory.

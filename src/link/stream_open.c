@@ -47,8 +47,10 @@ static int tls_start(struct stream *stream, int *fd)
 		return stream_break(stream, "the link is down");
 	psk_identity_encode(&identity, name);
 	stream->epoch = stream->key_epoch = identity.epoch;
-	struct tls_options options = {
-		.owner = stream, .psk_identity = name, .psk_identity_length = sizeof name, .psk = &psk};
+	struct tls_options options = {.owner = stream,
+	                              .psk_identity = name,
+	                              .psk_identity_length = sizeof name,
+	                              .psk = &psk};
 	r = tls_conn_new(stream->dialling.profile, fd, &options, &stream->tls);
 	secret_fini(&psk);
 	if (r < 0)
@@ -77,7 +79,7 @@ static void on_dialled(void *owner, const struct dial_result *result)
 	}
 	int fd = result->fd;
 	struct socket_options options = {.congestion = stream->dialling.congestion,
-									 .keepalive_ms = stream->dialling.keepalive_ms};
+	                                 .keepalive_ms = stream->dialling.keepalive_ms};
 	socket_tune(fd, &options);
 	int r = tls_start(stream, &fd);
 	socket_close(&fd);
@@ -106,7 +108,7 @@ static int dial(const struct stream_dial *how, struct link *link, struct stream 
 }
 
 int stream_dial_parked(const struct stream_dial *how, struct link *link, stream_parked_fn on_done, void *owner,
-					   struct stream **out)
+                       struct stream **out)
 {
 	int r = dial(how, link, out);
 	if (r < 0)
@@ -117,48 +119,39 @@ int stream_dial_parked(const struct stream_dial *how, struct link *link, stream_
 }
 
 // Header and first bytes side by side, as they leave.
-static int prepare(struct stream *stream, const struct header *header, const uint8_t *first, size_t first_length)
+static int prepare(struct stream *stream, const struct stream_opening *opening)
 {
-	stream->opening = malloc(LIMIT_STREAM_HEADER_BYTES + first_length);
+	stream->opening = malloc(LIMIT_STREAM_HEADER_BYTES + opening->first_length);
 	if (!stream->opening)
 		return -ENOMEM;
-	size_t length = header_encode(header, stream->opening);
-	if (first_length > 0)
-		memcpy(stream->opening + length, first, first_length);
-	stream->opening_length = length + first_length;
+	size_t length = header_encode(opening->header, stream->opening);
+	if (opening->first_length > 0)
+		memcpy(stream->opening + length, opening->first, opening->first_length);
+	stream->opening_length = length + opening->first_length;
 	stream_count(stream);
-	stream->first_length = first_length;
-	if (first_length > 0) {
-		link_count(stream->link, first_length, 0);
-		counter_add(COUNTER_BYTES_OUTWARD, first_length);
-	}
+	link_count(stream->link, opening->first_length, 0);
+	counter_add(COUNTER_BYTES_OUTWARD, opening->first_length);
+	stream_own(stream, opening->ops, opening->owner);
 	return 0;
 }
 
-int stream_dial_open(const struct stream_dial *how, struct link *link, const struct header *header,
-					 const uint8_t *first, size_t first_length, const struct stream_ops *ops, void *owner,
-					 struct stream **out)
+int stream_dial_open(const struct stream_dial *how, struct link *link, const struct stream_opening *opening,
+                     struct stream **out)
 {
 	int r = dial(how, link, out);
 	if (r < 0)
 		return r;
-	struct stream *stream = *out;
-	r = prepare(stream, header, first, first_length);
-	if (r < 0) {
+	r = prepare(*out, opening);
+	if (r < 0)
 		stream_close(out);
-		return r;
-	}
-	stream_own(stream, ops, owner);
-	return 0;
+	return r;
 }
 
-int stream_open_parked(struct stream *stream, const struct header *header, const uint8_t *first, size_t first_length,
-					   const struct stream_ops *ops, void *owner)
+int stream_open_parked(struct stream *stream, const struct stream_opening *opening)
 {
-	int r = prepare(stream, header, first, first_length);
+	int r = prepare(stream, opening);
 	if (r < 0)
 		return r;
-	stream_own(stream, ops, owner);
 	stream->phase = STREAM_ASKING;
 	stream->touched = true;
 	stream->trimmed = false;

@@ -152,7 +152,14 @@ static void open_talk(struct link_rig *rig, const char *service, uint16_t number
 	struct header header = header_of(service, number);
 	*talk = (struct talk){.used = true, .number = number, .length = length, .sent = first};
 	const uint8_t *bytes = said(talk, false, 0);
-	assert_int_equal(pool_open(rig->pool, &header, bytes, first, &talk_ops, talk, &talk->stream), 0);
+	assert_int_equal(pool_open(rig->pool,
+	                           &(struct stream_opening){.header = &header,
+	                                                    .first = bytes,
+	                                                    .first_length = first,
+	                                                    .ops = &talk_ops,
+	                                                    .owner = talk},
+	                           &talk->stream),
+	                 0);
 	talk_on(talk);
 }
 
@@ -439,7 +446,7 @@ static void close_of_the_link_cuts_all_streams_of_dest(void **state)
 	}
 	link_rig_turn(&rig, 10);
 	struct link *link = dest_link(&rig);
-	initiator_free(&rig.initiator);
+	initiator_free(&rig.initiator, CONTROL_REASON_REVOKED);
 	link_rig_wait(&rig, all_are_over, NULL);
 	assert_int_equal(rig.dest_cuts, 1);
 	assert_int_equal(registry_count(rig.registry), 0);
@@ -466,7 +473,7 @@ static void close_of_the_link_cuts_all_streams_of_source(void **state)
 	}
 	link_rig_turn(&rig, 10);
 	listener_pause(rig.listener, true);
-	responder_free(&rig.responder);
+	responder_free(&rig.responder, CONTROL_REASON_REVOKED);
 	link_rig_wait(&rig, all_are_over, NULL);
 	assert_true(rig.cuts >= 1);
 	for (uint16_t i = 0; i < 6; i++)
@@ -490,10 +497,37 @@ static void cut_finds_streams_that_wait_for_nothing(void **state)
 	link_rig_wait(&rig, header_has_come, NULL);
 	link_rig_turn(&rig, 20);
 	assert_non_null(acceptors[1].stream);
-	initiator_free(&rig.initiator);
+	initiator_free(&rig.initiator, CONTROL_REASON_REVOKED);
 	link_rig_wait(&rig, all_are_over, NULL);
 	assert_true(acceptors[1].failed);
 	assert_true(openers[1].refused || openers[1].failed);
+	link_rig_stop(&rig);
+}
+
+static bool dest_has_sent_all(void *owner)
+{
+	(void)owner;
+	return acceptors[1].used && acceptors[1].finished && !acceptors[1].stream;
+}
+
+static void stop_of_a_node_loses_nothing_that_was_sent(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	begin(&rig, 3);
+	// Dest has sent all of it and its end, most of it still in the kernel; source reads only after dest's link is gone.
+	dest_length = 100000;
+	open_talk(&rig, "talk", 1, 10, 10);
+	openers[1].is_deaf = true;
+	link_rig_wait(&rig, dest_has_sent_all, NULL);
+	listener_pause(rig.listener, true);
+	responder_free(&rig.responder, CONTROL_REASON_SHUTDOWN);
+	link_rig_wait(&rig, rig_is_down, &rig);
+	assert_false(openers[1].failed);
+	openers[1].is_deaf = false;
+	stream_want_read(openers[1].stream, true);
+	link_rig_wait(&rig, all_are_over, NULL);
+	expect_complete(&openers[1], 100000);
 	link_rig_stop(&rig);
 }
 
@@ -610,7 +644,7 @@ static void responder_that_goes_takes_the_connections_nobody_owns(void **state)
 	hand_dial(&hand, &rig);
 	link_rig_wait(&rig, hand_is_ready, &hand);
 	link_rig_turn(&rig, 5);
-	responder_free(&rig.responder);
+	responder_free(&rig.responder, CONTROL_REASON_SHUTDOWN);
 	// A header that comes now finds nobody to give it to.
 	(void)!tls_conn_send(hand.tls, bytes, encoded(bytes, "talk", 1));
 	link_rig_wait(&rig, hand_is_over, &hand);
@@ -627,11 +661,14 @@ static void pool_whose_link_went_down_has_none(void **state)
 	link_rig_turn(&rig, 50);
 	// Dest ends the link, and its parked connection with it.
 	listener_pause(rig.listener, true);
-	responder_free(&rig.responder);
+	responder_free(&rig.responder, CONTROL_REASON_SHUTDOWN);
 	link_rig_wait(&rig, rig_is_down, &rig);
 	struct header header = header_of("talk", 1);
 	struct stream *stream = NULL;
-	assert_int_equal(pool_open(rig.pool, &header, NULL, 0, &talk_ops, &openers[1], &stream), POOL_NO_LINK);
+	assert_int_equal(pool_open(rig.pool,
+	                           &(struct stream_opening){.header = &header, .ops = &talk_ops, .owner = &openers[1]},
+	                           &stream),
+	                 POOL_NO_LINK);
 	link_rig_stop(&rig);
 }
 
@@ -679,6 +716,7 @@ int main(void)
 		cmocka_unit_test(close_of_the_link_cuts_all_streams_of_dest),
 		cmocka_unit_test(close_of_the_link_cuts_all_streams_of_source),
 		cmocka_unit_test(cut_finds_streams_that_wait_for_nothing),
+		cmocka_unit_test(stop_of_a_node_loses_nothing_that_was_sent),
 		cmocka_unit_test(header_in_pieces_leaves_no_deadline_behind),
 		cmocka_unit_test(handshake_that_never_ends_is_told_to_the_owner),
 		cmocka_unit_test(bad_headers_end_the_connection),

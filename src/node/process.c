@@ -43,7 +43,7 @@ static void raise_descriptors(void)
 		(void)getrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_cur < DESCRIPTORS_WANTED)
 		log_warn("process", "only %llu descriptors: about %llu flows at once; raise LimitNOFILE or ulimit -n",
-				 (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_cur / 2);
+		         (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_cur / 2);
 }
 
 int process_start(void)
@@ -101,8 +101,7 @@ static void on_hangup(void *owner, int number)
 	process->ops->on_reload(process->owner);
 }
 
-int process_open(struct loop *loop, uint32_t drain_ms, const struct process_ops *ops, void *owner,
-				 struct process **out)
+int process_open(struct loop *loop, uint32_t drain_ms, const struct process_ops *ops, void *owner, struct process **out)
 {
 	struct process *process = calloc(1, sizeof *process);
 	if (!process)

@@ -22,10 +22,10 @@ struct process_ops {
 	void (*on_reload)(void *owner);
 };
 
-// Watches signals on worker 0's loop. A first SIGTERM or SIGINT drains: on_drain, then the loop stops as soon as is_busy
-// says no, or drain_ms later; a second one stops it at once.
+// Watches signals on worker 0's loop. A first SIGTERM or SIGINT drains: on_drain, then the loop stops as soon as
+// is_busy says no, or drain_ms later; a second one stops it at once.
 MUST_USE int process_open(struct loop *loop, uint32_t drain_ms, const struct process_ops *ops, void *owner,
-						  struct process **process);
+                          struct process **process);
 void process_close(struct process **process);
 // The same end as by signal, with an exit code: a fatal error.
 void process_fail(struct process *process, int exit_code);

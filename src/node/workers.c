@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 // More threads than this bring nothing: a flow uses one, and the tables are shared.
 #define WORKERS_MAX 64
@@ -29,8 +30,12 @@ static void *run(void *argument)
 {
 	struct worker *worker = argument;
 	int r = loop_run(worker->loop);
-	if (r < 0)
+	if (r < 0) {
+		// Flows of this worker are lost whatever is done; a supervisor must see it, and nobody may wait for this
+		// thread.
 		log_error("workers", "a worker's loop failed: %s", outcome_text(r));
+		_exit(1);
+	}
 	block_trim();
 	tls_conn_trim_thread();
 	return NULL;

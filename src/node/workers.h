@@ -1,5 +1,6 @@
 // The threads of a node: one loop each. Worker 0 is the thread that made the group; it also runs what there is only one
-// of (acceptors, an initiator's control connection, signals). Objects of a worker are made, used and freed on its thread.
+// of (acceptors, an initiator's control connection, signals). Objects of a worker are made, used and freed on its
+// thread.
 
 #pragma once
 

@@ -7,6 +7,7 @@
 #include "limits.h"
 #include "wire/tls_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ static int keep(struct tls_conn *conn, const uint8_t *bytes, size_t length)
 		conn->kept = block_take();
 		conn->kept_size = conn->kept ? BLOCK_BYTES : 0;
 	}
-	if (conn->kept_at > 0) {
+	if (conn->kept && conn->kept_at > 0) {
 		memmove(conn->kept, conn->kept + conn->kept_at, conn->kept_length);
 		conn->kept_at = 0;
 	}
@@ -45,13 +46,14 @@ static int keep(struct tls_conn *conn, const uint8_t *bytes, size_t length)
 		uint8_t *larger = malloc(KEPT_MAX_BYTES);
 		if (!larger)
 			return -ENOMEM;
-		if (conn->kept_length > 0)
+		if (conn->kept)
 			memcpy(larger, conn->kept, conn->kept_length);
 		if (conn->kept_size == BLOCK_BYTES)
 			block_give(&conn->kept);
 		conn->kept = larger;
 		conn->kept_size = KEPT_MAX_BYTES;
 	}
+	assert(conn->kept);
 	memcpy(conn->kept + conn->kept_length, bytes, length);
 	conn->kept_length += length;
 	return 0;
@@ -141,7 +143,7 @@ static void bio_method_make(void)
 {
 	bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "qanat socket");
 	if (!bio_method || BIO_meth_set_write_ex(bio_method, bio_write) != 1 ||
-		BIO_meth_set_read_ex(bio_method, bio_read) != 1 || BIO_meth_set_ctrl(bio_method, bio_ctrl) != 1)
+	    BIO_meth_set_read_ex(bio_method, bio_read) != 1 || BIO_meth_set_ctrl(bio_method, bio_ctrl) != 1)
 		abort();
 }
 
@@ -152,8 +154,8 @@ const BIO_METHOD *tls_bio_method(void)
 	return bio_method;
 }
 
-// Every library call that may write stands between stage_begin and stage_end. Behind kept bytes nothing may overtake, so
-// there everything is kept.
+// Every library call that may write stands between stage_begin and stage_end. Behind kept bytes nothing may overtake,
+// so there everything is kept.
 int tls_stage_begin(struct tls_conn *conn)
 {
 	if (!stage.bytes && !(stage.bytes = malloc(STAGE_BYTES)))
@@ -204,4 +206,3 @@ int tls_stage_end(struct tls_conn *conn)
 		return keep(conn, stage.bytes + done, stage.length - done);
 	return r;
 }
-

@@ -40,9 +40,10 @@ static SSL_SESSION *psk_session(SSL *ssl, const struct secret *psk)
 	SSL_SESSION *session = SSL_SESSION_new();
 	const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, suite);
 	if (session && cipher && SSL_SESSION_set1_master_key(session, psk->bytes, psk->length) == 1 &&
-		SSL_SESSION_set_cipher(session, cipher) == 1 && SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1 &&
-		SSL_SESSION_set_max_early_data(session, SSL3_RT_MAX_PLAIN_LENGTH) == 1 &&
-		SSL_SESSION_set1_alpn_selected(session, (const uint8_t *)TLS_ALPN_DATA + 1, sizeof TLS_ALPN_DATA - 2) == 1)
+	    SSL_SESSION_set_cipher(session, cipher) == 1 &&
+	    SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1 &&
+	    SSL_SESSION_set_max_early_data(session, SSL3_RT_MAX_PLAIN_LENGTH) == 1 &&
+	    SSL_SESSION_set1_alpn_selected(session, (const uint8_t *)TLS_ALPN_DATA + 1, sizeof TLS_ALPN_DATA - 2) == 1)
 		return session;
 	SSL_SESSION_free(session);
 	return NULL;
@@ -101,7 +102,7 @@ int tls_conn_client_hello(SSL *ssl, int *alert, void *unused)
 	size_t length;
 	enum tls_kind kind = TLS_UNDECIDED;
 	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &extension, &length) == 1 &&
-		length > 2) {
+	    length > 2) {
 		if (alpn_is(extension + 2, length - 2, TLS_ALPN_CONTROL, sizeof TLS_ALPN_CONTROL - 1))
 			kind = TLS_CONTROL;
 		else if (alpn_is(extension + 2, length - 2, TLS_ALPN_DATA, sizeof TLS_ALPN_DATA - 1))
@@ -116,7 +117,7 @@ int tls_conn_client_hello(SSL *ssl, int *alert, void *unused)
 	if (conn->kind == kind)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	int refused = conn->kind == TLS_UNDECIDED ? conn->profile->ops.on_hello(conn->owner, conn, kind)
-											  : (int)TLS_FAILURE_PROTOCOL;
+	                                          : (int)TLS_FAILURE_PROTOCOL;
 	if (refused != TLS_FAILURE_NONE) {
 		conn->failure = (enum tls_failure)refused;
 		*alert = SSL_AD_INTERNAL_ERROR;
@@ -132,7 +133,7 @@ int tls_conn_client_hello(SSL *ssl, int *alert, void *unused)
 }
 
 int tls_conn_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
-						 unsigned int in_length, void *unused)
+                         unsigned int in_length, void *unused)
 {
 	(void)unused;
 	struct tls_conn *conn = SSL_get_app_data(ssl);
@@ -158,4 +159,3 @@ int tls_conn_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out
 	*out_length = in[0];
 	return SSL_TLSEXT_ERR_OK;
 }
-

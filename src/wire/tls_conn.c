@@ -31,7 +31,7 @@ int tls_conn_new(struct tls_profile *profile, int *fd, const struct tls_options 
 	if (ok && profile->role == PROFILE_DATA) {
 		conn->kind = TLS_DATA;
 		ok = options->psk_identity_length <= sizeof conn->psk_identity &&
-			 secret_set(&conn->psk, options->psk->bytes, options->psk->length) == 0;
+		     secret_set(&conn->psk, options->psk->bytes, options->psk->length) == 0;
 		if (ok)
 			memcpy(conn->psk_identity, options->psk_identity, options->psk_identity_length);
 		conn->psk_identity_length = options->psk_identity_length;
@@ -99,7 +99,8 @@ int tls_conn_early(struct tls_conn *conn, const uint8_t *bytes, size_t length)
 	if (r != 0)
 		return r;
 	if (ok != 1 || written != length)
-		return ok != 1 && error != SSL_ERROR_WANT_READ ? tls_judge(conn, error) : tls_fail(conn, TLS_FAILURE_INTERNAL, "early");
+		return ok != 1 && error != SSL_ERROR_WANT_READ ? tls_judge(conn, error)
+		                                               : tls_fail(conn, TLS_FAILURE_INTERNAL, "early");
 	conn->early_sent = true;
 	return 0;
 }
@@ -135,7 +136,7 @@ static int check_ready(struct tls_conn *conn)
 	if (conn->kind == TLS_DATA && SSL_session_reused(conn->ssl) != 1)
 		return tls_fail(conn, TLS_FAILURE_PSK_NOT_USED, NULL);
 	if (conn->kind == TLS_CONTROL && (SSL_session_reused(conn->ssl) || !SSL_get0_peer_certificate(conn->ssl) ||
-									  SSL_get_verify_result(conn->ssl) != X509_V_OK))
+	                                  SSL_get_verify_result(conn->ssl) != X509_V_OK))
 		return tls_fail(conn, TLS_FAILURE_NO_CERTIFICATE, NULL);
 	const uint8_t *alpn;
 	unsigned length;
@@ -366,13 +367,13 @@ uint64_t tls_conn_sent(const struct tls_conn *conn)
 }
 
 int tls_conn_export(struct tls_conn *conn, const char *label, const uint8_t *context, size_t context_length,
-					struct secret *out)
+                    struct secret *out)
 {
 	int r = secret_init(out, 48);
 	if (r < 0)
 		return r;
 	if (SSL_export_keying_material(conn->ssl, out->bytes, out->length, label, strlen(label), context, context_length,
-								   1) == 1)
+	                               1) == 1)
 		return 0;
 	secret_fini(out);
 	ERR_clear_error();

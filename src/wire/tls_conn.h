@@ -47,9 +47,9 @@ enum tls_failure {
 const char *tls_failure_name(enum tls_failure failure);
 
 struct tls_options {
-	const char *peer_name; // CONTROL: the name the responder's certificate must carry
-	tls_judge_fn judge;	   // further limits on the peer's certificate, may be NULL
-	void *owner;		   // for judge and for the listener's ops
+	const char *peer_name;       // CONTROL: the name the responder's certificate must carry
+	tls_judge_fn judge;          // further limits on the peer's certificate, may be NULL
+	void *owner;                 // for judge and for the listener's ops
 	const uint8_t *psk_identity; // DATA
 	size_t psk_identity_length;
 	const struct secret *psk; // DATA, copied
@@ -57,7 +57,7 @@ struct tls_options {
 
 // Takes *fd (a connected, non-blocking TCP socket; it becomes -1) in every case but a negative return.
 MUST_USE int tls_conn_new(struct tls_profile *profile, int *fd, const struct tls_options *options,
-						  struct tls_conn **conn);
+                          struct tls_conn **conn);
 // Closes the socket: orderly when both directions have ended, with a reset otherwise, so that the peer can never take a
 // cut stream for a finished one.
 void tls_conn_free(struct tls_conn **conn);
@@ -68,15 +68,15 @@ MUST_USE int tls_conn_early(struct tls_conn *conn, const uint8_t *bytes, size_t 
 // On a listener's data connection tls_conn_recv may already deliver authenticated early data while this is blocked.
 MUST_USE int tls_conn_handshake(struct tls_conn *conn);
 bool tls_conn_is_ready(const struct tls_conn *conn); // handshake done
-// Listener's data connections: the PSK's binder was right and its index burnt, so the peer is the link's initiator, though
-// the handshake may still be going on.
+// Listener's data connections: the PSK's binder was right and its index burnt, so the peer is the link's initiator,
+// though the handshake may still be going on.
 bool tls_conn_is_proved(const struct tls_conn *conn);
 // After a handshake with early data: false when the peer did not take it, the same bytes must then be sent again.
 bool tls_conn_early_was_accepted(const struct tls_conn *conn);
 
-// Fills at most size bytes: 0 with *got > 0, TLS_BLOCKED, TLS_END, TLS_FAILED, negative. *got is 0 unless 0 is returned.
-// Reads the socket only after tls_conn_readable told that there is something, and at most LIMIT_UNITS_PER_TURN times per
-// such telling, so one flow cannot keep the loop.
+// Fills at most size bytes: 0 with *got > 0, TLS_BLOCKED, TLS_END, TLS_FAILED, negative. *got is 0 unless 0 is
+// returned. Reads the socket only after tls_conn_readable told that there is something, and at most
+// LIMIT_UNITS_PER_TURN times per such telling, so one flow cannot keep the loop.
 MUST_USE int tls_conn_recv(struct tls_conn *conn, uint8_t *out, size_t size, size_t *got);
 void tls_conn_readable(struct tls_conn *conn);
 // All of it is sealed and sent, or kept. Only while tls_conn_has_room. Length up to LIMIT_UNIT_BYTES.
@@ -105,11 +105,11 @@ enum tls_failure tls_conn_failure(const struct tls_conn *conn);
 #define TLS_EXPLANATION_BYTES 256
 void tls_conn_explain(const struct tls_conn *conn, char text[TLS_EXPLANATION_BYTES]);
 const char *tls_conn_problem(const struct tls_conn *conn); // for people, lent; "" when there is none
-uint64_t tls_conn_sent(const struct tls_conn *conn);	   // plaintext bytes since the last key update
+uint64_t tls_conn_sent(const struct tls_conn *conn);       // plaintext bytes since the last key update
 
 // CONTROL. RFC 8446 7.5.
 MUST_USE int tls_conn_export(struct tls_conn *conn, const char *label, const uint8_t *context, size_t context_length,
-							 struct secret *out);
+                             struct secret *out);
 X509 *tls_conn_peer_certificate(const struct tls_conn *conn); // lent; NULL when there is none
 
 struct tls_text {

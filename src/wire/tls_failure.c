@@ -131,7 +131,6 @@ int tls_judge(struct tls_conn *conn, int error)
 	return tls_fail(conn, failure_of_library(conn, library), ERR_reason_error_string(library));
 }
 
-
 void tls_conn_explain(const struct tls_conn *conn, char text[TLS_EXPLANATION_BYTES])
 {
 	const char *detail = conn->problem;

@@ -68,4 +68,4 @@ int tls_conn_use_psk(SSL *ssl, const EVP_MD *md, const unsigned char **id, size_
 int tls_conn_find_psk(SSL *ssl, const unsigned char *id, size_t length, SSL_SESSION **session);
 int tls_conn_client_hello(SSL *ssl, int *alert, void *unused);
 int tls_conn_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
-						 unsigned int in_length, void *unused);
+                         unsigned int in_length, void *unused);

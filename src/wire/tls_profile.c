@@ -57,7 +57,7 @@ static int use_identity(struct tls_profile *profile, struct identity *identity)
 	SSL_CTX *c = profile->ssl_ctx;
 	profile->identity = identity_ref(identity);
 	if (SSL_CTX_use_cert_and_key(c, identity_certificate(identity), identity_key(identity), identity_chain(identity),
-								 1) != 1)
+	                             1) != 1)
 		return -EINVAL;
 	SSL_CTX_set1_cert_store(c, identity_store(identity));
 	SSL_CTX_set_cert_verify_callback(c, tls_conn_verify, NULL);
@@ -81,8 +81,8 @@ int tls_profile_control(struct identity *identity, enum tls_pq pq, struct tls_pr
 	(*profile)->role = PROFILE_CONTROL;
 	r = use_identity(*profile, identity);
 	if (r == 0 && (SSL_CTX_set1_groups_list(c, groups_of(pq)) != 1 ||
-				   SSL_CTX_set_ciphersuites(c, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
-				   SSL_CTX_set_alpn_protos(c, (const uint8_t *)TLS_ALPN_CONTROL, sizeof TLS_ALPN_CONTROL - 1) != 0))
+	               SSL_CTX_set_ciphersuites(c, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
+	               SSL_CTX_set_alpn_protos(c, (const uint8_t *)TLS_ALPN_CONTROL, sizeof TLS_ALPN_CONTROL - 1) != 0))
 		r = -EINVAL;
 	SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);
 	return finish(r, profile);
@@ -96,7 +96,7 @@ int tls_profile_data(const char *group, struct tls_profile **profile)
 	SSL_CTX *c = (*profile)->ssl_ctx;
 	(*profile)->role = PROFILE_DATA;
 	if (SSL_CTX_set1_groups_list(c, group) != 1 || SSL_CTX_set_ciphersuites(c, "TLS_AES_256_GCM_SHA384") != 1 ||
-		SSL_CTX_set_alpn_protos(c, (const uint8_t *)TLS_ALPN_DATA, sizeof TLS_ALPN_DATA - 1) != 0)
+	    SSL_CTX_set_alpn_protos(c, (const uint8_t *)TLS_ALPN_DATA, sizeof TLS_ALPN_DATA - 1) != 0)
 		r = -EINVAL;
 	SSL_CTX_set_psk_use_session_callback(c, tls_conn_use_psk);
 	// An empty trust store: a responder that ignores the PSK and shows a certificate is refused (trap 1).
@@ -107,7 +107,7 @@ int tls_profile_data(const char *group, struct tls_profile **profile)
 }
 
 int tls_profile_listener(struct identity *identity, enum tls_pq pq, const struct tls_listener_ops *ops,
-						 struct tls_profile **profile)
+                         struct tls_profile **profile)
 {
 	static const uint8_t session_id_context[] = "qanat";
 	int r = base_new(TLS_server_method(), profile);
@@ -117,10 +117,9 @@ int tls_profile_listener(struct identity *identity, enum tls_pq pq, const struct
 	(*profile)->role = PROFILE_LISTENER;
 	(*profile)->ops = *ops;
 	r = use_identity(*profile, identity);
-	if (r == 0 &&
-		(SSL_CTX_set1_groups_list(c, groups_of(pq)) != 1 ||
-		 SSL_CTX_set_ciphersuites(c, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
-		 SSL_CTX_set_session_id_context(c, session_id_context, sizeof session_id_context - 1) != 1))
+	if (r == 0 && (SSL_CTX_set1_groups_list(c, groups_of(pq)) != 1 ||
+	               SSL_CTX_set_ciphersuites(c, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
+	               SSL_CTX_set_session_id_context(c, session_id_context, sizeof session_id_context - 1) != 1))
 		r = -EINVAL;
 	// Certificates unless the ClientHello says it is a data connection (tls_conn_client_hello).
 	SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);

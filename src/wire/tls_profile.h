@@ -41,7 +41,7 @@ MUST_USE int tls_profile_control(struct identity *identity, enum tls_pq pq, stru
 // group: the name tls_conn_describe of the control connection gave.
 MUST_USE int tls_profile_data(const char *group, struct tls_profile **profile);
 MUST_USE int tls_profile_listener(struct identity *identity, enum tls_pq pq, const struct tls_listener_ops *ops,
-								  struct tls_profile **profile);
+                                  struct tls_profile **profile);
 // Counted references, on the profile's own thread; connections hold one.
 struct tls_profile *tls_profile_ref(struct tls_profile *profile);
 void tls_profile_free(struct tls_profile **profile);
