@@ -3,6 +3,7 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "crypto/digest.h"
+#include "link/verdict.h"
 #include "net/dial.h"
 #include "net/socket.h"
 
@@ -178,6 +179,7 @@ static void handshake_step(struct initiator *initiator)
 	}
 	if (r != 0) {
 		char text[TLS_EXPLANATION_BYTES];
+		verdict_count(tls_conn_failure(initiator->tls));
 		tls_conn_explain(initiator->tls, text);
 		fail(initiator, text);
 		return;

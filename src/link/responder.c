@@ -3,6 +3,7 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "crypto/digest.h"
+#include "link/verdict.h"
 #include "net/socket.h"
 
 #include <errno.h>
@@ -73,59 +74,6 @@ static void visitor_drop(struct visitor *visitor)
 	tls_conn_free(&visitor->tls);
 	link_unref(&visitor->link);
 	loop_defer(responder->settings.loop, &visitor->release);
-}
-
-static enum counter counter_of(enum tls_failure failure)
-{
-	switch (failure) {
-	case TLS_FAILURE_NONE:
-	case TLS_FAILURE_INTERNAL:
-	case TLS_FAILURE_ADMISSION: // counted by the gate already; never asked for
-	case TLS_FAILURE_PROTOCOL:
-		return COUNTER_HANDSHAKE_PROTOCOL;
-	case TLS_FAILURE_CLOSED:
-		return COUNTER_HANDSHAKE_CLOSED;
-	case TLS_FAILURE_NOT_TLS:
-		return COUNTER_HANDSHAKE_NOT_TLS;
-	case TLS_FAILURE_BAD_ALPN:
-		return COUNTER_HANDSHAKE_BAD_ALPN;
-	case TLS_FAILURE_NO_GROUP:
-		return COUNTER_HANDSHAKE_NO_GROUP;
-	case TLS_FAILURE_PEER_ALERT:
-		return COUNTER_HANDSHAKE_PEER_ALERT;
-	case TLS_FAILURE_NO_CERTIFICATE:
-		return COUNTER_HANDSHAKE_NO_CERT;
-	case TLS_FAILURE_UNKNOWN_CA:
-		return COUNTER_HANDSHAKE_UNKNOWN_CA;
-	case TLS_FAILURE_EXPIRED:
-		return COUNTER_HANDSHAKE_EXPIRED;
-	case TLS_FAILURE_NOT_YET_VALID:
-		return COUNTER_HANDSHAKE_NOT_YET_VALID;
-	case TLS_FAILURE_WRONG_USAGE:
-		return COUNTER_HANDSHAKE_WRONG_USAGE;
-	case TLS_FAILURE_WRONG_NAME:
-		return COUNTER_HANDSHAKE_WRONG_NAME;
-	case TLS_FAILURE_NOT_ALLOWED:
-		return COUNTER_HANDSHAKE_NOT_ALLOWED;
-	case TLS_FAILURE_BAD_SIGNATURE:
-		return COUNTER_HANDSHAKE_BAD_SIGNATURE;
-	case TLS_FAILURE_BAD_CERTIFICATE:
-		return COUNTER_HANDSHAKE_BAD_CERT;
-	case TLS_FAILURE_PSK_MALFORMED:
-		return COUNTER_PSK_MALFORMED;
-	case TLS_FAILURE_PSK_UNKNOWN_LINK:
-		return COUNTER_PSK_UNKNOWN_LINK;
-	case TLS_FAILURE_PSK_UNKNOWN_EPOCH:
-		return COUNTER_PSK_UNKNOWN_EPOCH;
-	case TLS_FAILURE_PSK_REPLAYED:
-		return COUNTER_PSK_REPLAYED;
-	case TLS_FAILURE_PSK_BAD_BINDER:
-		return COUNTER_PSK_BAD_BINDER;
-	case TLS_FAILURE_PSK_NOT_USED:
-	case TLS_FAILURE_COUNT:
-		break;
-	}
-	return COUNTER_PSK_NOT_USED;
 }
 
 static bool may_log(struct responder *responder)
@@ -310,9 +258,10 @@ static void handshake_step(struct visitor *visitor)
 		return;
 	}
 	enum tls_failure failure = tls_conn_failure(visitor->tls);
-	if (failure != TLS_FAILURE_ADMISSION)
-		counter_add(counter_of(failure), 1);
-	refuse(visitor, tls_failure_name(failure), tls_conn_problem(visitor->tls));
+	verdict_count(failure);
+	refuse(visitor, tls_failure_name(failure),
+	       failure == TLS_FAILURE_NO_GROUP ? tls_pq_demand(visitor->responder->settings.pq)
+	                                       : tls_conn_problem(visitor->tls));
 }
 
 static void on_io(void *owner, int events)

@@ -9,28 +9,39 @@
 #include <stdio.h>
 #include <string.h>
 
+// For the log: whose certificate was refused, and why.
+static int refuse_certificate(struct tls_conn *conn, X509_STORE_CTX *store, int error)
+{
+	X509 *certificate = X509_STORE_CTX_get0_cert(store);
+	struct identity_text text = {0};
+	if (certificate)
+		identity_describe(certificate, &text);
+	X509_STORE_CTX_set_error(store, error);
+	if (error == X509_V_ERR_HOSTNAME_MISMATCH)
+		snprintf(conn->problem, sizeof conn->problem, "wanted %.64s, it names %.96s", conn->peer_name, text.names);
+	else
+		snprintf(conn->problem, sizeof conn->problem, "%.96s: %.80s", text.subject,
+		         error == X509_V_ERR_APPLICATION_VERIFICATION ? "auth.allowed_peers does not name it"
+		                                                      : X509_verify_cert_error_string(error));
+	return 0;
+}
+
 int tls_conn_verify(X509_STORE_CTX *store, void *unused)
 {
 	(void)unused;
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct tls_conn *conn = SSL_get_app_data(ssl);
 	if (X509_verify_cert(store) != 1)
-		return 0;
+		return refuse_certificate(conn, store, X509_STORE_CTX_get_error(store));
 	X509 *leaf = X509_STORE_CTX_get0_cert(store);
 	bool is_listener = conn->profile->role == PROFILE_LISTENER;
 	// Hostile: OpenSSL accepts a certificate without any EKU; here the right one must be there.
-	if (!identity_has_usage(leaf, is_listener ? IDENTITY_CLIENT : IDENTITY_SERVER)) {
-		X509_STORE_CTX_set_error(store, X509_V_ERR_INVALID_PURPOSE);
-		return 0;
-	}
-	if (conn->peer_name && !identity_has_name(leaf, conn->peer_name)) {
-		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
-		return 0;
-	}
-	if (conn->judge && conn->judge(conn->owner, leaf) != TLS_FAILURE_NONE) {
-		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
-		return 0;
-	}
+	if (!identity_has_usage(leaf, is_listener ? IDENTITY_CLIENT : IDENTITY_SERVER))
+		return refuse_certificate(conn, store, X509_V_ERR_INVALID_PURPOSE);
+	if (conn->peer_name && !identity_has_name(leaf, conn->peer_name))
+		return refuse_certificate(conn, store, X509_V_ERR_HOSTNAME_MISMATCH);
+	if (conn->judge && conn->judge(conn->owner, leaf) != TLS_FAILURE_NONE)
+		return refuse_certificate(conn, store, X509_V_ERR_APPLICATION_VERIFICATION);
 	return 1;
 }
 

@@ -127,7 +127,8 @@ int tls_judge(struct tls_conn *conn, int error)
 	default:
 		break;
 	}
-	unsigned long library = ERR_peek_error();
+	// The verdict of the TLS room is the newest; what led to it in a provider comes first.
+	unsigned long library = ERR_peek_last_error();
 	return tls_fail(conn, failure_of_library(conn, library), ERR_reason_error_string(library));
 }
 

@@ -27,7 +27,7 @@ struct tls_conn {
 	enum tls_kind kind;
 	enum { CONN_EARLY, CONN_HANDSHAKE, CONN_READY, CONN_BROKEN } phase;
 	enum tls_failure failure;
-	char problem[160];
+	char problem[192];
 
 	struct secret psk;
 	uint8_t psk_identity[64]; // ours, or on a listener what the peer presented

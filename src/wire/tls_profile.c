@@ -21,6 +21,20 @@ static const char *groups_of(enum tls_pq pq)
 	return NULL;
 }
 
+const char *tls_pq_demand(enum tls_pq pq)
+{
+	switch (pq) {
+	case TLS_PQ_REQUIRE:
+		return "crypto.pq = \"require\" takes post-quantum groups only: X25519MLKEM768, SecP256r1MLKEM768, "
+			   "SecP384r1MLKEM1024";
+	case TLS_PQ_PREFER:
+		return "crypto.pq = \"prefer\" takes the post-quantum groups, X25519 and P-256";
+	case TLS_PQ_OFF:
+		return "crypto.pq = \"off\" takes X25519 and P-256 only";
+	}
+	return "";
+}
+
 static int allow_early(SSL *ssl, void *unused)
 {
 	(void)ssl;

@@ -23,6 +23,8 @@ enum tls_kind { TLS_UNDECIDED, TLS_CONTROL, TLS_DATA };
 
 // Key agreement policy. REQUIRE offers only hybrid groups, PREFER adds classical ones behind them, OFF is classical.
 enum tls_pq { TLS_PQ_REQUIRE, TLS_PQ_PREFER, TLS_PQ_OFF };
+// What a policy asks of a peer, for the log.
+const char *tls_pq_demand(enum tls_pq pq);
 
 // What a listener's owner is asked during a handshake; return values are enum tls_failure (0 = go on).
 struct tls_listener_ops {
