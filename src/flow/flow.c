@@ -60,10 +60,10 @@ void flow_close(struct flow *flow)
 	loop_timer_close(&flow->timer);
 	loop_io_close(&flow->io);
 	stream_close(&flow->stream);
-	if (flow->local_end && flow->local_shut)
-		socket_close(&flow->fd);
-	else
-		socket_reset(&flow->fd);
+	// Armed in flow_watch for a process that dies; an end in order is told by the bytes before it.
+	if (flow->fd >= 0)
+		socket_close_resets(flow->fd, !flow->local_end || !flow->local_shut);
+	socket_close(&flow->fd);
 	if (flow->service)
 		service_leave(flow->service);
 	block_give(&flow->held);
@@ -291,6 +291,7 @@ void flow_on_stream(void *owner, int events)
 
 int flow_watch(struct flow *flow)
 {
+	socket_close_resets(flow->fd, true);
 	return loop_io_open(flow->flows->settings.loop, flow->fd, on_local, flow, &flow->io);
 }
 

@@ -7,6 +7,7 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <sys/socket.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ struct visitor {
 	struct tls_conn *tls;
 	struct loop_io *io;
 	bool admitted; // holds a place in the gate
+	bool leaving;  // refused: waits, until its deadline, for the peer to have read the alert and gone
 	uint64_t due_ms;
 	struct link *link; // of the PSK it presented
 	struct psk_identity psk;
@@ -86,13 +88,18 @@ static bool may_log(struct responder *responder)
 	return responder->logged++ < REFUSALS_LOGGED_PER_S;
 }
 
-static void refuse(struct visitor *visitor, const char *reason, const char *detail)
+static void log_refusal(struct visitor *visitor, const char *reason, const char *detail)
 {
 	if (may_log(visitor->responder)) {
 		char peer[ADDRESS_TEXT_BYTES];
 		address_format(&visitor->peer, peer);
 		log_warn("responder", "refused %s: %s%s%s%s", peer, reason, *detail ? " (" : "", detail, *detail ? ")" : "");
 	}
+}
+
+static void refuse(struct visitor *visitor, const char *reason, const char *detail)
+{
+	log_refusal(visitor, reason, detail);
 	visitor_drop(visitor);
 }
 
@@ -244,6 +251,35 @@ static void welcome(struct visitor *visitor)
 	visitor_drop(visitor);
 }
 
+// The alert that says why is on its way, and the peer may have sent its HELLO already: closing now would answer that
+// with a reset, which overtakes the alert. So what comes is thrown away until the peer goes, or its deadline comes.
+static void turn_away(struct visitor *visitor)
+{
+	enum tls_failure failure = tls_conn_failure(visitor->tls);
+	verdict_count(failure);
+	log_refusal(visitor, tls_failure_name(failure),
+	            failure == TLS_FAILURE_NO_GROUP ? tls_pq_demand(visitor->responder->settings.pq)
+	                                            : tls_conn_problem(visitor->tls));
+	if (tls_conn_kind(visitor->tls) != TLS_CONTROL || failure == TLS_FAILURE_CLOSED ||
+	    shutdown(tls_conn_fd(visitor->tls), SHUT_WR) != 0) {
+		visitor_drop(visitor);
+		return;
+	}
+	if (visitor->admitted)
+		gate_leave(visitor->responder->settings.gate);
+	visitor->admitted = false;
+	visitor->leaving = true;
+	loop_io_want(visitor->io, LOOP_READ);
+}
+
+static void see_off(struct visitor *visitor)
+{
+	uint8_t ignored[16384];
+	ssize_t n = recv(tls_conn_fd(visitor->tls), ignored, sizeof ignored, 0);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		visitor_drop(visitor);
+}
+
 static void handshake_step(struct visitor *visitor)
 {
 	int r = tls_conn_flush(visitor->tls);
@@ -257,17 +293,17 @@ static void handshake_step(struct visitor *visitor)
 		loop_io_want(visitor->io, tls_conn_wants(visitor->tls));
 		return;
 	}
-	enum tls_failure failure = tls_conn_failure(visitor->tls);
-	verdict_count(failure);
-	refuse(visitor, tls_failure_name(failure),
-	       failure == TLS_FAILURE_NO_GROUP ? tls_pq_demand(visitor->responder->settings.pq)
-	                                       : tls_conn_problem(visitor->tls));
+	turn_away(visitor);
 }
 
 static void on_io(void *owner, int events)
 {
 	struct visitor *visitor = owner;
 	struct responder *responder = visitor->responder;
+	if (visitor->leaving) {
+		see_off(visitor);
+		return;
+	}
 	if (!visitor->tls) {
 		// The first byte is there: only now is it worth a TLS state.
 		struct tls_options options = {.owner = visitor, .judge = judge};
@@ -297,6 +333,10 @@ static void on_timer(void *owner)
 	struct responder *responder = owner;
 	uint64_t now = loop_now_ms(responder->settings.loop);
 	while (responder->oldest && responder->oldest->due_ms <= now) {
+		if (responder->oldest->leaving) {
+			visitor_drop(responder->oldest);
+			continue;
+		}
 		counter_add(COUNTER_HANDSHAKE_TIMEOUT, 1);
 		refuse(responder->oldest, "no handshake in time", "");
 	}

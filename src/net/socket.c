@@ -211,11 +211,16 @@ void socket_tune(int fd, const struct socket_options *options)
 
 // ---- closing
 
+void socket_close_resets(int fd, bool on)
+{
+	struct linger linger = {.l_onoff = on, .l_linger = 0};
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
 void socket_reset(int *fd)
 {
-	struct linger at_once = {.l_onoff = 1, .l_linger = 0};
 	if (*fd >= 0)
-		setsockopt(*fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+		socket_close_resets(*fd, true);
 	socket_close(fd);
 }
 

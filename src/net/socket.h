@@ -33,6 +33,9 @@ MUST_USE int socket_connect_result(int fd);
 // TCP_NODELAY, keepalive, user timeout, congestion. Never fails: what the kernel refuses is skipped (debug log).
 // Congestion "auto" looks at both ends of the connected socket. No-op on Unix sockets.
 void socket_tune(int fd, const struct socket_options *options);
+// While on, any close of the socket is a reset, also the kernel's when this process dies: what was cut must not look
+// like an end. No effect on Unix sockets.
+void socket_close_resets(int fd, bool on);
 // close() that sends a reset instead of an orderly end (SO_LINGER 0). *fd becomes -1.
 void socket_reset(int *fd);
 void socket_close(int *fd);

@@ -121,6 +121,7 @@ int tls_conn_client_hello(SSL *ssl, int *alert, void *unused)
 	}
 	if (kind == TLS_UNDECIDED) {
 		conn->failure = TLS_FAILURE_BAD_ALPN;
+		snprintf(conn->problem, sizeof conn->problem, "no qanat protocol, or more than one, is offered");
 		*alert = SSL_AD_NO_APPLICATION_PROTOCOL;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
@@ -131,7 +132,8 @@ int tls_conn_client_hello(SSL *ssl, int *alert, void *unused)
 	                                          : (int)TLS_FAILURE_PROTOCOL;
 	if (refused != TLS_FAILURE_NONE) {
 		conn->failure = (enum tls_failure)refused;
-		*alert = SSL_AD_INTERNAL_ERROR;
+		snprintf(conn->problem, sizeof conn->problem, "refused before the handshake");
+		*alert = refused == TLS_FAILURE_ADMISSION ? SSL_AD_ACCESS_DENIED : SSL_AD_UNEXPECTED_MESSAGE;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
 	conn->kind = kind;
