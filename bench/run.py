@@ -43,7 +43,7 @@ CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
 # ---- what is measured
 
 
-def iperf(port, flows, reverse, seconds):
+def iperf(port, flows, reverse, seconds, tries=3):
     command = ["iperf3", "-J", "-c", "127.0.0.1", "-p", str(port), "-t", str(seconds), "-P", str(flows)]
     command += ["-R"] if reverse else []
     done = subprocess.run(
@@ -52,7 +52,12 @@ def iperf(port, flows, reverse, seconds):
     said = json.loads(done.stdout or b"{}")
     if done.returncode != 0 or "end" not in said:
         raise RuntimeError("iperf3: %s" % said.get("error", done.stderr.decode(errors="replace")))
-    received = said["end"]["sum_received"]
+    received = said["end"].get("sum_received")
+    if not received:
+        # Now and then iperf3 ends without its sums; a run without them is not a measurement.
+        if tries <= 1:
+            raise RuntimeError("iperf3 ends without its sums")
+        return iperf(port, flows, reverse, seconds, tries - 1)
     return received["bytes"], received["bits_per_second"] / 1e9
 
 

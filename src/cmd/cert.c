@@ -407,6 +407,10 @@ int cert_command(int argc, char **argv)
 			return failed(&verbs[i], -errno, NULL);
 		return status < 0 ? 0 : status;
 	}
+	static const char *const coming[] = {"renew", "revoke", "crl", "csr", "sign"};
+	for (size_t i = 0; i < COUNT_OF(coming); i++)
+		if (strcmp(name, coming[i]) == 0)
+			return usage_error("", "not built yet: ", name);
 	if (argc > 1)
 		return usage_error("", "there is no verb ", name);
 	print_help(stderr);

@@ -78,7 +78,8 @@ static void wrong_usage_is_explained_and_nothing_is_made(void **state)
 {
 	(void)state;
 	expect(2, "", "usage: qanat cert VERB");
-	expect(2, "sign", "there is no verb sign");
+	expect(2, "sing", "there is no verb sing");
+	expect(2, "renew", "not built yet: renew");
 	expect(2, "ca", "missing --common-name, --out-cert, --out-key");
 	expect(2, "ca --common-name x --out-cert a.crt", "missing --out-key");
 	expect(2, "ca --common-name x --out-cert a.crt --out-key", "no value after --out-key");

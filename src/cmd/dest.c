@@ -14,6 +14,7 @@
 #include "node/process.h"
 #include "node/workers.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct dest {
 	struct process *process;
 	struct http *http;
 	uint64_t started_ms;
+	_Atomic bool draining;
 };
 
 // ---- mail to workers -----------------------------------------------------------------------------------------------
@@ -172,14 +174,16 @@ static void fill_status(void *owner, struct status_node *status)
 	if (!list.links)
 		list.room = 0;
 	registry_visit(dest->registry, visit, &list);
+	bool draining = atomic_load(&dest->draining);
 	*status = (struct status_node){
 		.command = "dest",
 		.version = QANAT_VERSION,
 		.uptime_ms = clock_ms() - dest->started_ms,
-		.ready = true, // the listener is open before this is served, and closes before it ends
-		.health = "Healthy",
+		.ready = !draining, // the listener is open before this is served
+		.health = draining ? "Unhealthy" : "Healthy",
 		.tunnel_established = known > 0,
 		.last_successful_operation_s = known > 0 ? 0 : -1,
+		.error_count = tunnel_refusals(),
 		.missed_pongs = -1,
 		.average_rtt_us = -1,
 		.reconnection_attempts = -1,
@@ -189,7 +193,8 @@ static void fill_status(void *owner, struct status_node *status)
 		.link_count = list.count,
 	};
 	snprintf(status->name, sizeof status->name, "%s", dest->config->node.name);
-	snprintf(status->message, sizeof status->message, "All systems operational");
+	snprintf(status->message, sizeof status->message, "%s",
+	         draining ? "Stopping: no new links" : "All systems operational");
 }
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
@@ -263,6 +268,7 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 static void on_drain(void *owner)
 {
 	struct dest *dest = owner;
+	atomic_store(&dest->draining, true);
 	listener_close(&dest->listener);
 	for (unsigned i = 0; i < dest->worker_count; i++) {
 		struct mail mail = {.kind = MAIL_GOAWAY, .fd = -1};

@@ -51,7 +51,9 @@ struct source {
 
 	pthread_mutex_t lock; // for the HTTP thread
 	struct link *link;
+	bool link_takes_streams;
 	uint64_t last_up_ms;
+	_Atomic bool draining;
 };
 
 // ---- mail to workers -----------------------------------------------------------------------------------------------
@@ -59,7 +61,7 @@ struct source {
 struct mail {
 	struct loop_task task;
 	struct source_worker *worker;
-	enum { MAIL_SOCKET, MAIL_LINK, MAIL_CUT } kind;
+	enum { MAIL_SOCKET, MAIL_LINK, MAIL_CUT, MAIL_DRAIN } kind;
 	int fd;
 	struct address peer;
 	const struct header *header; // a door's, lives as long as the node
@@ -83,6 +85,10 @@ static void open_mail(struct mail *mail)
 		break;
 	case MAIL_CUT:
 		stream_cut_all(mail->link);
+		break;
+	case MAIL_DRAIN:
+		if (worker->flows)
+			flows_drain(worker->flows);
 		break;
 	}
 	link_unref(&mail->link);
@@ -216,11 +222,12 @@ static int open_doors(struct source *source)
 
 // ---- the link ------------------------------------------------------------------------------------------------------
 
-static void keep_link(struct source *source, struct link *link)
+static void keep_link(struct source *source, struct link *link, bool takes_streams)
 {
 	pthread_mutex_lock(&source->lock);
 	struct link *old = source->link;
 	source->link = link ? link_ref(link) : NULL;
+	source->link_takes_streams = takes_streams;
 	source->last_up_ms = clock_ms();
 	pthread_mutex_unlock(&source->lock);
 	link_unref(&old);
@@ -229,14 +236,21 @@ static void keep_link(struct source *source, struct link *link)
 static void on_up(void *owner, struct link *link)
 {
 	struct source *source = owner;
-	keep_link(source, link);
+	keep_link(source, link, true);
 	tell_all(source, MAIL_LINK, link);
+}
+
+static void on_draining(void *owner, struct link *link)
+{
+	struct source *source = owner;
+	keep_link(source, link, false);
+	tell_all(source, MAIL_LINK, NULL);
 }
 
 static void on_down(void *owner, struct link *link, bool cut)
 {
 	struct source *source = owner;
-	keep_link(source, NULL);
+	keep_link(source, NULL, false);
 	tell_all(source, MAIL_LINK, NULL);
 	if (cut)
 		tell_all(source, MAIL_CUT, link);
@@ -249,7 +263,10 @@ static void on_given_up(void *owner, const char *reason)
 	process_fail(source->process, 1);
 }
 
-static const struct initiator_ops initiator_ops = {.on_up = on_up, .on_down = on_down, .on_given_up = on_given_up};
+static const struct initiator_ops initiator_ops = {.on_up = on_up,
+                                                   .on_draining = on_draining,
+                                                   .on_down = on_down,
+                                                   .on_given_up = on_given_up};
 
 static int start_link(struct source *source)
 {
@@ -284,57 +301,66 @@ static int start_link(struct source *source)
 
 // ---- what people see -----------------------------------------------------------------------------------------------
 
+static const char *health_of(bool ready, bool draining, const struct initiator_state *initiator)
+{
+	if (ready)
+		return "Healthy";
+	return initiator->errors > 0 || draining ? "Unhealthy" : "Connecting";
+}
+
+static void fill_link(const struct source *source, struct link *link, const struct initiator_state *initiator,
+                      struct status_link *out)
+{
+	*out = (struct status_link){.role = "initiator", .carrier = "tls", .kem_mode = ""};
+	if (link)
+		tunnel_describe_link(source->config, link, out);
+	out->state = initiator->state;
+	if (!out->last_error[0])
+		snprintf(out->last_error, sizeof out->last_error, "%s", initiator->last_error);
+}
+
 static void fill_status(void *owner, struct status_node *status)
 {
 	struct source *source = owner;
 	struct initiator_state initiator;
 	initiator_read(source->initiator, &initiator);
 	uint64_t now = clock_ms();
+	bool draining = atomic_load(&source->draining);
 	pthread_mutex_lock(&source->lock);
 	struct link *link = source->link ? link_ref(source->link) : NULL;
+	bool ready = link && source->link_takes_streams && !draining;
 	uint64_t last_up_ms = source->last_up_ms;
 	pthread_mutex_unlock(&source->lock);
 	*status = (struct status_node){
 		.command = "source",
 		.version = QANAT_VERSION,
 		.uptime_ms = now - source->started_ms,
-		.ready = link != NULL,
-		.health = link                   ? "Healthy"
-	              : initiator.errors > 0 ? "Unhealthy"
-	                                     : "Connecting",
+		.ready = ready,
+		.health = health_of(ready, draining, &initiator),
 		.tunnel_established = link != NULL,
 		.last_successful_operation_s = link         ? 0
 	                                   : last_up_ms ? (int64_t)((now - last_up_ms) / 1000)
 	                                                : -1,
 		.error_count = initiator.errors,
-		.missed_pongs = -1,
+		.missed_pongs = link ? tunnel_missed_pongs(source->config, link) : -1,
 		.average_rtt_us = -1,
 		.reconnection_attempts = (int64_t)initiator.attempts,
 		.flows_open = all_flows(source),
 		.workers = source->worker_count,
 	};
 	snprintf(status->name, sizeof status->name, "%s", source->config->node.name);
-	snprintf(status->message, sizeof status->message, "%s%s",
-	         link ? "All systems operational" : "Establishing tunnel connection",
-	         link || !initiator.last_error[0] ? "" : ": ");
-	if (!link) {
-		size_t at = strlen(status->message);
-		snprintf(status->message + at, sizeof status->message - at, "%s", initiator.last_error);
-	}
+	if (ready || draining)
+		snprintf(status->message, sizeof status->message, "%s",
+		         ready ? "All systems operational" : "Stopping: no new connections");
+	else
+		snprintf(status->message, sizeof status->message, "Establishing tunnel connection%s%.200s",
+		         initiator.last_error[0] ? ": " : "", initiator.last_error);
 	status->links = calloc(1, sizeof *status->links);
-	if (!status->links) {
-		link_unref(&link);
-		return;
-	}
-	status->link_count = 1;
-	if (link) {
-		tunnel_describe_link(source->config, link, status->links);
+	if (status->links) {
+		status->link_count = 1;
+		fill_link(source, link, &initiator, status->links);
 		status->average_rtt_us = status->links->rtt_us ? (int64_t)status->links->rtt_us : -1;
-	} else {
-		*status->links = (struct status_link){.role = "initiator", .carrier = "tls", .kem_mode = ""};
 	}
-	status->links->state = link ? "up" : initiator.state;
-	snprintf(status->links->last_error, sizeof status->links->last_error, "%s", initiator.last_error);
 	link_unref(&link);
 }
 
@@ -378,8 +404,10 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 static void on_drain(void *owner)
 {
 	struct source *source = owner;
+	atomic_store(&source->draining, true);
 	for (size_t i = 0; i < source->door_count; i++)
 		listener_close(&source->doors[i].listener);
+	tell_all(source, MAIL_DRAIN, NULL);
 }
 
 static bool is_busy(void *owner)

@@ -1,6 +1,7 @@
 #include "cmd/tunnel.h"
 
 #include "core/clock.h"
+#include "core/counter.h"
 #include "core/log.h"
 #include "net/socket.h"
 
@@ -132,13 +133,23 @@ int tunnel_http(const struct config *config, status_fn fill, void *owner, struct
 	return 0;
 }
 
-static void legs_text(uint8_t legs, char *text, size_t size)
+#define COPY_TEXT(to, from) snprintf(to, sizeof(to), "%s", from)
+
+int64_t tunnel_missed_pongs(const struct config *config, struct link *link)
 {
-	snprintf(text, size, "%s%s%s", legs & LEG_X25519 ? "X25519" : "", legs & LEG_MLKEM768 ? "+ML-KEM-768" : "",
-	         legs & LEG_MCELIECE ? "+McEliece-460896" : "");
+	struct link_state state;
+	link_read(link, &state);
+	return (int64_t)((clock_ms() - state.heard_ms) / config->link.heartbeat_interval_ms);
 }
 
-#define COPY_TEXT(to, from) snprintf(to, sizeof(to), "%s", from)
+uint64_t tunnel_refusals(void)
+{
+	uint64_t sum = 0;
+	for (int i = COUNTER_HANDSHAKE_TIMEOUT; i <= COUNTER_PSK_NOT_USED; i++)
+		sum += counter_read((enum counter)i);
+	return sum + counter_read(COUNTER_LINK_REFUSED) + counter_read(COUNTER_FLOW_REFUSED_SERVICE) +
+	       counter_read(COUNTER_FLOW_REFUSED_TARGET) + counter_read(COUNTER_FLOW_REFUSED_LIMIT);
+}
 
 void tunnel_describe_link(const struct config *config, struct link *link, struct status_link *out)
 {
@@ -173,5 +184,6 @@ void tunnel_describe_link(const struct config *config, struct link *link, struct
 	COPY_TEXT(out->tls_cipher, peer->tls.cipher);
 	COPY_TEXT(out->signature_own, peer->tls.signature_own);
 	COPY_TEXT(out->signature_peer, peer->tls.signature_peer);
-	legs_text(state.legs, out->kem_legs, sizeof out->kem_legs);
+	COPY_TEXT(out->kem_legs, link_legs_text(state.legs));
+	COPY_TEXT(out->last_error, state.error);
 }

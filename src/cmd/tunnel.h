@@ -18,5 +18,9 @@ MUST_USE int tunnel_identity(const struct config *config, enum identity_usage us
 void tunnel_log(const struct config *config);
 // Starts /metrics, /health and /status when they are enabled, and says where. Exit status, 0 is good.
 MUST_USE int tunnel_http(const struct config *config, status_fn fill, void *owner, struct http **http);
+// Heartbeat intervals in which a link's peer said nothing.
+int64_t tunnel_missed_pongs(const struct config *config, struct link *link);
+// Handshakes, keys, links and flows refused so far: the seed's error count of a dest.
+uint64_t tunnel_refusals(void);
 // Everything of a link that people may see.
 void tunnel_describe_link(const struct config *config, struct link *link, struct status_link *out);

@@ -302,8 +302,8 @@ int flow_watch(struct flow *flow)
 
 static void on_trim(void *owner)
 {
-	(void)owner;
 	stream_trim_idle();
+	flow_look_at_waiting(owner);
 }
 
 int flows_new(const struct flows_settings *settings, struct flows **out)

@@ -34,5 +34,7 @@ uint32_t flows_open(const struct flows *flows);
 void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header);
 // Source: a link has come up; flows that waited for one go on.
 void flows_link_is_up(struct flows *flows);
+// Source: nothing new is to begin: flows that still wait for a link are turned away.
+void flows_drain(struct flows *flows);
 // Dest: a stream whose header has come (stream_header_fn). The target is dialled, then both are joined.
 void flows_take_stream(void *flows, struct stream *stream, const struct header *header);

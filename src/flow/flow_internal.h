@@ -49,4 +49,6 @@ void flow_step(struct flow *flow);
 void flow_on_stream(void *owner, int events);
 void flow_on_refused(void *owner, const struct header_answer *answer);
 MUST_USE int flow_watch(struct flow *flow);
+// Turns away the flows that wait for a link and whose clients have gone.
+void flow_look_at_waiting(struct flows *flows);
 extern const struct stream_ops flow_stream_ops;

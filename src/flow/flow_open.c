@@ -6,6 +6,7 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,6 +49,7 @@ void flow_on_refused(void *owner, const struct header_answer *answer)
 	char reason[LIMIT_REASON_BYTES + 64];
 	snprintf(reason, sizeof reason, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
 	         answer->reason);
+	link_set_error(stream_link(flow->stream), reason);
 	refused(flow, COUNTER_FLOW_REFUSED_PEER, reason);
 }
 
@@ -133,6 +135,41 @@ void flows_link_is_up(struct flows *flows)
 	}
 }
 
+void flows_drain(struct flows *flows)
+{
+	struct flow *flow = flows->newest;
+	while (flow) {
+		struct flow *older = flow->older;
+		if (flow->phase == FLOW_WAITING)
+			refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, "source stops");
+		flow = older;
+	}
+}
+
+// A waiting flow's socket is not in the loop: what the client has said stays in it until the stream takes it, and would
+// keep the loop awake. So it is looked at from time to time: a reset, or an end of a client that has said nothing.
+static bool has_gone(const struct flow *flow)
+{
+	struct pollfd look = {.fd = flow->fd, .events = POLLRDHUP};
+	char first;
+	if (poll(&look, 1, 0) != 1)
+		return false;
+	return (look.revents & (POLLERR | POLLHUP)) || recv(flow->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+void flow_look_at_waiting(struct flows *flows)
+{
+	struct flow *flow = flows->waiting ? flows->newest : NULL;
+	while (flow) {
+		struct flow *older = flow->older;
+		if (flow->phase == FLOW_WAITING && has_gone(flow)) {
+			counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
+			flow_close(flow);
+		}
+		flow = older;
+	}
+}
+
 // ---- dest ----------------------------------------------------------------------------------------------------------
 
 static void answer_no(struct flow *flow, enum header_status status, enum counter counter, const char *reason,
@@ -142,6 +179,7 @@ static void answer_no(struct flow *flow, enum header_status status, enum counter
 	counter_add(counter, 1);
 	log_warn("flow", "link %s: %s asked by %s refused: %s", link_name(stream_link(flow->stream)),
 	         wanted(&flow->header, service), flow->header.origin, reason);
+	link_set_error(stream_link(flow->stream), reason);
 	stream_refuse(&flow->stream, status, told);
 	flow_close(flow);
 }

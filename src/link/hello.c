@@ -113,8 +113,8 @@ enum control_reason hello_judge(const struct control_hello *ours, const struct c
 	}
 	// Never the weaker of the two: whoever runs the nodes decides which one is meant.
 	if (theirs->legs != ours->legs) {
-		snprintf(text, LIMIT_REASON_BYTES + 1, "kem_mode differs: the %s has %s, the %s has %s; set the same on both",
-		         our_role, hello_kem_mode(ours->legs), their_role, hello_kem_mode(theirs->legs));
+		snprintf(text, LIMIT_REASON_BYTES + 1, "the %s has %s, the %s has %s; set the same on both", our_role,
+		         hello_kem_mode(ours->legs), their_role, hello_kem_mode(theirs->legs));
 		return CONTROL_REASON_KEM_MODE;
 	}
 	text[0] = '\0';

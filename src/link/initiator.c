@@ -108,8 +108,11 @@ static bool on_up(void *owner, struct link *link)
 	initiator->state.state = "up";
 	initiator->state.attempts = 0;
 	pthread_mutex_unlock(&initiator->lock);
-	log_info("initiator", "link %s with %s (%s, %s) is up: %s, %s, services %s", link_name(link), peer->node_name,
-	         peer->address, peer->certificate.subject, peer->tls.group, peer->tls.signature_peer, peer->services);
+	struct link_state state;
+	link_read(link, &state);
+	log_info("initiator", "link %s with %s (%s, %s) is up: %s, %s, epoch %u of %s, services %s", link_name(link),
+	         peer->node_name, peer->address, peer->certificate.subject, peer->tls.group, peer->tls.signature_peer,
+	         state.epoch, link_legs_text(state.legs), peer->services);
 	initiator->ops->on_up(initiator->owner, link);
 	return true;
 }
@@ -140,7 +143,8 @@ static void on_goaway(void *owner, struct link *link)
 {
 	struct initiator *initiator = owner;
 	// New streams need a link that takes them; the live ones of this one go on until dest ends it.
-	initiator->ops->on_down(initiator->owner, link, false);
+	show(initiator, "draining");
+	initiator->ops->on_draining(initiator->owner, link);
 }
 
 static const struct session_ops session_ops = {.on_up = on_up, .on_end = on_end, .on_goaway = on_goaway};

@@ -35,7 +35,9 @@ struct initiator_settings {
 struct initiator_ops {
 	// The link may be used; a reference is the owner's to take.
 	void (*on_up)(void *owner, struct link *link);
-	// It may not any more; may be told twice (drain, then the end). cut: its live data connections end too.
+	// Dest takes no new streams on it; those that live go on, and on_down follows.
+	void (*on_draining)(void *owner, struct link *link);
+	// It may not any more. cut: its live data connections end too.
 	void (*on_down)(void *owner, struct link *link, bool cut);
 	// It will not be tried again (reconnect off, attempts used up).
 	void (*on_given_up)(void *owner, const char *reason);
@@ -51,7 +53,7 @@ void initiator_want_epoch(struct initiator *initiator);
 
 // For people; from any thread.
 struct initiator_state {
-	const char *state; // "connecting", "handshake", "up"
+	const char *state; // "connecting", "handshake", "up", "draining"
 	char last_error[256];
 	uint64_t attempts; // since the link was last up
 	uint64_t errors;

@@ -32,12 +32,13 @@ struct link {
 	_Atomic uint64_t epoch_bytes; // carried since the last epoch
 	_Atomic bool epoch_wanted;
 	_Atomic uint32_t rtt_us;
-	_Atomic uint64_t epoch_since_ms;
+	_Atomic uint64_t epoch_since_ms, heard_ms;
 	uint64_t up_since_ms;
 
 	pthread_mutex_t lock; // everything below
 	struct epoch_keys current, previous;
 	uint8_t legs;
+	char error[LINK_ERROR_BYTES];
 	struct loop *epoch_loop;
 	struct loop_task *epoch_task;
 };
@@ -60,6 +61,7 @@ int link_new(const struct link_settings *settings, const struct link_peer *peer,
 	for (unsigned i = 0; i < 4; i++)
 		snprintf(link->name + 2 * i, 3, "%02x", settings->id[i]);
 	link->up_since_ms = clock_ms();
+	link->heard_ms = link->up_since_ms;
 	pthread_mutex_init(&link->lock, NULL);
 	*out = link;
 	return 0;
@@ -284,6 +286,29 @@ void link_set_rtt(struct link *link, uint32_t rtt_us)
 	atomic_store_explicit(&link->rtt_us, rtt_us, memory_order_relaxed);
 }
 
+const char *link_legs_text(uint8_t legs)
+{
+	static const char *const texts[] = {
+		[LEG_X25519] = "X25519",
+		[LEG_X25519 | LEG_MLKEM768] = "X25519+ML-KEM-768",
+		[LEG_X25519 | LEG_MCELIECE] = "X25519+McEliece-460896",
+		[LEG_X25519 | LEG_MLKEM768 | LEG_MCELIECE] = "X25519+ML-KEM-768+McEliece-460896",
+	};
+	return legs < COUNT_OF(texts) && texts[legs] ? texts[legs] : "none";
+}
+
+void link_set_error(struct link *link, const char *text)
+{
+	pthread_mutex_lock(&link->lock);
+	snprintf(link->error, sizeof link->error, "%s", text);
+	pthread_mutex_unlock(&link->lock);
+}
+
+void link_set_heard(struct link *link, uint64_t now_ms)
+{
+	atomic_store_explicit(&link->heard_ms, now_ms, memory_order_relaxed);
+}
+
 void link_read(struct link *link, struct link_state *state)
 {
 	pthread_mutex_lock(&link->lock);
@@ -298,6 +323,8 @@ void link_read(struct link *link, struct link_state *state)
 		.bytes_outward = atomic_load(&link->bytes_outward),
 		.bytes_inward = atomic_load(&link->bytes_inward),
 		.rtt_us = atomic_load(&link->rtt_us),
+		.heard_ms = atomic_load(&link->heard_ms),
 	};
+	snprintf(state->error, sizeof state->error, "%s", link->error);
 	pthread_mutex_unlock(&link->lock);
 }

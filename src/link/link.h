@@ -77,7 +77,13 @@ void link_count(struct link *link, uint64_t outward, uint64_t inward);
 bool link_set_epoch_task(struct link *link, struct loop *loop, struct loop_task *task);
 // The task says when it runs, so that it can be asked for again.
 void link_epoch_task_ran(struct link *link);
-// Round trip, for people.
+// "X25519+ML-KEM-768+McEliece-460896" into a static text of its own for each set.
+const char *link_legs_text(uint8_t legs);
+// The last thing that went wrong on it, for people.
+#define LINK_ERROR_BYTES 192
+void link_set_error(struct link *link, const char *text);
+// When its peer was last heard, and the round trip, for people.
+void link_set_heard(struct link *link, uint64_t now_ms);
 void link_set_rtt(struct link *link, uint32_t rtt_us);
 
 struct link_state {
@@ -87,5 +93,7 @@ struct link_state {
 	uint64_t epoch_since_ms, up_since_ms;
 	uint64_t streams_open, streams_total, bytes_outward, bytes_inward;
 	uint32_t rtt_us;
+	uint64_t heard_ms;
+	char error[LINK_ERROR_BYTES];
 };
 void link_read(struct link *link, struct link_state *state);

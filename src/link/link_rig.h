@@ -78,6 +78,13 @@ static inline void link_rig_up(void *owner, struct link *link)
 	assert_int_equal(pool_set_link(rig->pool, link), 0);
 }
 
+static inline void link_rig_draining(void *owner, struct link *link)
+{
+	(void)link;
+	struct link_rig *rig = owner;
+	assert_int_equal(pool_set_link(rig->pool, NULL), 0);
+}
+
 static inline void link_rig_down(void *owner, struct link *link, bool cut)
 {
 	struct link_rig *rig = owner;
@@ -198,6 +205,7 @@ static inline void link_rig_start_dest(struct link_rig *rig, const struct link_r
 static inline void link_rig_start_source(struct link_rig *rig, const struct link_rig_settings *settings)
 {
 	static const struct initiator_ops ops = {.on_up = link_rig_up,
+	                                         .on_draining = link_rig_draining,
 	                                         .on_down = link_rig_down,
 	                                         .on_given_up = link_rig_given_up};
 	struct pool_settings pool = {.loop = rig->loop, .size = settings->pool_size, .handshake_ms = 10000};

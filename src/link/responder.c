@@ -176,8 +176,11 @@ static bool on_up(void *owner, struct link *link)
 		          registry_count(responder->settings.registry), LIMIT_LINKS);
 		return false;
 	}
-	log_info("responder", "link %s with %s (%s, %s) is up: %s, %s", link_name(link), peer->node_name, peer->address,
-	         peer->certificate.subject, peer->tls.group, peer->tls.signature_peer);
+	struct link_state state;
+	link_read(link, &state);
+	log_info("responder", "link %s with %s (%s, %s) is up: %s, %s, epoch %u of %s", link_name(link), peer->node_name,
+	         peer->address, peer->certificate.subject, peer->tls.group, peer->tls.signature_peer, state.epoch,
+	         link_legs_text(state.legs));
 	responder->ops->on_up(responder->owner, link);
 	return true;
 }
@@ -188,6 +191,7 @@ static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 	struct responder *responder = guest->responder;
 	guest_drop(guest);
 	if (!link) {
+		counter_add(COUNTER_LINK_REFUSED, 1);
 		log_warn("responder", "a control connection ended before its link was up: %s", reason);
 		return;
 	}
@@ -244,7 +248,7 @@ static void welcome(struct visitor *visitor)
 		r = welcome_control(visitor);
 	}
 	if (r < 0) {
-		counter_add(COUNTER_ADMISSION_PENDING, 1);
+		counter_add(COUNTER_ADMISSION_RESOURCES, 1);
 		refuse(visitor, "cannot take the connection", outcome_text(r));
 		return;
 	}

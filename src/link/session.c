@@ -333,6 +333,8 @@ static int receive(struct session *session)
 			set_reason(session, text);
 			return -ECONNRESET;
 		}
+		if (session->link)
+			link_set_heard(session->link, loop_now_ms(session->settings.loop));
 		r = control_receive(session->control, bytes, got, now_us());
 		if (r != 0)
 			return r == CONTROL_ENDED ? 0 : r;

@@ -2,6 +2,7 @@
 
 #include "core/counter.h"
 #include "link/stream_internal.h"
+#include "link/verdict.h"
 #include "net/socket.h"
 
 #include <errno.h>
@@ -168,6 +169,7 @@ static void handshake_step(struct stream *stream)
 		return;
 	loop_timer_close(&stream->deadline);
 	if (r != 0) {
+		verdict_count(tls_conn_failure(stream->tls));
 		stream_take_problem(stream);
 		return;
 	}

@@ -341,11 +341,6 @@ enum tls_kind tls_conn_kind(const struct tls_conn *conn)
 	return conn->kind;
 }
 
-void *tls_conn_owner(const struct tls_conn *conn)
-{
-	return conn->owner;
-}
-
 void tls_conn_set_owner(struct tls_conn *conn, void *owner)
 {
 	conn->owner = owner;

@@ -98,7 +98,6 @@ void tls_conn_trim_thread(void);
 int tls_conn_wants(const struct tls_conn *conn);
 int tls_conn_fd(const struct tls_conn *conn);
 enum tls_kind tls_conn_kind(const struct tls_conn *conn);
-void *tls_conn_owner(const struct tls_conn *conn);
 void tls_conn_set_owner(struct tls_conn *conn, void *owner);
 enum tls_failure tls_conn_failure(const struct tls_conn *conn);
 // "certificate of an unknown CA (tlsv1 alert unknown ca)": the failure and its detail.

@@ -1,5 +1,6 @@
 """Starting, stopping, losing the other side, being refused a target, strangers at the door."""
 
+import json
 import os
 import signal
 import socket
@@ -163,10 +164,37 @@ def test_sigterm_lets_flows_finish(world, command):
         client.sendall(b"two")
         assert peers.read_exactly(client, 3) == b"two"
         assert node.process.poll() is None
+        # Truthful while it stops: not ready for anything new, and what lives is still shown.
+        code, body = node.get("/health")
+        assert code == 503 and json.loads(body)["status"] == "Unhealthy", body
+        assert node.status()["links"][0]["tls_group"] == "X25519MLKEM768"
+        if command == "dest":
+            wait(lambda: source.get("/health")[0] == 503, "source to know that dest takes nothing new")
+            link = source.status()["links"][0]
+            assert link["state"] == "draining" and link["epoch"] >= 1, link
         client.shutdown(socket.SHUT_WR)
         assert read_to_end(client) == (b"", "end")
     wait(lambda: node.process.poll() is not None, "the node to end after its last flow", 10)
     assert node.process.returncode == 0
+
+
+def test_clients_that_wait_for_a_link_do_not_hold_a_source(world):
+    """
+    clients ──► source ──► (nothing) ; some go, one stays ; SIGTERM ──► exit 0 at once
+    """
+    port = free_port()
+    source = world.source(free_port(), [("127.0.0.1:%d" % port, "service")], ready=False)
+    source.wait_log("is running")
+    with dial(("127.0.0.1", port)) as stays, dial(("127.0.0.1", port)) as closes, dial(("127.0.0.1", port)) as resets:
+        stays.sendall(b"anybody?")
+        wait(lambda: source.status()["flows_open"] == 3, "the clients to be waiting")
+        closes.close()
+        peers.reset(resets)
+        wait(lambda: source.status()["flows_open"] == 1, "those that have gone to be noticed")
+        source.process.send_signal(signal.SIGTERM)
+        assert read_to_end(stays)[1] == "reset"
+    wait(lambda: source.process.poll() is not None, "the source to end", 10)
+    assert source.process.returncode == 0
 
 
 def test_a_drain_ends_at_its_deadline(world):
@@ -287,7 +315,6 @@ def test_the_status_pages_say_what_the_seed_promises(world):
     """
     GET /health, /metrics, /status, / ──► source and dest
     """
-    import json
 
     target = world.add(Server(peers.echo))
     near, source, dest = world.pair(target.address)
