@@ -56,6 +56,16 @@ def read_to_end(connection, heard=None):
         heard += part
 
 
+def turned_away(address, say=b""):
+    """What a client that is refused hears, and how it ends. The reset may come as early as in connect."""
+    try:
+        with dial(address) as client:
+            client.sendall(say)
+            return read_to_end(client)
+    except (ConnectionResetError, BrokenPipeError):
+        return b"", "reset"
+
+
 def ask(address, question, length=None):
     """One exchange with an echo server."""
     with dial(address) as connection:

@@ -85,8 +85,7 @@ def test_a_client_without_a_link_is_turned_away_after_its_time(world):
         free_port(), [("127.0.0.1:%d" % port, "service")], ready=False, source={"connection_timeout_ms": 300}
     )
     wait(lambda: source.get("/health")[0] == 503, "the source to say that it is not ready")
-    with dial(("127.0.0.1", port)) as client:
-        read_to_end(client)
+    assert peers.turned_away(("127.0.0.1", port)) == (b"", "reset")
     source.wait_metric(1, "qanat_flows_total", outcome="no_link")
 
 
@@ -97,9 +96,7 @@ def test_a_target_that_is_down_closes_at_once_with_the_reason_in_both_logs(world
     port = free_port()
     near, source, dest = world.pair(("127.0.0.1", port))
     began = time.monotonic()
-    with dial(near) as client:
-        client.sendall(b"hello?")
-        assert read_to_end(client)[0] == b""
+    assert peers.turned_away(near, b"hello?") == (b"", "reset")
     assert time.monotonic() - began < 5 * PATIENCE
     dest.wait_metric(1, "qanat_flows_total", outcome="target_unreachable")
     source.wait_metric(1, "qanat_flows_total", outcome="refused_by_peer")
@@ -128,9 +125,7 @@ def test_a_service_that_dest_does_not_offer(world):
     dest = world.dest([("service", target.address)])
     port = free_port()
     source = world.source(dest, [("127.0.0.1:%d" % port, "ghost")])
-    with dial(("127.0.0.1", port)) as client:
-        client.sendall(b"hello?")
-        assert read_to_end(client)[0] == b""
+    assert peers.turned_away(("127.0.0.1", port), b"hello?") == (b"", "reset")
     dest.wait_metric(1, "qanat_flows_total", outcome="unknown_service")
     for node in (source, dest):
         node.wait_log("ghost")
