@@ -18,7 +18,7 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 // The object that embeds `field` at `pointer`.
-#define CONTAINER_OF(pointer, type, field) ((type *)(void *)((char *)(pointer)-offsetof(type, field)))
+#define CONTAINER_OF(pointer, type, field) ((type *)(void *)&((char *)(pointer))[-(ptrdiff_t)offsetof(type, field)])
 
 // A short text for a negative return value ("connection refused"). Never NULL; the storage is static or thread-local.
 const char *outcome_text(int negative);

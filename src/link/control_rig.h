@@ -91,9 +91,10 @@ static inline void rig_on_send(void *owner, const uint8_t *frame, size_t length)
 	struct rig *rig = side->rig;
 	while (side->sent_length + length > side->sent_size) {
 		side->sent_size = side->sent_size * 2 + 4096;
-		side->sent = realloc(side->sent, side->sent_size);
-		if (!side->sent)
+		uint8_t *larger = realloc(side->sent, side->sent_size);
+		if (!larger)
 			abort();
+		side->sent = larger;
 	}
 	uint8_t *copy = side->sent + side->sent_length;
 	memcpy(copy, frame, length);

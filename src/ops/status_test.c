@@ -227,8 +227,8 @@ static void what_is_not_known_is_null(void **state)
 // A leak would be the address sanitizer's finding.
 static void every_encoder_releases_the_links(void **state)
 {
-	static char *(*const encoders[])(struct status_node * status) = {status_encode, status_encode_health,
-	                                                                 status_encode_metrics};
+	typedef char *encode_fn(struct status_node * status);
+	static encode_fn *const encoders[] = {status_encode, status_encode_health, status_encode_metrics};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(encoders); i++) {
 		struct status_node status;
