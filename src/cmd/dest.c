@@ -1,115 +1,38 @@
-// `qanat dest`: one acceptor on worker 0 hands each connection to the tunnel port to the worker with the fewest flows;
-// there it proves to be a link's control connection or one of its data connections, and its streams reach their targets
-// from the same worker.
-
 #include "cmd/dest.h"
 
+#include "cmd/dest_internal.h"
 #include "cmd/tunnel.h"
 #include "core/clock.h"
 #include "core/log.h"
-#include "edge/listener.h"
-#include "flow/flow.h"
-#include "link/responder.h"
 #include "net/socket.h"
-#include "node/process.h"
-#include "node/workers.h"
+#include "node/mail.h"
 
-#include <stdatomic.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-struct dest;
-
-struct dest_worker {
-	struct dest *dest;
-	struct loop *loop;
-	struct responder *responder;
-	struct flows *flows;
-};
-
-struct dest {
-	struct config *config;
-	struct identity *identity;
-	struct workers *workers;
-	struct dest_worker *worker;
-	unsigned worker_count, turn;
-	struct service_table services;
-	struct registry *registry;
-	struct gate *gate;
-	struct keyserver *keyserver;
-	struct address address;
-	struct listener *listener;
-	struct process *process;
-	struct http *http;
-	uint64_t started_ms;
-	_Atomic bool draining;
-};
-
-// ---- mail to workers -----------------------------------------------------------------------------------------------
-
-struct mail {
-	struct loop_task task;
-	struct dest_worker *worker;
-	enum { MAIL_SOCKET, MAIL_CUT, MAIL_GOAWAY } kind;
-	int fd;
-	struct address peer;
-	struct link *link;
-};
-
-static void open_mail(struct mail *mail)
-{
-	struct dest_worker *worker = mail->worker;
-	switch (mail->kind) {
-	case MAIL_SOCKET:
-		if (worker->responder)
-			responder_take(worker->responder, &mail->fd, &mail->peer);
-		socket_close(&mail->fd);
-		break;
-	case MAIL_CUT:
-		stream_cut_all(mail->link);
-		break;
-	case MAIL_GOAWAY:
-		if (worker->responder)
-			responder_goaway(worker->responder, worker->dest->config->node.drain_timeout_seconds * 1000);
-		break;
-	}
-	link_unref(&mail->link);
-}
-
-static void on_mail(struct loop_task *task)
-{
-	struct mail *mail = CONTAINER_OF(task, struct mail, task);
-	open_mail(mail);
-	free(mail);
-}
-
-static void send_mail(struct dest_worker *worker, struct mail *contents)
-{
-	contents->worker = worker;
-	if (loop_current() == worker->loop) {
-		open_mail(contents);
-		return;
-	}
-	struct mail *mail = malloc(sizeof *mail);
-	if (!mail) {
-		socket_close(&contents->fd);
-		link_unref(&contents->link);
-		return;
-	}
-	*mail = *contents;
-	mail->task.run = on_mail;
-	loop_post(worker->loop, &mail->task);
-}
 
 // ---- connections ---------------------------------------------------------------------------------------------------
 
-static uint64_t all_flows(const struct dest *dest)
+uint64_t dest_flows_open(const struct dest *dest)
 {
 	uint64_t sum = 0;
 	for (unsigned i = 0; i < dest->worker_count; i++)
 		sum += flows_open(dest->worker[i].flows);
 	return sum;
+}
+
+struct arrival {
+	struct dest_worker *worker;
+	int fd;
+	struct address peer;
+};
+
+static void on_arrival(void *contents)
+{
+	struct arrival *arrival = contents;
+	if (arrival->worker->responder)
+		responder_take(arrival->worker->responder, &arrival->fd, &arrival->peer);
+	socket_close(&arrival->fd);
 }
 
 static void on_accept(void *owner, int fd, const struct address *peer)
@@ -119,8 +42,9 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 	for (unsigned i = 0; i < dest->worker_count; i++)
 		if (flows_open(dest->worker[i].flows) < flows_open(dest->worker[best].flows))
 			best = i;
-	struct mail mail = {.kind = MAIL_SOCKET, .fd = fd, .peer = *peer};
-	send_mail(&dest->worker[best], &mail);
+	struct arrival arrival = {.worker = &dest->worker[best], .fd = fd, .peer = *peer};
+	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
+		socket_close(&fd);
 }
 
 static void on_up(void *owner, struct link *link)
@@ -129,13 +53,20 @@ static void on_up(void *owner, struct link *link)
 	(void)link; // the registry and the log have it
 }
 
+static void on_cut(void *contents)
+{
+	struct link **link = contents;
+	stream_cut_all(*link);
+	link_unref(link);
+}
+
 static void on_down(void *owner, struct link *link, bool cut)
 {
 	struct dest_worker *worker = owner;
 	struct dest *dest = worker->dest;
 	for (unsigned i = 0; cut && i < dest->worker_count; i++) {
-		struct mail mail = {.kind = MAIL_CUT, .fd = -1, .link = link_ref(link)};
-		send_mail(&dest->worker[i], &mail);
+		struct link *reference = link_ref(link);
+		mail_send_surely(dest->worker[i].loop, on_cut, &reference, sizeof reference);
 	}
 }
 
@@ -147,96 +78,11 @@ static void on_header(void *owner, struct stream *stream, const struct header *h
 
 static const struct responder_ops responder_ops = {.on_up = on_up, .on_down = on_down, .on_header = on_header};
 
-// ---- what people see -----------------------------------------------------------------------------------------------
+// ---- out of a configuration ----------------------------------------------------------------------------------------
 
-// Links listed in one answer; the rest is only counted.
-#define LINKS_SHOWN 1000
-
-struct link_list {
-	const struct config *config;
-	struct status_link *links;
-	size_t count, room;
-};
-
-static void visit(void *owner, struct link *link)
-{
-	struct link_list *list = owner;
-	if (list->count < list->room)
-		tunnel_describe_link(list->config, link, &list->links[list->count++]);
-}
-
-static void fill_status(void *owner, struct status_node *status)
-{
-	struct dest *dest = owner;
-	size_t known = registry_count(dest->registry);
-	struct link_list list = {.config = dest->config, .room = known < LINKS_SHOWN ? known : LINKS_SHOWN};
-	list.links = list.room ? calloc(list.room, sizeof *list.links) : NULL;
-	if (!list.links)
-		list.room = 0;
-	registry_visit(dest->registry, visit, &list);
-	bool draining = atomic_load(&dest->draining);
-	*status = (struct status_node){
-		.command = "dest",
-		.version = QANAT_VERSION,
-		.uptime_ms = clock_ms() - dest->started_ms,
-		.ready = !draining, // the listener is open before this is served
-		.health = draining ? "Unhealthy" : "Healthy",
-		.tunnel_established = known > 0,
-		.last_successful_operation_s = known > 0 ? 0 : -1,
-		.error_count = tunnel_refusals(),
-		.missed_pongs = -1,
-		.average_rtt_us = -1,
-		.reconnection_attempts = -1,
-		.flows_open = all_flows(dest),
-		.workers = dest->worker_count,
-		.links = list.links,
-		.link_count = list.count,
-	};
-	snprintf(status->name, sizeof status->name, "%s", dest->config->node.name);
-	snprintf(status->message, sizeof status->message, "%s",
-	         draining ? "Stopping: no new links" : "All systems operational");
-}
-
-// ---- start and stop ------------------------------------------------------------------------------------------------
-
-static int make_services(struct dest *dest)
+struct responder_settings dest_responder_settings(struct dest *dest, struct loop *loop)
 {
 	const struct config *config = dest->config;
-	dest->services.services = calloc(config->dest.service_count + 1, sizeof *dest->services.services);
-	if (!dest->services.services)
-		return 1;
-	for (size_t i = 0; i < config->dest.service_count; i++) {
-		const struct config_service *from = &config->dest.services[i];
-		struct service *to = &dest->services.services[i];
-		to->name = from->name;
-		to->port = from->port;
-		to->target_host = from->target_host;
-		to->target_port = from->target_port;
-		to->connections_max = from->max_connections ? from->max_connections : config->dest.max_connections_per_service;
-		log_info("dest", "service \"%s\" (port %u) reaches %s:%u", to->name, to->port, to->target_host,
-		         to->target_port);
-	}
-	dest->services.count = config->dest.service_count;
-	return 0;
-}
-
-static int start_worker(void *owner, unsigned index, struct loop *loop)
-{
-	struct dest *dest = owner;
-	const struct config *config = dest->config;
-	struct dest_worker *worker = &dest->worker[index];
-	worker->dest = dest;
-	worker->loop = loop;
-	struct flows_settings flows = {
-		.loop = loop,
-		.congestion = config->link.congestion,
-		.keepalive_ms = config->link.keep_alive_interval_ms,
-		.target_ms = config->dest.target_connect_timeout_ms,
-		.services = &dest->services,
-	};
-	int r = flows_new(&flows, &worker->flows);
-	if (r < 0)
-		return r;
 	struct responder_settings settings = {
 		.loop = loop,
 		.identity = dest->identity,
@@ -252,7 +98,105 @@ static int start_worker(void *owner, unsigned index, struct loop *loop)
 		.control = tunnel_control(config, CONTROL_RESPONDER),
 		.link = tunnel_link(config),
 	};
-	service_list(&dest->services, settings.control.hello.services, sizeof settings.control.hello.services);
+	service_list(dest->services, settings.control.hello.services, sizeof settings.control.hello.services);
+	return settings;
+}
+
+struct flows_settings dest_flows_settings(struct dest *dest, struct loop *loop)
+{
+	const struct config *config = dest->config;
+	return (struct flows_settings){
+		.loop = loop,
+		.congestion = config->link.congestion,
+		.keepalive_ms = config->link.keep_alive_interval_ms,
+		.target_ms = config->dest.target_connect_timeout_ms,
+		.idle_ms = config->dest.idle_timeout_ms,
+		.services = dest->services,
+	};
+}
+
+int dest_make_services(const struct dest *dest, const struct config *config, struct service_table **services)
+{
+	struct service_settings *list = calloc(config->dest.service_count + 1, sizeof *list);
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->dest.service_count; i++) {
+		const struct config_service *from = &config->dest.services[i];
+		list[i] = (struct service_settings){
+			.name = from->name,
+			.port = from->port,
+			.target_host = from->target_host,
+			.target_port = from->target_port,
+			.connections_max = from->max_connections ? from->max_connections : config->dest.max_connections_per_service,
+		};
+		log_info("dest", "service \"%s\" (port %u) reaches %s:%u", from->name, from->port, from->target_host,
+		         from->target_port);
+	}
+	int r = service_table_new(list, config->dest.service_count, dest->services, services);
+	free(list);
+	return r;
+}
+
+int dest_make_keyserver(struct dest *dest, const struct config *config)
+{
+	if (config->crypto.kem_mode == CONFIG_KEM_MLKEM768)
+		return 0;
+	uint32_t rotation_ms = config->crypto.key_rotation_interval_seconds * 1000;
+	if (dest->keyserver) {
+		keyserver_set(dest->keyserver, rotation_ms);
+		return 0;
+	}
+	int r = keyserver_new(rotation_ms, &dest->keyserver);
+	if (r == 0)
+		r = keyserver_wait(dest->keyserver);
+	return r;
+}
+
+// ---- the process ---------------------------------------------------------------------------------------------------
+
+static void on_goaway(void *contents)
+{
+	struct dest_worker *worker = *(struct dest_worker **)contents;
+	if (worker->responder)
+		responder_goaway(worker->responder, worker->dest->config->node.drain_timeout_seconds * 1000);
+}
+
+static void on_drain(void *owner)
+{
+	struct dest *dest = owner;
+	atomic_store(&dest->draining, true);
+	listener_close(&dest->listener);
+	for (unsigned i = 0; i < dest->worker_count; i++) {
+		struct dest_worker *worker = &dest->worker[i];
+		mail_send_surely(worker->loop, on_goaway, &worker, sizeof worker);
+	}
+}
+
+static bool is_busy(void *owner)
+{
+	return dest_flows_open(owner) > 0;
+}
+
+static void on_reload(void *owner)
+{
+	dest_reload(owner);
+}
+
+static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
+
+// ---- start and stop ------------------------------------------------------------------------------------------------
+
+static int start_worker(void *owner, unsigned index, struct loop *loop)
+{
+	struct dest *dest = owner;
+	struct dest_worker *worker = &dest->worker[index];
+	worker->dest = dest;
+	worker->loop = loop;
+	struct flows_settings flows = dest_flows_settings(dest, loop);
+	int r = flows_new(&flows, &worker->flows);
+	if (r < 0)
+		return r;
+	struct responder_settings settings = dest_responder_settings(dest, loop);
 	return responder_new(&settings, &responder_ops, worker, &worker->responder);
 }
 
@@ -265,30 +209,6 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	return 0;
 }
 
-static void on_drain(void *owner)
-{
-	struct dest *dest = owner;
-	atomic_store(&dest->draining, true);
-	listener_close(&dest->listener);
-	for (unsigned i = 0; i < dest->worker_count; i++) {
-		struct mail mail = {.kind = MAIL_GOAWAY, .fd = -1};
-		send_mail(&dest->worker[i], &mail);
-	}
-}
-
-static bool is_busy(void *owner)
-{
-	return all_flows(owner) > 0;
-}
-
-static void on_reload(void *owner)
-{
-	(void)owner;
-	log_warn("dest", "SIGHUP: reloading the configuration is not built yet; restart to change it");
-}
-
-static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
-
 static int open_tables(struct dest *dest)
 {
 	const struct config *config = dest->config;
@@ -298,14 +218,10 @@ static int open_tables(struct dest *dest)
 		.window_ms = LIMIT_ADDRESS_WINDOW_MS,
 		.table = LIMIT_ADDRESS_TABLE,
 	};
-	if (make_services(dest) != 0 || registry_new(&dest->registry) < 0 ||
-	    gate_new(&limits, config->dest.allowed_source_ips, config->dest.allowed_source_count, &dest->gate) < 0)
-		return 1;
-	if (config->crypto.kem_mode == CONFIG_KEM_MLKEM768)
-		return 0;
-	if (keyserver_new(config->crypto.key_rotation_interval_seconds * 1000, &dest->keyserver) < 0 ||
-	    keyserver_wait(dest->keyserver) < 0) {
-		log_error("dest", "cannot make McEliece keys: out of memory");
+	if (dest_make_services(dest, config, &dest->services) < 0 || registry_new(&dest->registry) < 0 ||
+	    gate_new(&limits, config->dest.allowed_source_ips, config->dest.allowed_source_count, &dest->gate) < 0 ||
+	    dest_make_keyserver(dest, config) < 0) {
+		log_error("dest", "cannot start: out of memory");
 		return 1;
 	}
 	return 0;
@@ -314,13 +230,14 @@ static int open_tables(struct dest *dest)
 static int open_listener(struct dest *dest)
 {
 	const struct config *config = dest->config;
+	struct address address;
 	char text[ADDRESS_TEXT_BYTES];
-	if (address_from_ip(config->dest.listen_ip, config->dest.tunnel_port, &dest->address)) {
+	if (address_from_ip(config->dest.listen_ip, config->dest.tunnel_port, &address)) {
 		log_error("dest", "dest.listen_ip \"%s\" is not an address", config->dest.listen_ip);
 		return 2;
 	}
-	address_format(&dest->address, text);
-	int r = listener_open(workers_loop(dest->workers, 0), &dest->address, on_accept, dest, &dest->listener);
+	address_format(&address, text);
+	int r = listener_open(workers_loop(dest->workers, 0), &address, on_accept, dest, &dest->listener);
 	if (r < 0) {
 		log_error("dest", "cannot listen on %s (dest.tunnel_port): %s", text, outcome_text(r));
 		return 1;
@@ -348,7 +265,7 @@ static int start(struct dest *dest)
 		return 1;
 	r = open_listener(dest);
 	if (r == 0)
-		r = tunnel_http(config, fill_status, dest, &dest->http);
+		r = tunnel_http(config, dest_fill_status, dest, &dest->http);
 	return r;
 }
 
@@ -366,14 +283,17 @@ static void stop(struct dest *dest)
 	gate_free(&dest->gate);
 	if (dest->identity)
 		identity_unref(&dest->identity);
-	free(dest->services.services);
+	service_table_unref(&dest->services);
 	free(dest->worker);
 }
 
 int dest_command(int argc, char **argv)
 {
-	struct dest dest = {.started_ms = clock_ms()};
-	int r = config_load(CONFIG_DEST, argc - 1, argv + 1, stdout, stderr, &dest.config);
+	struct dest dest = {.argc = argc - 1,
+	                    .argv = argv + 1,
+	                    .lock = PTHREAD_MUTEX_INITIALIZER,
+	                    .started_ms = clock_ms()};
+	int r = config_load(CONFIG_DEST, dest.argc, dest.argv, stdout, stderr, &dest.config);
 	if (r != 0)
 		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
 	tunnel_log(dest.config);

@@ -21,16 +21,13 @@ static uint8_t legs_of(enum config_kem_mode mode)
 	return 0;
 }
 
-static const char *mode_name(enum config_kem_mode mode)
+// Of a link's epochs: the configuration may have another one by now.
+static const char *mode_name(uint8_t legs)
 {
-	switch (mode) {
-	case CONFIG_KEM_HYBRID:
-		return "hybrid";
-	case CONFIG_KEM_MLKEM768:
-		return "mlkem768";
-	case CONFIG_KEM_MCELIECE:
-		return "mceliece460896";
-	}
+	static const char *const names[] = {"hybrid", "mlkem768", "mceliece460896"};
+	for (unsigned mode = 0; mode < COUNT_OF(names); mode++)
+		if (legs_of((enum config_kem_mode)mode) == legs)
+			return names[mode];
 	return "";
 }
 
@@ -92,13 +89,18 @@ void tunnel_log(const struct config *config)
 		                   "was negotiated is shown per link");
 }
 
-int tunnel_identity(const struct config *config, enum identity_usage usage, struct identity **identity)
+struct identity_files tunnel_identity_files(const struct config *config, enum identity_usage usage)
 {
-	char problem[IDENTITY_PROBLEM_BYTES];
-	struct identity_files files = {.ca_path = config->auth.ca_cert_path,
+	return (struct identity_files){.ca_path = config->auth.ca_cert_path,
 	                               .cert_path = config->auth.cert_path,
 	                               .key_path = config->auth.key_path,
 	                               .usage = usage};
+}
+
+int tunnel_identity(const struct config *config, enum identity_usage usage, struct identity **identity)
+{
+	char problem[IDENTITY_PROBLEM_BYTES];
+	struct identity_files files = tunnel_identity_files(config, usage);
 	int r = identity_load(&files, identity, problem);
 	if (r == 0)
 		return 0;
@@ -151,7 +153,7 @@ uint64_t tunnel_refusals(void)
 	       counter_read(COUNTER_FLOW_REFUSED_TARGET) + counter_read(COUNTER_FLOW_REFUSED_LIMIT);
 }
 
-void tunnel_describe_link(const struct config *config, struct link *link, struct status_link *out)
+void tunnel_describe_link(struct link *link, struct status_link *out)
 {
 	struct link_state state;
 	const struct link_peer *peer = link_peer(link);
@@ -162,7 +164,7 @@ void tunnel_describe_link(const struct config *config, struct link *link, struct
 		.state = state.up ? "up" : "down",
 		.not_after = peer->certificate.not_after,
 		.carrier = "tls",
-		.kem_mode = mode_name(config->crypto.kem_mode),
+		.kem_mode = mode_name(state.legs),
 		.epoch = state.epoch,
 		.epoch_age_ms = now - state.epoch_since_ms,
 		.streams_open = state.streams_open,

@@ -13,6 +13,7 @@
 struct control_settings tunnel_control(const struct config *config, enum control_role role);
 struct link_settings tunnel_link(const struct config *config);
 enum tls_pq tunnel_pq(const struct config *config);
+struct identity_files tunnel_identity_files(const struct config *config, enum identity_usage usage);
 // Loads the certificate files; on failure the problem has been logged and the exit status is returned, otherwise 0.
 MUST_USE int tunnel_identity(const struct config *config, enum identity_usage usage, struct identity **identity);
 void tunnel_log(const struct config *config);
@@ -23,4 +24,4 @@ int64_t tunnel_missed_pongs(const struct config *config, struct link *link);
 // Handshakes, keys, links and flows refused so far: the seed's error count of a dest.
 uint64_t tunnel_refusals(void);
 // Everything of a link that people may see.
-void tunnel_describe_link(const struct config *config, struct link *link, struct status_link *out);
+void tunnel_describe_link(struct link *link, struct status_link *out);

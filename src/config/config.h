@@ -45,6 +45,7 @@ struct config {
 		uint16_t dest_tunnel_port;
 		uint32_t max_connections;
 		uint32_t connection_timeout_ms; // a local connection waits so long for a link and dest's answer
+		uint32_t idle_timeout_ms;       // 0: never
 		bool reconnection_enabled;
 		uint32_t max_reconnect_attempts; // 0: for ever
 		uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms;
@@ -59,6 +60,7 @@ struct config {
 		uint16_t tunnel_port;
 		uint32_t max_connections_per_service;
 		uint32_t target_connect_timeout_ms;
+		uint32_t idle_timeout_ms;        // 0: never
 		struct cidr *allowed_source_ips; // [dest.connection_filter] allowed_source_ips
 		size_t allowed_source_count;
 		struct config_service *services;

@@ -10,17 +10,6 @@ static bool is_used(const struct load *load, const struct schema_key *key)
 	return key->size > 0 && (key->commands & schema_command_bit(load->command));
 }
 
-static char *value_as_text(const struct schema_key *key, const void *base)
-{
-	char *text = NULL;
-	size_t length = 0;
-	FILE *out = open_memstream(&text, &length);
-	if (!out)
-		return text_copy("");
-	value_print(key, base, out);
-	return fclose(out) == 0 ? text : text_copy("");
-}
-
 static char *origin_as_text(const struct load_setting *setting)
 {
 	switch (setting->origin) {

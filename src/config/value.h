@@ -27,6 +27,10 @@ void value_fini(const struct schema_key *key, struct value *value);
 
 // The field of `key` below `base`, as it would be written in TOML; "" when it has none.
 void value_print(const struct schema_key *key, const void *base, FILE *out);
+// The same as a text of its own.
+char *value_as_text(const struct schema_key *key, const void *base);
+// The field below `to` becomes a copy of the one below `from`; what was there is freed.
+void value_copy(const struct schema_key *key, const void *from, void *to);
 // Frees and zeroes the field.
 void value_clear(const struct schema_key *key, void *base);
 

@@ -133,7 +133,52 @@ const void *value_items(const struct schema_key *key, const void *base, size_t *
 	return items;
 }
 
+static void *copy_items(const struct schema_key *key, const void *items, size_t count)
+{
+	size_t bytes = key->type == SCHEMA_CIDRS   ? sizeof(struct cidr)
+	               : key->type == SCHEMA_TEXTS ? sizeof(char *)
+	                                           : key->items->item_bytes;
+	char *copy = text_calloc(count, bytes);
+	for (size_t i = 0; i < count; i++) {
+		if (key->type == SCHEMA_TEXTS)
+			((char **)(void *)copy)[i] = text_copy(((char *const *)items)[i]);
+		if (key->type == SCHEMA_CIDRS)
+			((struct cidr *)(void *)copy)[i] = ((const struct cidr *)items)[i];
+		for (size_t k = 0; key->type == SCHEMA_TABLES && k < key->items->count; k++)
+			value_copy(&key->items->keys[k], (const char *)items + i * bytes, copy + i * bytes);
+	}
+	return copy;
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): a list of tables holds fields, which are no lists of tables.
+void value_copy(const struct schema_key *key, const void *from, void *to)
+{
+	if (key->size == 0)
+		return;
+	struct value value = {0};
+	if (is_number(key))
+		value.number = value_number(key, from);
+	else if (is_list(key)) {
+		const void *items = value_items(key, from, &value.count);
+		value.items = copy_items(key, items, value.count);
+	} else if (value_text(key, from)) {
+		value.text = text_copy(value_text(key, from));
+	}
+	value_store(key, &value, to);
+}
+
 // ---- printing
+
+char *value_as_text(const struct schema_key *key, const void *base)
+{
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+	if (!out)
+		return text_copy("");
+	value_print(key, base, out);
+	return fclose(out) == 0 ? text : text_copy("");
+}
 
 static void print_quoted(const char *text, FILE *out)
 {

@@ -91,8 +91,6 @@ static void what_is_not_built_yet_is_refused_by_name(void **state)
 	               "dest.exposed_services[0].protocol: \"both\" is not built yet: it comes with UDP support");
 	assert_refused(CONFIG_SOURCE, "source.allowed_outbound.allowed_ips=['10.0.0.0/8']\n" GOOD_SOURCE,
 	               "source.allowed_outbound.allowed_ips: is not built yet: ");
-	assert_refused(CONFIG_DEST, "dest.connection_timeout_ms=30000\n" GOOD_DEST,
-	               "dest.connection_timeout_ms: is not built yet: ");
 }
 
 static void what_asks_for_nothing_unbuilt_is_accepted(void **state)

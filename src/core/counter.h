@@ -48,10 +48,13 @@
 	X(EPOCH_FAILED, "qanat_epochs_total", "outcome=\"failed\"", "Key epochs by outcome") \
 	X(EPOCH_RETRIED, "qanat_epochs_total", "outcome=\"retried\"", "Key epochs by outcome") \
 	X(KEY_UPDATE_SENT, "qanat_tls_key_updates_total", "", "TLS KeyUpdates sent on long streams") \
+	X(RELOAD_OK, "qanat_reloads_total", "outcome=\"ok\"", "Configurations read again by outcome") \
+	X(RELOAD_REFUSED, "qanat_reloads_total", "outcome=\"refused\"", "Configurations read again by outcome") \
 	X(FLOW_OPENED, "qanat_flows_total", "outcome=\"opened\"", "Flows by outcome") \
 	X(FLOW_FINISHED, "qanat_flows_total", "outcome=\"finished\"", "Flows by outcome") \
 	X(FLOW_RESET_LOCAL, "qanat_flows_total", "outcome=\"reset_by_local\"", "Flows by outcome") \
 	X(FLOW_RESET_PEER, "qanat_flows_total", "outcome=\"reset_by_peer\"", "Flows by outcome") \
+	X(FLOW_IDLE, "qanat_flows_total", "outcome=\"idle\"", "Flows by outcome") \
 	X(FLOW_REFUSED_SERVICE, "qanat_flows_total", "outcome=\"unknown_service\"", "Flows by outcome") \
 	X(FLOW_REFUSED_TARGET, "qanat_flows_total", "outcome=\"target_unreachable\"", "Flows by outcome") \
 	X(FLOW_REFUSED_LIMIT, "qanat_flows_total", "outcome=\"limit\"", "Flows by outcome") \

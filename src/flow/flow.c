@@ -33,6 +33,7 @@ struct flow *flow_make(struct flows *flows)
 	flow->flows = flows;
 	flow->fd = -1;
 	flow->release.run = release;
+	flow->moved = true;
 	flow->older = flows->newest;
 	if (flows->newest)
 		flows->newest->newer = flow;
@@ -64,8 +65,11 @@ void flow_close(struct flow *flow)
 	if (flow->fd >= 0)
 		socket_close_resets(flow->fd, !flow->local_end || !flow->local_shut);
 	socket_close(&flow->fd);
+	if (flow->probing)
+		service_end_probe(flow->service);
 	if (flow->service)
 		service_leave(flow->service);
+	service_table_unref(&flow->table);
 	block_give(&flow->held);
 	loop_defer(flows->settings.loop, &flow->release);
 }
@@ -107,6 +111,7 @@ static int move_outward(struct flow *flow, bool *by_local)
 		return finish_outward(flow);
 	ssize_t n = recv(flow->fd, flow->flows->unit, LIMIT_UNIT_BYTES, 0);
 	if (n > 0) {
+		flow->moved = true;
 		if (stream_send(flow->stream, flow->flows->unit, (size_t)n) != 0)
 			return BROKEN;
 		// A short read emptied the socket.
@@ -156,6 +161,7 @@ static int give_held(struct flow *flow)
 		return BROKEN;
 	flow->held_at += (size_t)n;
 	flow->held_length -= (size_t)n;
+	flow->moved = flow->moved || n > 0;
 	if (flow->held_length > 0)
 		return STUCK;
 	block_give(&flow->held);
@@ -197,6 +203,7 @@ static int move_inward(struct flow *flow, bool *by_local)
 	if (r != 0)
 		return BROKEN;
 	ssize_t n = give(flow, flow->flows->unit, got);
+	flow->moved = true;
 	*by_local = true;
 	if (n < 0)
 		return BROKEN;
@@ -300,10 +307,46 @@ int flow_watch(struct flow *flow)
 // Idle streams give their record buffers back about this often.
 #define TRIM_MS 500
 
+// Both directions count, so neither a long upload nor a long download is idle.
+static void end_idle(struct flows *flows)
+{
+	uint64_t now = loop_now_ms(flows->settings.loop);
+	struct flow *flow = flows->newest;
+	while (flow) {
+		struct flow *older = flow->older;
+		if (flow->moved)
+			flow->moved_at_ms = now;
+		flow->moved = false;
+		if (flow->phase == FLOW_JOINED && now - flow->moved_at_ms >= flows->settings.idle_ms) {
+			counter_add(COUNTER_FLOW_IDLE, 1);
+			log_info("flow", "link %s: a flow was ended: nothing moved for %u ms", link_name(stream_link(flow->stream)),
+			         flows->settings.idle_ms);
+			flow_close(flow);
+		}
+		flow = older;
+	}
+}
+
 static void on_trim(void *owner)
 {
+	struct flows *flows = owner;
 	stream_trim_idle();
-	flow_look_at_waiting(owner);
+	flow_look_at_waiting(flows);
+	if (flows->settings.idle_ms > 0)
+		end_idle(flows);
+}
+
+void flows_set(struct flows *flows, const struct flows_settings *settings)
+{
+	struct service_table *old = flows->settings.services;
+	struct loop *loop = flows->settings.loop;
+	struct pool *pool = flows->settings.pool;
+	flows->settings = *settings;
+	flows->settings.loop = loop;
+	flows->settings.pool = pool;
+	if (settings->services)
+		service_table_ref(settings->services);
+	service_table_unref(&old);
 }
 
 int flows_new(const struct flows_settings *settings, struct flows **out)
@@ -312,6 +355,8 @@ int flows_new(const struct flows_settings *settings, struct flows **out)
 	if (!flows)
 		return -ENOMEM;
 	flows->settings = *settings;
+	if (settings->services)
+		service_table_ref(settings->services);
 	flows->unit = malloc(LIMIT_UNIT_BYTES);
 	int r = flows->unit ? loop_timer_open(settings->loop, on_trim, flows, &flows->trim) : -ENOMEM;
 	if (r < 0) {
@@ -332,6 +377,7 @@ void flows_free(struct flows **slot)
 	while (flows->newest)
 		flow_close(flows->newest);
 	loop_timer_close(&flows->trim);
+	service_table_unref(&flows->settings.services);
 	free(flows->unit);
 	free(flows);
 }

@@ -19,12 +19,15 @@ struct flows_settings {
 	const char *congestion; // of local and target sockets
 	uint32_t keepalive_ms;
 	uint32_t wait_ms;               // source: for a link and dest's answer
-	uint32_t target_ms;             // dest: to connect to a target
+	uint32_t target_ms;             // dest: to connect to a target, one that is just coming up included
+	uint32_t idle_ms;               // a flow that moves nothing either way for so long is reset, 0: never
 	struct pool *pool;              // source, NULL on dest
-	struct service_table *services; // dest, NULL on source
+	struct service_table *services; // dest, NULL on source; a reference is taken
 };
 
 MUST_USE int flows_new(const struct flows_settings *settings, struct flows **flows);
+// New settings for what happens from now on; the loop and the pool stay. On the loop's thread.
+void flows_set(struct flows *flows, const struct flows_settings *settings);
 // Resets what is still open.
 void flows_free(struct flows **flows);
 // From any thread.

@@ -11,23 +11,28 @@ struct flow {
 	enum {
 		FLOW_WAITING, // source: for a link
 		FLOW_ASKING,  // source: for dest's answer; bytes may go outward already
-		FLOW_DIALING, // dest: the target
+		FLOW_DIALING, // dest: the target; the timer runs between two tries
 		FLOW_JOINED,
 	} phase;
 	int fd;
 	struct loop_io *io;
 	struct stream *stream;
 	struct dial *dial;
-	struct loop_timer *timer; // WAITING, ASKING
+	struct loop_timer *timer; // WAITING, ASKING, DIALING
 	struct header header;
-	struct service *service; // dest: a place is taken
-	struct address peer;     // source: the local client
+	struct service_table *table; // dest: what `service` lies in
+	struct service *service;     // dest: a place is taken
+	uint64_t dial_until_ms;      // dest: when to give the target up
+	bool probing;                // dest: it is the one that tries a target that was down
+	struct address peer;         // source: the local client
 	bool closed;
-	bool local_end;  // the local side has no more to say
-	bool local_shut; // the local side was told that the peer has no more to say
-	bool out_end;    // the peer was told that the local side has no more to say
-	bool in_end;     // the peer has no more to say
-	uint8_t *held;   // inward bytes that the local socket did not take: one block
+	bool moved;           // since the last look at idle flows
+	uint64_t moved_at_ms; // as that look saw it
+	bool local_end;       // the local side has no more to say
+	bool local_shut;      // the local side was told that the peer has no more to say
+	bool out_end;         // the peer was told that the local side has no more to say
+	bool in_end;          // the peer has no more to say
+	uint8_t *held;        // inward bytes that the local socket did not take: one block
 	size_t held_at, held_length;
 	struct loop_task release;
 };

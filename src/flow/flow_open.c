@@ -184,18 +184,57 @@ static void answer_no(struct flow *flow, enum header_status status, enum counter
 	flow_close(flow);
 }
 
+static void dial_target(struct flow *flow);
+
+// Between two tries of a target that refuses: it may be coming up.
+#define REDIAL_MS 100
+
+static void give_target_up(struct flow *flow, const struct dial_result *result)
+{
+	// What exactly lies behind a service is nobody's business but the operator's: the peer hears the kind only.
+	answer_no(flow, result->timed_out ? HEADER_TIMED_OUT : HEADER_REFUSED_TARGET, COUNTER_FLOW_REFUSED_TARGET,
+	          result->problem,
+	          result->timed_out ? "the target does not answer" : "the target refuses connections or is down");
+}
+
+static void on_redial(void *owner)
+{
+	struct flow *flow = owner;
+	bool is_last = loop_now_ms(flow->flows->settings.loop) + REDIAL_MS >= flow->dial_until_ms;
+	// At its last moment a flow tries whatever others do.
+	flow->probing = service_begin_probe(flow->service);
+	if (flow->probing || is_last)
+		dial_target(flow);
+	else
+		loop_timer_arm(flow->timer, REDIAL_MS, 0);
+}
+
+static bool waits_for_target(struct flow *flow)
+{
+	struct loop *loop = flow->flows->settings.loop;
+	if (loop_now_ms(loop) + REDIAL_MS >= flow->dial_until_ms)
+		return false;
+	if (!flow->timer && loop_timer_open(loop, on_redial, flow, &flow->timer) < 0)
+		return false;
+	loop_timer_arm(flow->timer, REDIAL_MS, 0);
+	return true;
+}
+
 static void on_dialled(void *owner, const struct dial_result *result)
 {
 	struct flow *flow = owner;
+	if (flow->probing)
+		service_end_probe(flow->service);
+	flow->probing = false;
 	if (result->fd < 0) {
-		// What exactly lies behind a service is nobody's business but the operator's: the peer hears the kind only.
-		answer_no(flow, result->timed_out ? HEADER_TIMED_OUT : HEADER_REFUSED_TARGET, COUNTER_FLOW_REFUSED_TARGET,
-		          result->problem,
-		          result->timed_out ? "the target does not answer" : "the target refuses connections or is down");
+		if (result->timed_out || !waits_for_target(flow))
+			give_target_up(flow, result);
 		return;
 	}
+	loop_timer_close(&flow->timer);
 	flow->fd = result->fd;
 	flow->phase = FLOW_JOINED;
+	flow->moved = true;
 	tune(flow);
 	if (stream_confirm(flow->stream) != 0 || flow_watch(flow) < 0) {
 		flow_close(flow);
@@ -203,6 +242,17 @@ static void on_dialled(void *owner, const struct dial_result *result)
 	}
 	counter_add(COUNTER_FLOW_OPENED, 1);
 	flow_step(flow);
+}
+
+static void dial_target(struct flow *flow)
+{
+	struct loop *loop = flow->flows->settings.loop;
+	uint64_t now = loop_now_ms(loop);
+	uint32_t left_ms = flow->dial_until_ms > now ? (uint32_t)(flow->dial_until_ms - now) : 1;
+	int r = dial_start(loop, flow->service->target_host, flow->service->target_port, left_ms, on_dialled, flow,
+	                   &flow->dial);
+	if (r < 0)
+		answer_no(flow, HEADER_INTERNAL, COUNTER_FLOW_REFUSED_TARGET, outcome_text(r), "dest cannot dial now");
 }
 
 void flows_take_stream(void *owner, struct stream *stream, const struct header *header)
@@ -228,9 +278,8 @@ void flows_take_stream(void *owner, struct stream *stream, const struct header *
 		          "the service has as many connections as it may have");
 		return;
 	}
+	flow->table = service_table_ref(flows->settings.services);
 	flow->service = service;
-	int r = dial_start(flows->settings.loop, service->target_host, service->target_port, flows->settings.target_ms,
-	                   on_dialled, flow, &flow->dial);
-	if (r < 0)
-		answer_no(flow, HEADER_INTERNAL, COUNTER_FLOW_REFUSED_TARGET, outcome_text(r), "dest cannot dial now");
+	flow->dial_until_ms = loop_now_ms(flows->settings.loop) + flows->settings.target_ms;
+	dial_target(flow);
 }

@@ -18,8 +18,7 @@ struct side { // a plain socket: the client's or the target's
 struct scene {
 	struct link_rig rig;
 	struct flows *source, *dest;
-	struct service services[2];
-	struct service_table table;
+	struct service_table *table;
 	struct address target_address;
 	int target_listener;
 	struct side client, target;
@@ -100,21 +99,18 @@ static void begin_pooled(struct scene *scene, unsigned pool_size, uint64_t clien
 	               &(struct link_rig_settings){.pool_size = pool_size, .on_header = take_stream, .owner = scene});
 	assert_int_equal(address_from_ip("127.0.0.1", 0, &scene->target_address), 0);
 	assert_int_equal(socket_listen(&scene->target_address, 16, &scene->target_listener), 0);
-	scene->services[0] = (struct service){.name = "echo",
-	                                      .port = 7,
-	                                      .target_host = "127.0.0.1",
-	                                      .target_port = ntohs(scene->target_address.in4.sin_port),
-	                                      .connections_max = 10};
-	scene->services[1] = (struct service){
-		.name = "nobody", .port = 9, .target_host = "127.0.0.1", .target_port = 1, .connections_max = 10};
-	scene->table = (struct service_table){.services = scene->services, .count = 2};
+	struct service_settings services[] = {
+		{.name = "echo", .port = 7, .target_host = "127.0.0.1", .connections_max = 10},
+		{.name = "nobody", .port = 9, .target_host = "127.0.0.1", .target_port = 1, .connections_max = 10}};
+	services[0].target_port = ntohs(scene->target_address.in4.sin_port);
+	assert_int_equal(service_table_new(services, 2, NULL, &scene->table), 0);
 	struct flows_settings settings = {.loop = scene->rig.loop,
 	                                  .wait_ms = 15000,
 	                                  .target_ms = 15000,
 	                                  .pool = scene->rig.pool};
 	assert_int_equal(flows_new(&settings, &scene->source), 0);
 	settings.pool = NULL;
-	settings.services = &scene->table;
+	settings.services = scene->table;
 	assert_int_equal(flows_new(&settings, &scene->dest), 0);
 }
 
@@ -145,8 +141,9 @@ static void end(struct scene *scene)
 	flows_free(&scene->source);
 	flows_free(&scene->dest);
 	link_rig_stop(&scene->rig);
-	assert_int_equal(scene->services[0].connections, 0);
-	assert_int_equal(scene->services[1].connections, 0);
+	assert_int_equal(scene->table->services[0].load->connections, 0);
+	assert_int_equal(scene->table->services[1].load->connections, 0);
+	service_table_unref(&scene->table);
 }
 
 static bool flows_are_over(void *owner)
@@ -291,6 +288,17 @@ static void client_is_reset_when_there_is_no_link_in_time(void **state)
 	end(&scene);
 }
 
+static bool is_past(void *owner)
+{
+	return clock_ms() >= *(uint64_t *)owner;
+}
+
+static void set_dest(struct scene *scene, uint32_t target_ms, uint32_t idle_ms)
+{
+	struct flows_settings settings = {.target_ms = target_ms, .idle_ms = idle_ms, .services = scene->table};
+	flows_set(scene->dest, &settings);
+}
+
 static void client_of_a_service_that_cannot_be_reached_is_reset(void **state)
 {
 	(void)state;
@@ -300,6 +308,7 @@ static void client_of_a_service_that_cannot_be_reached_is_reset(void **state)
 		struct scene scene;
 		begin(&scene, 1000, 1000);
 		uint64_t refused = counter_read(counters[i]), by_peer = counter_read(COUNTER_FLOW_REFUSED_PEER);
+		set_dest(&scene, 50, 0);
 		connect_client(&scene, services[i]);
 		link_rig_wait(&scene.rig, client_is_over, &scene);
 		assert_true(scene.client.reset);
@@ -309,6 +318,55 @@ static void client_of_a_service_that_cannot_be_reached_is_reset(void **state)
 		link_rig_wait(&scene.rig, flows_are_over, &scene);
 		end(&scene);
 	}
+}
+
+static void target_that_comes_up_in_time_is_reached(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin(&scene, 1000, 1000);
+	uint64_t refused = counter_read(COUNTER_FLOW_REFUSED_TARGET);
+	socket_close(&scene.target_listener);
+	connect_client(&scene, "echo");
+	link_rig_turn(&scene.rig, 20);
+	assert_int_equal(flows_open(scene.dest), 1);
+	assert_false(client_is_over(&scene));
+	assert_int_equal(socket_listen(&scene.target_address, 16, &scene.target_listener), 0);
+	link_rig_wait(&scene.rig, target_is_there, &scene);
+	assert_int_equal(counter_read(COUNTER_FLOW_REFUSED_TARGET), refused);
+	end(&scene);
+}
+
+static void target_that_stays_down_is_given_up(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin(&scene, 1000, 1000);
+	set_dest(&scene, 250, 0);
+	uint64_t refused = counter_read(COUNTER_FLOW_REFUSED_TARGET);
+	connect_client(&scene, "nobody");
+	link_rig_wait(&scene.rig, client_is_over, &scene);
+	assert_int_equal(counter_read(COUNTER_FLOW_REFUSED_TARGET), refused + 1);
+	end(&scene);
+}
+
+static void flow_that_moves_nothing_is_ended_only_when_told_so(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin(&scene, UINT64_MAX, UINT64_MAX);
+	uint64_t idle = counter_read(COUNTER_FLOW_IDLE);
+	connect_client(&scene, "echo");
+	link_rig_wait(&scene.rig, target_is_there, &scene);
+	scene.client.speaks = scene.target.speaks = false;
+	uint64_t until = clock_ms() + 1200; // two looks
+	link_rig_wait(&scene.rig, is_past, &until);
+	assert_int_equal(flows_open(scene.dest), 1);
+	set_dest(&scene, 1000, 700);
+	link_rig_wait(&scene.rig, client_is_over, &scene);
+	assert_true(scene.client.reset);
+	assert_int_equal(counter_read(COUNTER_FLOW_IDLE), idle + 1);
+	end(&scene);
 }
 
 static void reset_of_one_end_is_a_reset_of_the_other(void **state)
@@ -426,6 +484,9 @@ int main(void)
 		cmocka_unit_test(client_waits_for_a_link),
 		cmocka_unit_test(client_is_reset_when_there_is_no_link_in_time),
 		cmocka_unit_test(client_of_a_service_that_cannot_be_reached_is_reset),
+		cmocka_unit_test(target_that_comes_up_in_time_is_reached),
+		cmocka_unit_test(target_that_stays_down_is_given_up),
+		cmocka_unit_test(flow_that_moves_nothing_is_ended_only_when_told_so),
 		cmocka_unit_test(reset_of_one_end_is_a_reset_of_the_other),
 		cmocka_unit_test(client_that_ended_and_then_vanishes_takes_the_flow_with_it),
 		cmocka_unit_test(cut_reaches_flows_that_look_at_nothing),

@@ -1,7 +1,79 @@
 #include "flow/service.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+// ---- tables --------------------------------------------------------------------------------------------------------
+
+static struct service_load *load_of(const struct service_table *old, const char *name)
+{
+	for (size_t i = 0; old && i < old->count; i++) {
+		if (strcmp(old->services[i].name, name) != 0)
+			continue;
+		atomic_fetch_add(&old->services[i].load->references, 1);
+		return old->services[i].load;
+	}
+	struct service_load *load = calloc(1, sizeof *load);
+	if (load)
+		load->references = 1;
+	return load;
+}
+
+static int fill(struct service *service, const struct service_settings *from, const struct service_table *old)
+{
+	service->name = strdup(from->name);
+	service->target_host = strdup(from->target_host);
+	service->load = service->name ? load_of(old, service->name) : NULL;
+	service->port = from->port;
+	service->target_port = from->target_port;
+	service->connections_max = from->connections_max;
+	return service->name && service->target_host && service->load ? 0 : -ENOMEM;
+}
+
+int service_table_new(const struct service_settings *list, size_t count, const struct service_table *old,
+                      struct service_table **out)
+{
+	struct service_table *table = calloc(1, sizeof *table + count * sizeof *table->services);
+	if (!table)
+		return -ENOMEM;
+	table->references = 1;
+	int r = 0;
+	for (size_t i = 0; i < count && r == 0; i++) {
+		table->count = i + 1;
+		r = fill(&table->services[i], &list[i], old);
+	}
+	if (r < 0)
+		service_table_unref(&table);
+	else
+		*out = table;
+	return r;
+}
+
+struct service_table *service_table_ref(struct service_table *table)
+{
+	atomic_fetch_add(&table->references, 1);
+	return table;
+}
+
+void service_table_unref(struct service_table **slot)
+{
+	struct service_table *table = *slot;
+	*slot = NULL;
+	if (!table || atomic_fetch_sub(&table->references, 1) != 1)
+		return;
+	for (size_t i = 0; i < table->count; i++) {
+		struct service *service = &table->services[i];
+		if (service->load && atomic_fetch_sub(&service->load->references, 1) == 1)
+			free(service->load);
+		free(service->name);
+		free(service->target_host);
+	}
+	free(table);
+}
+
+// ---- questions -----------------------------------------------------------------------------------------------------
 
 struct service *service_find(struct service_table *table, const struct header *header)
 {
@@ -17,15 +89,25 @@ struct service *service_find(struct service_table *table, const struct header *h
 
 bool service_enter(struct service *service)
 {
-	if (atomic_fetch_add(&service->connections, 1) < service->connections_max)
+	if (atomic_fetch_add(&service->load->connections, 1) < service->connections_max)
 		return true;
-	atomic_fetch_sub(&service->connections, 1);
+	atomic_fetch_sub(&service->load->connections, 1);
 	return false;
 }
 
 void service_leave(struct service *service)
 {
-	atomic_fetch_sub(&service->connections, 1);
+	atomic_fetch_sub(&service->load->connections, 1);
+}
+
+bool service_begin_probe(struct service *service)
+{
+	return !atomic_exchange(&service->load->probed, true);
+}
+
+void service_end_probe(struct service *service)
+{
+	atomic_store(&service->load->probed, false);
 }
 
 void service_list(const struct service_table *table, char *text, size_t size)

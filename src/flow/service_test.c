@@ -10,10 +10,27 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct service services[] = {{.name = "web", .port = 80, .connections_max = 2},
-                                    {.name = "db", .port = 5432, .connections_max = 5}};
-static struct service_table table = {.services = services, .count = 2}, one = {.services = services, .count = 1},
-							none = {.services = services, .count = 0};
+static const struct service_settings offered[] = {
+	{.name = "web", .port = 80, .target_host = "127.0.0.1", .target_port = 8080, .connections_max = 2},
+	{.name = "db", .port = 5432, .target_host = "::1", .target_port = 5432, .connections_max = 5}};
+static struct service_table *table, *one, *none;
+
+static int make_tables(void **state)
+{
+	(void)state;
+	return service_table_new(offered, 2, NULL, &table) | service_table_new(offered, 1, NULL, &one) |
+	       service_table_new(offered, 0, NULL, &none);
+}
+
+static int drop_tables(void **state)
+{
+	(void)state;
+	service_table_unref(&table);
+	service_table_unref(&one);
+	service_table_unref(&none);
+	service_table_unref(&none);
+	return 0;
+}
 
 static const char *found(struct service_table *in, const char *name, uint16_t port)
 {
@@ -26,38 +43,38 @@ static const char *found(struct service_table *in, const char *name, uint16_t po
 static void name_comes_before_the_port(void **state)
 {
 	(void)state;
-	assert_string_equal(found(&table, "db", 0), "db");
-	assert_string_equal(found(&table, "db", 80), "db");
-	assert_string_equal(found(&table, "", 80), "web");
-	assert_string_equal(found(&table, "", 5432), "db");
+	assert_string_equal(found(table, "db", 0), "db");
+	assert_string_equal(found(table, "db", 80), "db");
+	assert_string_equal(found(table, "", 80), "web");
+	assert_string_equal(found(table, "", 5432), "db");
 }
 
 static void what_is_not_offered_is_not_found(void **state)
 {
 	(void)state;
-	assert_string_equal(found(&table, "mail", 80), "nothing"); // a wrong name is not mended by a right port
-	assert_string_equal(found(&table, "WEB", 0), "nothing");
-	assert_string_equal(found(&table, "we", 0), "nothing");
-	assert_string_equal(found(&table, "", 81), "nothing");
-	assert_string_equal(found(&one, "", 81), "nothing");
-	assert_string_equal(found(&none, "web", 80), "nothing");
-	assert_string_equal(found(&none, SERVICE_DEFAULT, 80), "nothing");
+	assert_string_equal(found(table, "mail", 80), "nothing"); // a wrong name is not mended by a right port
+	assert_string_equal(found(table, "WEB", 0), "nothing");
+	assert_string_equal(found(table, "we", 0), "nothing");
+	assert_string_equal(found(table, "", 81), "nothing");
+	assert_string_equal(found(one, "", 81), "nothing");
+	assert_string_equal(found(none, "web", 80), "nothing");
+	assert_string_equal(found(none, SERVICE_DEFAULT, 80), "nothing");
 }
 
 static void default_is_the_port_or_the_only_one(void **state)
 {
 	(void)state;
-	assert_string_equal(found(&table, SERVICE_DEFAULT, 5432), "db");
-	assert_string_equal(found(&table, SERVICE_DEFAULT, 9999), "nothing");
-	assert_string_equal(found(&one, SERVICE_DEFAULT, 9999), "web");
+	assert_string_equal(found(table, SERVICE_DEFAULT, 5432), "db");
+	assert_string_equal(found(table, SERVICE_DEFAULT, 9999), "nothing");
+	assert_string_equal(found(one, SERVICE_DEFAULT, 9999), "web");
 }
 
 static void *come_and_go(void *unused)
 {
 	(void)unused;
 	for (unsigned i = 0; i < 5000; i++)
-		if (service_enter(&services[1]))
-			service_leave(&services[1]);
+		if (service_enter(&table->services[1]))
+			service_leave(&table->services[1]);
 	return NULL;
 }
 
@@ -65,37 +82,71 @@ static void places_are_counted_across_threads(void **state)
 {
 	(void)state;
 	pthread_t threads[3];
-	assert_true(service_enter(&services[0]));
-	assert_true(service_enter(&services[0]));
-	assert_false(service_enter(&services[0]));
-	service_leave(&services[0]);
-	assert_true(service_enter(&services[0]));
-	service_leave(&services[0]);
-	service_leave(&services[0]);
+	assert_true(service_enter(&table->services[0]));
+	assert_true(service_enter(&table->services[0]));
+	assert_false(service_enter(&table->services[0]));
+	service_leave(&table->services[0]);
+	assert_true(service_enter(&table->services[0]));
+	service_leave(&table->services[0]);
+	service_leave(&table->services[0]);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, NULL), 0);
 	for (unsigned i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	assert_int_equal(services[1].connections, 0);
+	assert_int_equal(table->services[1].load->connections, 0);
+}
+
+static void a_new_table_counts_what_the_old_one_carries(void **state)
+{
+	(void)state;
+	struct service_settings changed[] = {offered[1], offered[0], {.name = "new", .port = 9, .target_host = "x"}};
+	struct service_table *next;
+	changed[1].connections_max = 3;
+	changed[1].target_port = 8081;
+	assert_true(service_enter(&table->services[0]));
+	assert_true(service_enter(&table->services[0]));
+	assert_int_equal(service_table_new(changed, 3, table, &next), 0);
+	assert_string_equal(next->services[1].name, "web");
+	assert_int_equal(next->services[1].target_port, 8081);
+	assert_int_equal(table->services[0].target_port, 8080);
+	assert_true(service_enter(&next->services[1]));
+	assert_false(service_enter(&next->services[1])); // two of the old table, one of the new
+	service_leave(&next->services[1]);
+	service_table_unref(&next); // the old one goes on
+	service_leave(&table->services[0]);
+	service_leave(&table->services[0]);
+	assert_int_equal(table->services[0].load->connections, 0);
+}
+
+static void a_target_is_probed_by_one_at_a_time(void **state)
+{
+	(void)state;
+	assert_true(service_begin_probe(&table->services[0]));
+	assert_false(service_begin_probe(&table->services[0]));
+	assert_true(service_begin_probe(&table->services[1]));
+	service_end_probe(&table->services[0]);
+	assert_true(service_begin_probe(&table->services[0]));
+	service_end_probe(&table->services[0]);
+	service_end_probe(&table->services[1]);
 }
 
 static void list_ends_with_the_last_entry_that_fits(void **state)
 {
 	(void)state;
 	char text[64];
-	service_list(&table, text, sizeof text);
+	service_list(table, text, sizeof text);
 	assert_string_equal(text, "web:80,db:5432");
-	service_list(&table, text, 15);
+	service_list(table, text, 15);
 	assert_string_equal(text, "web:80,db:5432");
 	for (size_t size = 7; size < 15; size++) {
 		memset(text, '!', sizeof text);
-		service_list(&table, text, size);
+		service_list(table, text, size);
 		assert_string_equal(text, "web:80");
 		assert_int_equal(text[size], '!');
 	}
-	service_list(&table, text, 6);
+	service_list(table, text, 6);
 	assert_string_equal(text, "");
-	service_list(&none, text, sizeof text);
+	service_list(none, text, sizeof text);
 	assert_string_equal(text, "");
 }
 
@@ -106,7 +157,9 @@ int main(void)
 		cmocka_unit_test(what_is_not_offered_is_not_found),
 		cmocka_unit_test(default_is_the_port_or_the_only_one),
 		cmocka_unit_test(places_are_counted_across_threads),
+		cmocka_unit_test(a_new_table_counts_what_the_old_one_carries),
+		cmocka_unit_test(a_target_is_probed_by_one_at_a_time),
 		cmocka_unit_test(list_ends_with_the_last_entry_that_fits),
 	};
-	return cmocka_run_group_tests_name("service", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("service", tests, make_tables, drop_tables);
 }

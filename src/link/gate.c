@@ -9,7 +9,7 @@
 struct gate {
 	pthread_mutex_t lock;
 	struct admission *admission;
-	const struct cidr *sources;
+	struct cidr *sources;
 	size_t count;
 };
 
@@ -23,10 +23,28 @@ int gate_new(const struct admission_limits *limits, const struct cidr *sources, 
 		free(gate);
 		return r;
 	}
-	gate->sources = sources;
-	gate->count = count;
 	pthread_mutex_init(&gate->lock, NULL);
-	*out = gate;
+	r = gate_set_sources(gate, sources, count);
+	if (r < 0)
+		gate_free(&gate);
+	else
+		*out = gate;
+	return r;
+}
+
+int gate_set_sources(struct gate *gate, const struct cidr *sources, size_t count)
+{
+	struct cidr *copy = calloc(count + 1, sizeof *copy);
+	if (!copy)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		copy[i] = sources[i];
+	pthread_mutex_lock(&gate->lock);
+	struct cidr *old = gate->sources;
+	gate->sources = copy;
+	gate->count = count;
+	pthread_mutex_unlock(&gate->lock);
+	free(old);
 	return 0;
 }
 
@@ -38,12 +56,16 @@ void gate_free(struct gate **slot)
 		return;
 	admission_free(&gate->admission);
 	pthread_mutex_destroy(&gate->lock);
+	free(gate->sources);
 	free(gate);
 }
 
 bool gate_allows_source(struct gate *gate, const struct sockaddr *address)
 {
-	if (cidr_list_allows(gate->sources, gate->count, address))
+	pthread_mutex_lock(&gate->lock);
+	bool allowed = cidr_list_allows(gate->sources, gate->count, address);
+	pthread_mutex_unlock(&gate->lock);
+	if (allowed)
 		return true;
 	counter_add(COUNTER_ADMISSION_SOURCE, 1);
 	return false;

@@ -298,6 +298,26 @@ int initiator_new(const struct initiator_settings *settings, const struct initia
 	return 0;
 }
 
+int initiator_set(struct initiator *initiator, const struct initiator_settings *settings)
+{
+	struct tls_profile *profile = NULL;
+	uint8_t digest[DIGEST_BYTES];
+	int r = identity_digest(identity_certificate(settings->identity), digest);
+	if (r == 0)
+		r = tls_profile_control(settings->identity, settings->pq, &profile);
+	if (r < 0)
+		return r;
+	tls_profile_free(&initiator->profile);
+	initiator->profile = profile;
+	memcpy(initiator->own_digest, digest, sizeof digest);
+	struct loop *loop = initiator->settings.loop;
+	struct keycache *keycache = initiator->settings.keycache;
+	initiator->settings = *settings;
+	initiator->settings.loop = loop;
+	initiator->settings.keycache = keycache;
+	return 0;
+}
+
 void initiator_free(struct initiator **slot, enum control_reason reason)
 {
 	struct initiator *initiator = *slot;

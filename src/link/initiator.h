@@ -43,9 +43,11 @@ struct initiator_ops {
 	void (*on_given_up)(void *owner, const char *reason);
 };
 
-// Texts and lists are lent for the initiator's life. Starts dialling at once.
+// Texts and lists are lent until initiator_set names others. Starts dialling at once.
 MUST_USE int initiator_new(const struct initiator_settings *settings, const struct initiator_ops *ops, void *owner,
                            struct initiator **initiator);
+// New settings for the next control connection; loop, keycache and the link that is up stay. Negative: as before.
+MUST_USE int initiator_set(struct initiator *initiator, const struct initiator_settings *settings);
 // Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason
 // has the peer cut them. No callback afterwards.
 void initiator_free(struct initiator **initiator, enum control_reason reason);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,7 +29,7 @@ struct keyserver {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; // any of what follows
-	uint32_t rotation_ms;
+	_Atomic uint32_t rotation_ms;
 	struct pair *current, *previous;
 	int failure; // of the last attempt, 0 or negative
 	bool is_rotation_wanted;
@@ -133,7 +134,7 @@ static void *run(void *argument)
 			log_error("keyserver", "no McEliece key could be made: %s; trying again in %d ms", outcome_text(outcome),
 			          RETRY_MS);
 		install(server, fresh, outcome);
-		delay_ms = outcome == 0 ? server->rotation_ms : RETRY_MS;
+		delay_ms = outcome == 0 ? atomic_load(&server->rotation_ms) : RETRY_MS;
 	} while (wait_for_turn(server, delay_ms));
 	return NULL;
 }
@@ -240,6 +241,13 @@ void keyserver_rotate(struct keyserver *server)
 	server->is_rotation_wanted = true;
 	pthread_cond_broadcast(&server->changed);
 	pthread_mutex_unlock(&server->lock);
+}
+
+void keyserver_set(struct keyserver *server, uint32_t rotation_ms)
+{
+	if (rotation_ms == 0 || atomic_exchange(&server->rotation_ms, rotation_ms) == rotation_ms)
+		return;
+	keyserver_rotate(server);
 }
 
 // ---- use

@@ -14,6 +14,8 @@
 struct keyserver;
 // Starts the thread; the first key is ready some 30 ms later.
 MUST_USE int keyserver_new(uint32_t rotation_ms, struct keyserver **server);
+// Another interval: a new key is made now, and the next ones so often.
+void keyserver_set(struct keyserver *server, uint32_t rotation_ms);
 void keyserver_free(struct keyserver **server);
 // Blocks until the first key is there (start-up, tests). Negative when it cannot be made.
 MUST_USE int keyserver_wait(struct keyserver *server);

@@ -150,6 +150,16 @@ int pool_new(const struct pool_settings *settings, struct pool **out)
 	return 0;
 }
 
+void pool_set(struct pool *pool, const struct pool_settings *settings)
+{
+	struct loop *loop = pool->settings.loop;
+	pool->settings = *settings;
+	pool->settings.loop = loop;
+	if (pool->wanted < settings->size || pool->wanted > settings->size * GROWTH)
+		pool->wanted = settings->size;
+	fill(pool);
+}
+
 static void drop_all(struct pool *pool)
 {
 	while (pool->slots)

@@ -10,12 +10,14 @@ struct pool;
 
 struct pool_settings {
 	struct loop *loop;
-	unsigned size; // parked connections to keep, at least; grows up to eight times that
-	const char *congestion;
+	unsigned size;          // parked connections to keep, at least; grows up to eight times that
+	const char *congestion; // lent until pool_set names another
 	uint32_t keepalive_ms, handshake_ms;
 };
 
 MUST_USE int pool_new(const struct pool_settings *settings, struct pool **pool);
+// New settings for what is dialled from now on; the loop stays.
+void pool_set(struct pool *pool, const struct pool_settings *settings);
 void pool_free(struct pool **pool);
 // The link whose connections to keep; NULL: none. A reference is taken. Parked connections of another link are dropped.
 // Negative: the data profile could not be made (logged by the caller).

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 // Refused strangers shown in the log per second and worker; the rest is only counted.
@@ -408,6 +409,26 @@ int responder_new(const struct responder_settings *settings, const struct respon
 	else
 		*out = responder;
 	return r;
+}
+
+int responder_set(struct responder *responder, const struct responder_settings *settings)
+{
+	struct tls_profile *profile = NULL;
+	uint8_t digest[DIGEST_BYTES];
+	int r = identity_digest(identity_certificate(settings->identity), digest);
+	if (r == 0)
+		r = tls_profile_listener(settings->identity, settings->pq, &listener_ops, &profile);
+	if (r < 0)
+		return r;
+	tls_profile_free(&responder->profile);
+	responder->profile = profile;
+	memcpy(responder->own_digest, digest, sizeof digest);
+	struct responder_settings old = responder->settings;
+	responder->settings = *settings;
+	responder->settings.loop = old.loop;
+	responder->settings.registry = old.registry;
+	responder->settings.gate = old.gate;
+	return 0;
 }
 
 void responder_free(struct responder **slot, enum control_reason reason)

@@ -41,6 +41,9 @@ struct responder_ops {
 
 MUST_USE int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
                            struct responder **responder);
+// New settings for connections that come from now on; loop and tables stay. Texts and lists are lent until the next
+// call. Negative: as before.
+MUST_USE int responder_set(struct responder *responder, const struct responder_settings *settings);
 // Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason
 // has the peer cut them. No callback afterwards; our streams live on until their owners close them.
 void responder_free(struct responder **responder, enum control_reason reason);

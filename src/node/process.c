@@ -128,6 +128,11 @@ int process_open(struct loop *loop, uint32_t drain_ms, const struct process_ops 
 	return r;
 }
 
+void process_set_drain(struct process *process, uint32_t drain_ms)
+{
+	process->drain_ms = drain_ms;
+}
+
 void process_close(struct process **slot)
 {
 	struct process *process = *slot;

@@ -26,6 +26,8 @@ struct process_ops {
 // is_busy says no, or drain_ms later; a second one stops it at once.
 MUST_USE int process_open(struct loop *loop, uint32_t drain_ms, const struct process_ops *ops, void *owner,
                           struct process **process);
+// Another time to drain, for a drain that has not begun.
+void process_set_drain(struct process *process, uint32_t drain_ms);
 void process_close(struct process **process);
 // The same end as by signal, with an exit code: a fatal error.
 void process_fail(struct process *process, int exit_code);

@@ -1,0 +1,62 @@
+// `qanat dest`, shared by the dest*.c files. One acceptor on worker 0 hands each connection to the tunnel port to the
+// worker with the fewest flows; there it proves to be a link's control connection or one of its data connections, and
+// its streams reach their targets from the same worker.
+
+#pragma once
+
+#include "config/reload.h"
+#include "edge/listener.h"
+#include "flow/flow.h"
+#include "link/responder.h"
+#include "node/process.h"
+#include "node/workers.h"
+#include "ops/http.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct dest;
+
+struct dest_worker {
+	struct dest *dest;
+	struct loop *loop;
+	struct responder *responder;
+	struct flows *flows;
+};
+
+struct dest {
+	int argc; // of the command, for reloads
+	char **argv;
+	struct identity *identity;
+	struct workers *workers;
+	struct dest_worker *worker;
+	unsigned worker_count, turn;
+	struct service_table *services;
+	struct registry *registry;
+	struct gate *gate;
+	struct keyserver *keyserver;
+	struct listener *listener;
+	struct process *process;
+	struct http *http;
+	uint64_t started_ms;
+	_Atomic bool draining;
+
+	pthread_mutex_t lock; // what the HTTP thread reads as well
+	struct config *config;
+};
+
+uint64_t dest_flows_open(const struct dest *dest);
+
+// Of one worker, out of what dest has now. Texts are lent.
+struct responder_settings dest_responder_settings(struct dest *dest, struct loop *loop);
+struct flows_settings dest_flows_settings(struct dest *dest, struct loop *loop);
+// A table of this configuration's services; those that dest has already keep their counts. Negative: no memory.
+MUST_USE int dest_make_services(const struct dest *dest, const struct config *config, struct service_table **services);
+// The McEliece key server, when this configuration needs one and there is none yet. Negative: no memory.
+MUST_USE int dest_make_keyserver(struct dest *dest, const struct config *config);
+
+// status_fn
+void dest_fill_status(void *owner, struct status_node *status);
+
+// Reads the configuration again and puts it into force, or leaves all as it is and says why.
+void dest_reload(struct dest *dest);

@@ -1,0 +1,81 @@
+// A new configuration for a running dest.
+
+#include "cmd/dest_internal.h"
+#include "cmd/tunnel.h"
+#include "cmd/tunnel_reload.h"
+#include "core/log.h"
+
+#include <stdio.h>
+
+static int apply(void *owner, unsigned index, struct loop *loop)
+{
+	struct dest *dest = owner;
+	struct dest_worker *worker = &dest->worker[index];
+	struct flows_settings flows = dest_flows_settings(dest, loop);
+	struct responder_settings responder = dest_responder_settings(dest, loop);
+	flows_set(worker->flows, &flows);
+	return responder_set(worker->responder, &responder);
+}
+
+static int prepare(struct dest *dest, const struct config *next, struct service_table **services)
+{
+	int r = dest_make_services(dest, next, services);
+	if (r == 0)
+		r = dest_make_keyserver(dest, next);
+	if (r == 0)
+		r = gate_set_sources(dest->gate, next->dest.allowed_source_ips, next->dest.allowed_source_count);
+	return r;
+}
+
+static int take(void *owner, struct config **next, struct identity **identity,
+                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+{
+	struct dest *dest = owner;
+	struct service_table *services = NULL;
+	int r = prepare(dest, *next, &services);
+	if (r < 0) {
+		service_table_unref(&services);
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", outcome_text(r));
+		return r;
+	}
+	struct config *old = dest->config;
+	struct identity *old_identity = dest->identity;
+	pthread_mutex_lock(&dest->lock);
+	dest->config = *next;
+	pthread_mutex_unlock(&dest->lock);
+	dest->identity = *identity;
+	*next = NULL;
+	*identity = NULL;
+	service_table_unref(&dest->services);
+	dest->services = services;
+	tunnel_log(dest->config);
+	process_set_drain(dest->process, dest->config->node.drain_timeout_seconds * 1000);
+	// Waits for every worker: nobody looks at the old texts afterwards.
+	r = workers_each(dest->workers, apply, dest);
+	if (r < 0) {
+		// A worker whose listener could not be made goes on with texts of a configuration that goes now.
+		log_error("dest", "the new configuration cannot be put into force on every worker: %s", outcome_text(r));
+		process_fail(dest->process, 1);
+	}
+	config_free(&old);
+	identity_unref(&old_identity);
+	return 0;
+}
+
+void dest_reload(struct dest *dest)
+{
+	struct tunnel_reload reload = {.command = CONFIG_DEST,
+	                               .argc = dest->argc,
+	                               .argv = dest->argv,
+	                               .running = dest->config,
+	                               .usage = IDENTITY_SERVER,
+	                               .owner = dest,
+	                               .take = take};
+	struct config_reload outcome;
+	if (atomic_load(&dest->draining)) {
+		log_warn("dest", "stopping: the configuration is not read again");
+		return;
+	}
+	(void)tunnel_reload(&reload, &outcome);
+	config_reload_fini(&outcome);
+}

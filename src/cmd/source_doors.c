@@ -1,0 +1,237 @@
+// What source listens on, and how it changes when the configuration does.
+
+#include "cmd/source_internal.h"
+#include "core/counter.h"
+#include "core/log.h"
+#include "net/socket.h"
+#include "node/mail.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- local connections ---------------------------------------------------------------------------------------------
+
+struct arrival {
+	struct source_worker *worker;
+	int fd;
+	struct address peer;
+	struct header header;
+};
+
+static void on_arrival(void *contents)
+{
+	struct arrival *arrival = contents;
+	if (arrival->worker->flows)
+		flows_take_local(arrival->worker->flows, &arrival->fd, &arrival->peer, &arrival->header);
+	socket_close(&arrival->fd);
+}
+
+uint64_t source_flows_open(const struct source *source)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < source->worker_count; i++)
+		sum += flows_open(source->worker[i].flows);
+	return sum;
+}
+
+// The fewest flows; among equals each in turn.
+static struct source_worker *least_loaded(struct source *source)
+{
+	unsigned best = source->turn++ % source->worker_count;
+	for (unsigned i = 0; i < source->worker_count; i++)
+		if (flows_open(source->worker[i].flows) < flows_open(source->worker[best].flows))
+			best = i;
+	return &source->worker[best];
+}
+
+static void on_accept(void *owner, int fd, const struct address *peer)
+{
+	struct source_door *door = owner;
+	struct source *source = door->source;
+	if (source_flows_open(source) >= source->config->source.max_connections) {
+		counter_add(COUNTER_FLOW_REFUSED_LIMIT, 1);
+		log_warn("source", "a connection was refused: source.max_connections = %u are open",
+		         source->config->source.max_connections);
+		socket_reset(&fd);
+		return;
+	}
+	struct arrival arrival = {.worker = least_loaded(source), .fd = fd, .peer = *peer, .header = door->header};
+	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
+		socket_reset(&fd);
+}
+
+// ---- what the configuration asks for -------------------------------------------------------------------------------
+
+struct wanted {
+	struct address address;
+	struct header header;
+	const char *key;
+};
+
+static int want_exposed(const struct config *config, const struct config_exposed_port *port, struct wanted *wanted)
+{
+	*wanted = (struct wanted){.header = {.kind = HEADER_TCP, .port = port->port}, .key = "source.exposed_ports"};
+	return address_from_ip(port->listen_ip ? port->listen_ip : config->source.listen_ip, port->port, &wanted->address);
+}
+
+static int want_forward(const struct config_forward *forward, struct wanted *wanted)
+{
+	*wanted = (struct wanted){.header = {.kind = HEADER_TCP}, .key = "source.forwards"};
+	snprintf(wanted->header.service, sizeof wanted->header.service, "%s", forward->service);
+	return address_parse(forward->listen, &wanted->address);
+}
+
+// The seed's README: a listen_port and nothing else.
+static int want_single(const struct config *config, struct wanted *wanted)
+{
+	*wanted = (struct wanted){.header = {.kind = HEADER_TCP, .port = config->source.listen_port},
+	                          .key = "source.listen_port"};
+	snprintf(wanted->header.service, sizeof wanted->header.service, "%s", SERVICE_DEFAULT);
+	return address_from_ip(config->source.listen_ip, config->source.listen_port, &wanted->address);
+}
+
+// A list of its own, ended by the count. NULL without memory.
+static struct wanted *list_wanted(const struct config *config, size_t *count)
+{
+	struct wanted *list = calloc(config->source.exposed_count + config->source.forward_count + 1, sizeof *list);
+	size_t n = 0;
+	int bad = 0;
+	for (size_t i = 0; list && i < config->source.exposed_count; i++)
+		bad |= want_exposed(config, &config->source.exposed_ports[i], &list[n++]);
+	for (size_t i = 0; list && i < config->source.forward_count; i++)
+		bad |= want_forward(&config->source.forwards[i], &list[n++]);
+	if (list && n == 0)
+		bad |= want_single(config, &list[n++]);
+	if (bad) // the schema has checked every address
+		log_error("source", "a listening address of the configuration is not one");
+	*count = bad ? 0 : n;
+	return list;
+}
+
+// ---- doors ---------------------------------------------------------------------------------------------------------
+
+static void describe(const struct header *header, char *text, size_t size)
+{
+	if (header->service[0] && strcmp(header->service, SERVICE_DEFAULT) != 0)
+		snprintf(text, size, "service \"%s\"", header->service);
+	else
+		snprintf(text, size, "the service on port %u%s", header->port, header->service[0] ? ", or the only one" : "");
+}
+
+static void door_free(struct source_door *door)
+{
+	listener_close(&door->listener);
+	free(door);
+}
+
+static int door_open(struct source *source, const struct wanted *wanted, struct source_door **out)
+{
+	struct source_door *door = calloc(1, sizeof *door);
+	char text[ADDRESS_TEXT_BYTES], service[LIMIT_SERVICE_NAME_BYTES + 64];
+	struct address address = wanted->address;
+	if (!door)
+		return 1;
+	door->source = source;
+	door->header = wanted->header;
+	address_format(&address, door->listen);
+	int r = listener_open(workers_loop(source->workers, 0), &address, on_accept, door, &door->listener);
+	if (r < 0) {
+		log_error("source", "cannot listen on %s (%s): %s", door->listen, wanted->key, outcome_text(r));
+		free(door);
+		return 1;
+	}
+	address_format(&address, text);
+	describe(&door->header, service, sizeof service);
+	log_info("source", "listening on %s for %s of dest", text, service);
+	*out = door;
+	return 0;
+}
+
+static struct source_door *find_open(const struct source *source, const struct wanted *wanted)
+{
+	char listen[ADDRESS_TEXT_BYTES];
+	address_format(&wanted->address, listen);
+	for (struct source_door *door = source->doors; door; door = door->next)
+		if (strcmp(door->listen, listen) == 0)
+			return door;
+	return NULL;
+}
+
+static bool is_wanted(const struct source_door *door, const struct wanted *list, size_t count)
+{
+	char listen[ADDRESS_TEXT_BYTES];
+	for (size_t i = 0; i < count; i++) {
+		address_format(&list[i].address, listen);
+		if (strcmp(door->listen, listen) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void close_unwanted(struct source *source, const struct wanted *list, size_t count)
+{
+	struct source_door **at = &source->doors;
+	while (*at) {
+		struct source_door *door = *at;
+		if (is_wanted(door, list, count)) {
+			at = &door->next;
+			continue;
+		}
+		*at = door->next;
+		log_info("source", "not listening on %s any more", door->listen);
+		door_free(door);
+	}
+}
+
+static void add_doors(struct source *source, struct source_door *fresh)
+{
+	while (fresh) {
+		struct source_door *next = fresh->next;
+		fresh->next = source->doors;
+		source->doors = fresh;
+		fresh = next;
+	}
+}
+
+int source_doors_set(struct source *source, const struct config *config)
+{
+	size_t count = 0;
+	struct wanted *list = list_wanted(config, &count);
+	struct source_door *fresh = NULL, *door;
+	int r = count == 0;
+	// All of them are tried, so that every taken port is named.
+	for (size_t i = 0; i < count; i++) {
+		if (find_open(source, &list[i]))
+			continue;
+		int opened = door_open(source, &list[i], &door);
+		r |= opened;
+		if (opened != 0)
+			continue;
+		door->next = fresh;
+		fresh = door;
+	}
+	while (r != 0 && fresh) {
+		door = fresh;
+		fresh = door->next;
+		door_free(door);
+	}
+	for (size_t i = 0; r == 0 && i < count; i++)
+		if ((door = find_open(source, &list[i])))
+			door->header = list[i].header;
+	if (r == 0) {
+		close_unwanted(source, list, count);
+		add_doors(source, fresh);
+	}
+	free(list);
+	return r;
+}
+
+void source_doors_close(struct source *source)
+{
+	while (source->doors) {
+		struct source_door *door = source->doors;
+		source->doors = door->next;
+		door_free(door);
+	}
+}

@@ -1,0 +1,77 @@
+// `qanat source`, shared by the source*.c files: who owns what, and which thread may touch it.
+//
+// Worker 0 is the main thread. It owns the doors and the initiator and carries out reloads; each worker owns a pool of
+// data connections and the flows that use them. An accepted socket goes to the worker with the fewest flows and stays
+// there.
+
+#pragma once
+
+#include "config/reload.h"
+#include "edge/listener.h"
+#include "flow/flow.h"
+#include "link/initiator.h"
+#include "node/process.h"
+#include "node/workers.h"
+#include "ops/http.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct source;
+
+struct source_worker {
+	struct loop *loop;
+	struct pool *pool;
+	struct flows *flows;
+};
+
+struct source_door { // a listener, and what those who come through it want
+	struct source *source;
+	struct source_door *next;
+	char listen[ADDRESS_TEXT_BYTES]; // as configured
+	struct listener *listener;
+	struct header header;
+};
+
+struct source {
+	int argc; // of the command, for reloads
+	char **argv;
+	struct identity *identity;
+	struct workers *workers;
+	struct source_worker *worker;
+	unsigned worker_count, turn;
+	struct source_door *doors;
+	struct keycache *keycache;
+	struct initiator *initiator;
+	struct process *process;
+	struct http *http;
+	uint64_t started_ms;
+	_Atomic bool draining;
+
+	pthread_mutex_t lock; // what the HTTP thread reads as well
+	struct config *config;
+	struct link *link;
+	bool link_takes_streams;
+	uint64_t last_up_ms;
+};
+
+uint64_t source_flows_open(const struct source *source);
+
+// The doors of this configuration: those that are open already stay open, new ones are opened, and those that are not
+// in it any more are closed. All or nothing: on failure (logged; the exit status is returned) the doors are as before.
+MUST_USE int source_doors_set(struct source *source, const struct config *config);
+void source_doors_close(struct source *source);
+
+MUST_USE int source_link_start(struct source *source);
+// After a reload.
+void source_link_set(struct source *source);
+
+// Of one worker, out of a configuration. Texts are lent.
+struct pool_settings source_pool_settings(const struct config *config, struct loop *loop);
+struct flows_settings source_flows_settings(const struct config *config, struct loop *loop);
+
+// status_fn
+void source_fill_status(void *owner, struct status_node *status);
+
+// Reads the configuration again and puts it into force, or leaves all as it is and says why.
+void source_reload(struct source *source);

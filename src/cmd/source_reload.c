@@ -1,0 +1,64 @@
+// A new configuration for a running source.
+
+#include "cmd/source_internal.h"
+#include "cmd/tunnel.h"
+#include "cmd/tunnel_reload.h"
+#include "core/log.h"
+
+#include <stdio.h>
+
+static int apply(void *owner, unsigned index, struct loop *loop)
+{
+	struct source *source = owner;
+	struct source_worker *worker = &source->worker[index];
+	struct pool_settings pool = source_pool_settings(source->config, loop);
+	struct flows_settings flows = source_flows_settings(source->config, loop);
+	pool_set(worker->pool, &pool);
+	flows_set(worker->flows, &flows);
+	return 0;
+}
+
+// Only the doors can fail; after them everything is swapped.
+static int take(void *owner, struct config **next, struct identity **identity,
+                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+{
+	struct source *source = owner;
+	if (source_doors_set(source, *next) != 0) {
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "a listening address is taken or not allowed (named above)");
+		return 1;
+	}
+	struct config *old = source->config;
+	struct identity *old_identity = source->identity;
+	pthread_mutex_lock(&source->lock);
+	source->config = *next;
+	pthread_mutex_unlock(&source->lock);
+	source->identity = *identity;
+	*next = NULL;
+	*identity = NULL;
+	tunnel_log(source->config);
+	process_set_drain(source->process, source->config->node.drain_timeout_seconds * 1000);
+	// Waits for every worker: nobody looks at the old texts afterwards.
+	(void)!workers_each(source->workers, apply, source);
+	source_link_set(source);
+	config_free(&old);
+	identity_unref(&old_identity);
+	return 0;
+}
+
+void source_reload(struct source *source)
+{
+	struct tunnel_reload reload = {.command = CONFIG_SOURCE,
+	                               .argc = source->argc,
+	                               .argv = source->argv,
+	                               .running = source->config,
+	                               .usage = IDENTITY_CLIENT,
+	                               .owner = source,
+	                               .take = take};
+	struct config_reload outcome;
+	if (atomic_load(&source->draining)) {
+		log_warn("source", "stopping: the configuration is not read again");
+		return;
+	}
+	(void)tunnel_reload(&reload, &outcome);
+	config_reload_fini(&outcome);
+}
