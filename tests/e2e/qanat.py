@@ -228,6 +228,32 @@ class Node:
             )
         return self
 
+    def write_config(self, config=None, text=None):
+        """A new configuration in the place of the old one, whole at every moment."""
+        if config is not None:
+            self.config = config
+        with open(self.config_path + ".new", "w") as file:
+            file.write(toml(self.config) if text is None else text)
+        os.replace(self.config_path + ".new", self.config_path)
+
+    def reloads(self):
+        """How many reloads have been carried out, how many refused."""
+        values = self.metrics()
+        return tuple(int(values['qanat_reloads_total{outcome="%s"}' % outcome]) for outcome in ("ok", "refused"))
+
+    def reload(self, config=None, text=None, ok=True):
+        """SIGHUP after the configuration was replaced; waits until it was carried out, or refused."""
+        before = self.reloads()
+        self.write_config(config, text)
+        self.process.send_signal(signal.SIGHUP)
+        self.wait(lambda: self.reloads() != before, "the reload to have an outcome")
+        after = self.reloads()
+        assert after == ((before[0] + 1, before[1]) if ok else (before[0], before[1] + 1)), "%s -> %s\n%s" % (
+            before,
+            after,
+            self.log()[-3000:],
+        )
+
     @property
     def pid(self):
         return self.process.pid
