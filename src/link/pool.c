@@ -5,6 +5,7 @@
 #include "wire/tls_profile.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 // How often old connections are looked for and the store is trimmed.
@@ -87,11 +88,13 @@ static void on_parked(void *owner, struct stream *stream, const char *problem)
 
 static struct stream_dial how(const struct pool *pool)
 {
-	return (struct stream_dial){.loop = pool->settings.loop,
-	                            .profile = pool->profile,
-	                            .congestion = pool->settings.congestion,
-	                            .keepalive_ms = pool->settings.keepalive_ms,
-	                            .timeout_ms = pool->settings.handshake_ms};
+	struct stream_dial dial = {.loop = pool->settings.loop,
+	                           .profile = pool->profile,
+	                           .keepalive_ms = pool->settings.keepalive_ms,
+	                           .timeout_ms = pool->settings.handshake_ms};
+	snprintf(dial.congestion, sizeof dial.congestion, "%s",
+	         pool->settings.congestion ? pool->settings.congestion : "auto");
+	return dial;
 }
 
 static void fill(struct pool *pool)

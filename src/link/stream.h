@@ -11,6 +11,7 @@
 #include "core/outcome.h"
 #include "link/header.h"
 #include "link/link.h"
+#include "net/socket.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,7 +42,7 @@ struct stream_opening {
 struct stream_dial {
 	struct loop *loop;
 	struct tls_profile *profile; // data, of the link's group
-	const char *congestion;
+	char congestion[SOCKET_CONGESTION_BYTES]; // copied: a dial may outlive the settings it was started with
 	uint32_t keepalive_ms, timeout_ms;
 };
 

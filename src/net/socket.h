@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// TCP_CA_NAME_MAX of the kernel
+#define SOCKET_CONGESTION_BYTES 16
+
 struct socket_options {
 	// "auto" or NULL: a non-pacing algorithm (cubic, else reno) on connections that do not leave this host, because
 	// pacing timers cost a third of the throughput there; the system's default elsewhere. "system": leave it alone.
