@@ -16,6 +16,7 @@
 enum config_command { CONFIG_SOURCE, CONFIG_DEST };
 enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIECE };
 enum config_pq { CONFIG_PQ_REQUIRE, CONFIG_PQ_PREFER, CONFIG_PQ_OFF };
+enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_V2 };
 enum config_mode { CONFIG_MODE_TRANSPARENT, CONFIG_MODE_PROTOCOL, CONFIG_MODE_HYBRID };
 
 // All strings and lists belong to the struct config.
@@ -34,6 +35,9 @@ struct config_service { // [[dest.exposed_services]]
 	uint16_t target_port;
 	char *description;        // may be NULL
 	uint32_t max_connections; // 0: dest.max_connections_per_service
+	char **allowed_clients;   // patterns of the peer's CN or SAN; empty: every peer
+	size_t allowed_client_count;
+	enum config_proxy proxy; // towards the target
 };
 
 struct config {
@@ -53,12 +57,18 @@ struct config {
 		size_t exposed_count;
 		struct config_forward *forwards;
 		size_t forward_count;
-		uint32_t pool_size; // parked data connections per worker
+		uint32_t pool_size;                  // parked data connections per worker
+		uint32_t max_connections_per_client; // per IPv4 address or IPv6 /64; 0: no limit
+		struct cidr *allowed_source_ips;     // [source.connection_filter] allowed_source_ips
+		size_t allowed_source_count;
+		struct cidr *allowed_outbound; // [source.allowed_outbound] allowed_ips
+		size_t allowed_outbound_count;
 	} source;
 	struct { // [dest]
 		char *listen_ip;
 		uint16_t tunnel_port;
 		uint32_t max_connections_per_service;
+		uint32_t max_connections_per_client; // per certificate of a peer; 0: no limit
 		uint32_t target_connect_timeout_ms;
 		uint32_t idle_timeout_ms;        // 0: never
 		struct cidr *allowed_source_ips; // [dest.connection_filter] allowed_source_ips

@@ -75,7 +75,7 @@ struct schema_table {
 	size_t item_bytes;
 };
 
-#define SCHEMA_MAX_KEYS 96
+#define SCHEMA_MAX_KEYS 128
 #define SCHEMA_ENVIRONMENT_BYTES 96
 #define SCHEMA_DEFAULT_PATH "/etc/qanat/config.toml"
 

@@ -12,6 +12,12 @@ static const struct schema_word protocols[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct schema_word proxies[] = {
+	{"off", CONFIG_PROXY_OFF, NULL},
+	{"v2", CONFIG_PROXY_V2, NULL},
+	{NULL, 0, NULL},
+};
+
 static const struct schema_key exposed_port_keys[] = {
 	{.path = "port",
      .type = SCHEMA_NUMBER,
@@ -81,6 +87,22 @@ static const struct schema_key service_keys[] = {
      FIELD(config_service, max_connections),
      .initial_note = "dest.max_connections_per_service",
      .help = "flows at once to this service; 0: dest.max_connections_per_service"},
+	{.path = "allowed_clients",
+     .type = SCHEMA_TEXTS,
+     .min = 1,
+     .max = 255,
+     FIELD(config_service, allowed_clients),
+     .count_offset = offsetof(struct config_service, allowed_client_count),
+     .initial_note = "every peer",
+     .help =
+         "patterns ('*' matches anything) of the certificates that may use it: \"CN=...\", \"DNS:...\", \"URI:...\" "
+         "or, without a prefix, any of them"},
+	{.path = "proxy_protocol",
+     .type = SCHEMA_ENUM,
+     .words = proxies,
+     FIELD(config_service, proxy),
+     .initial_note = "off",
+     .help = "PROXY protocol header in front of what the target hears: who the client is"},
 };
 
 const struct schema_table schema_exposed_port = {exposed_port_keys, COUNT_OF(exposed_port_keys),

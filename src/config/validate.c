@@ -27,7 +27,8 @@ static struct tree_place place_of_item(const struct load *load, const char *path
 void validate_complete(struct load *load)
 {
 	struct config *config = load->config;
-	bool has_listeners = config->source.exposed_count > 0 || config->source.forward_count > 0;
+	bool has_listeners = config->source.mode == CONFIG_MODE_TRANSPARENT &&
+	                     (config->source.exposed_count > 0 || config->source.forward_count > 0);
 	if (load->command == CONFIG_SOURCE && !has_listeners && !load_is_given(load, "source.listen_port"))
 		config->source.listen_port = DEFAULT_LISTEN_PORT;
 	if (config->node.name || load_is_given(load, "node.name"))
@@ -121,6 +122,30 @@ static bool is_exposed(const struct config *config, const char *listen)
 	return is_found;
 }
 
+static bool is_same_listener(const char *a, const char *b)
+{
+	bool is_any = strcmp(a, "0.0.0.0") == 0 || strcmp(a, "::") == 0 || strcmp(b, "0.0.0.0") == 0 ||
+	              strcmp(b, "::") == 0;
+	return is_any || strcmp(a, b) == 0;
+}
+
+// Whether an exposed port or a forward is listened on there.
+static bool has_listener(const struct config *config, const char *ip, unsigned port)
+{
+	for (size_t i = 0; i < config->source.exposed_count; i++) {
+		const struct config_exposed_port *exposed = &config->source.exposed_ports[i];
+		const char *listen_ip = exposed->listen_ip ? exposed->listen_ip : config->source.listen_ip;
+		if (exposed->port == port && is_same_listener(listen_ip, ip))
+			return true;
+	}
+	char *endpoint = endpoint_text(ip, port);
+	bool is_forward = false;
+	for (size_t i = 0; i < config->source.forward_count; i++)
+		is_forward = is_forward || strcmp(config->source.forwards[i].listen, endpoint) == 0;
+	free(endpoint);
+	return is_forward;
+}
+
 static void check_forwards(struct load *load)
 {
 	const struct config *config = load->config;
@@ -135,21 +160,39 @@ static void check_forwards(struct load *load)
 	}
 }
 
+// What the entry's port means beside the other keys: nothing in transparent mode, a listener of its own otherwise.
+static void check_mode(struct load *load)
+{
+	struct config *config = load->config;
+	bool has_lists = config->source.exposed_count + config->source.forward_count > 0;
+	uint16_t port = config->source.listen_port;
+	struct tree_place place = load_setting(load, "source.listen_port")->place;
+	if (config->source.mode == CONFIG_MODE_TRANSPARENT && has_lists && port > 0) {
+		problem_add(&load->notes, place, "source.listen_port",
+		            "port %u is not opened, because there are exposed_ports or forwards", (unsigned)port);
+		config->source.listen_port = 0;
+	}
+	if (config->source.mode == CONFIG_MODE_PROTOCOL && has_lists)
+		problem_add(&load->notes, load_setting(load, "source.mode")->place, "source.mode",
+		            "protocol: exposed_ports and forwards are not listened on; they say what the entry's clients may "
+		            "ask for (hybrid does both)");
+	if (config->source.mode == CONFIG_MODE_HYBRID && !has_lists)
+		problem_add(&load->notes, load_setting(load, "source.mode")->place, "source.mode",
+		            "hybrid without exposed_ports and forwards is the same as protocol");
+	if (config->source.mode == CONFIG_MODE_HYBRID && port > 0 && has_listener(config, config->source.listen_ip, port))
+		problem_add(&load->problems, place, "source.listen_port",
+		            "port %u is listened on for exposed_ports or forwards already", (unsigned)port);
+}
+
 static void check_source(struct load *load)
 {
 	struct config *config = load->config;
 	check_exposed_ports(load);
 	check_forwards(load);
+	check_mode(load);
 	if (config->source.initial_reconnect_delay_ms > config->source.max_reconnect_delay_ms)
 		add(load, "source.initial_reconnect_delay_ms", "source.max_reconnect_delay_ms",
 		    "is longer than source.max_reconnect_delay_ms");
-	bool has_port = config->source.listen_port > 0;
-	if (config->source.exposed_count + config->source.forward_count > 0 && has_port) {
-		problem_add(&load->notes, load_setting(load, "source.listen_port")->place, "source.listen_port",
-		            "port %u is not opened, because there are exposed_ports or forwards",
-		            (unsigned)config->source.listen_port);
-		config->source.listen_port = 0;
-	}
 	if (!config->source.reconnection_enabled && config->source.max_reconnect_attempts > 0)
 		problem_add(&load->problems, load_setting(load, "source.max_reconnect_attempts")->place,
 		            "source.max_reconnect_attempts", "contradicts source.reconnection_enabled = false");
@@ -185,31 +228,13 @@ static void check_services(struct load *load)
 
 // ---- both
 
-static bool is_same_listener(const char *a, const char *b)
-{
-	bool is_any = strcmp(a, "0.0.0.0") == 0 || strcmp(a, "::") == 0 || strcmp(b, "0.0.0.0") == 0 ||
-	              strcmp(b, "::") == 0;
-	return is_any || strcmp(a, b) == 0;
-}
-
 static bool is_taken(const struct config *config, enum config_command command, const char *ip, unsigned port)
 {
 	if (command == CONFIG_DEST)
 		return config->dest.tunnel_port == port && is_same_listener(config->dest.listen_ip, ip);
 	if (config->source.listen_port == port && is_same_listener(config->source.listen_ip, ip))
 		return true;
-	for (size_t i = 0; i < config->source.exposed_count; i++) {
-		const struct config_exposed_port *exposed = &config->source.exposed_ports[i];
-		const char *listen_ip = exposed->listen_ip ? exposed->listen_ip : config->source.listen_ip;
-		if (exposed->port == port && is_same_listener(listen_ip, ip))
-			return true;
-	}
-	char *endpoint = endpoint_text(ip, port);
-	bool is_forward = false;
-	for (size_t i = 0; i < config->source.forward_count; i++)
-		is_forward = is_forward || strcmp(config->source.forwards[i].listen, endpoint) == 0;
-	free(endpoint);
-	return is_forward;
+	return config->source.mode != CONFIG_MODE_PROTOCOL && has_listener(config, ip, port);
 }
 
 static void check_metrics(struct load *load)

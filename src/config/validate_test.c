@@ -34,6 +34,38 @@ static void listen_port_beside_exposed_ports_is_noted_and_not_opened(void **stat
 	load_fini(&load);
 }
 
+static void the_entry_has_a_port_beside_exposed_ports(void **state)
+{
+	(void)state;
+	struct load load;
+	const char *hybrid = "source.mode='hybrid'\n" GOOD_SOURCE "[[source.exposed_ports]]\nport=22\n";
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, hybrid));
+	assert_int_equal(load.config->source.listen_port, 8443);
+	assert_int_equal(load.notes.count, 0);
+	load_fini(&load);
+	const char *protocol = "source.mode='protocol'\nsource.listen_port=22\n" GOOD_SOURCE
+						   "[[source.exposed_ports]]\nport=22\n";
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, protocol));
+	assert_int_equal(load.config->source.listen_port, 22);
+	assert_said(&load.notes, "t.toml:1:8: source.mode: protocol: exposed_ports and forwards are not listened on");
+	load_fini(&load);
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, "source.mode='hybrid'\n" GOOD_SOURCE));
+	assert_int_equal(load.config->source.listen_port, 8443);
+	assert_said(&load.notes, "source.mode: hybrid without exposed_ports and forwards is the same as protocol\n");
+	load_fini(&load);
+}
+
+static void an_entry_on_an_exposed_port_is_refused(void **state)
+{
+	(void)state;
+	assert_refused(CONFIG_SOURCE,
+	               "source.mode='hybrid'\nsource.listen_port=22\n" GOOD_SOURCE "[[source.exposed_ports]]\nport=22\n",
+	               "t.toml:2:8: source.listen_port: port 22 is listened on for exposed_ports or forwards already\n");
+	assert_refused(CONFIG_SOURCE,
+	               "source.mode='hybrid'\n" GOOD_SOURCE "[[source.forwards]]\nlisten='127.0.0.1:8443'\nservice='s'\n",
+	               "source.listen_port: port 8443 is listened on for exposed_ports or forwards already\n");
+}
+
 static void exposed_port_listed_twice_is_refused_unless_addresses_differ(void **state)
 {
 	(void)state;
@@ -122,6 +154,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(listen_port_is_8443_only_when_there_is_nothing_else_to_listen_on),
 		cmocka_unit_test(listen_port_beside_exposed_ports_is_noted_and_not_opened),
+		cmocka_unit_test(the_entry_has_a_port_beside_exposed_ports),
+		cmocka_unit_test(an_entry_on_an_exposed_port_is_refused),
 		cmocka_unit_test(exposed_port_listed_twice_is_refused_unless_addresses_differ),
 		cmocka_unit_test(forward_on_a_taken_address_is_refused),
 		cmocka_unit_test(services_that_share_a_name_or_a_port_are_refused),

@@ -80,17 +80,45 @@ static void unknown_words_are_answered_with_the_choices(void **state)
 static void what_is_not_built_yet_is_refused_by_name(void **state)
 {
 	(void)state;
-	assert_refused(CONFIG_SOURCE, "source.mode='protocol'\n" GOOD_SOURCE,
-	               "t.toml:1:8: source.mode: \"protocol\" is not built yet: ");
-	assert_refused(CONFIG_SOURCE, "source.mode='hybrid'\n" GOOD_SOURCE, "source.mode: \"hybrid\" is not built yet: ");
 	assert_refused(CONFIG_SOURCE, "source.exposed_ports=[{port=1,protocol='udp'}]\n" GOOD_SOURCE,
 	               "source.exposed_ports[0].protocol: \"udp\" is not built yet: it comes with UDP support");
 	assert_refused(CONFIG_SOURCE, "source.forwards=[{listen='unix:/a',service='s',protocol='both'}]\n" GOOD_SOURCE,
 	               "source.forwards[0].protocol: \"both\" is not built yet: it comes with UDP support");
 	assert_refused(CONFIG_DEST, GOOD_DEST "protocol='both'\n",
 	               "dest.exposed_services[0].protocol: \"both\" is not built yet: it comes with UDP support");
-	assert_refused(CONFIG_SOURCE, "source.allowed_outbound.allowed_ips=['10.0.0.0/8']\n" GOOD_SOURCE,
-	               "source.allowed_outbound.allowed_ips: is not built yet: ");
+}
+
+static void services_have_lists_and_words_of_their_own(void **state)
+{
+	(void)state;
+	struct load load;
+	const char *text = GOOD_DEST "allowed_clients=['CN=a','DNS:*.b']\nproxy_protocol='v2'\n";
+	assert_good(&load, load_text(&load, CONFIG_DEST, text));
+	assert_int_equal(load.config->dest.services[0].allowed_client_count, 2);
+	assert_string_equal(load.config->dest.services[0].allowed_clients[1], "DNS:*.b");
+	assert_int_equal(load.config->dest.services[0].proxy, CONFIG_PROXY_V2);
+	load_fini(&load);
+	assert_refused(CONFIG_DEST, GOOD_DEST "allowed_clients=['a',3]\n",
+	               "dest.exposed_services[0].allowed_clients[1]: must be a string, not a number");
+	assert_refused(CONFIG_DEST, GOOD_DEST "allowed_clients='a'\n",
+	               "dest.exposed_services[0].allowed_clients: must be a list of strings");
+	assert_refused(CONFIG_DEST, GOOD_DEST "proxy_protocol='v1'\n",
+	               "dest.exposed_services[0].proxy_protocol: unknown word \"v1\": one of \"off\", \"v2\"");
+}
+
+static void address_lists_of_source_are_kept(void **state)
+{
+	(void)state;
+	struct load load;
+	const char *text = "source.allowed_outbound.allowed_ips=['10.0.0.0/8','::1']\n"
+					   "source.connection_filter.allowed_source_ips=['127.0.0.0/8']\n" GOOD_SOURCE;
+	assert_good(&load, load_text(&load, CONFIG_SOURCE, text));
+	assert_int_equal(load.config->source.allowed_outbound_count, 2);
+	assert_int_equal(load.config->source.allowed_outbound[1].bits, 128);
+	assert_int_equal(load.config->source.allowed_source_count, 1);
+	load_fini(&load);
+	assert_refused(CONFIG_SOURCE, "source.allowed_outbound.allowed_ips=['10.0.0.1/8']\n" GOOD_SOURCE,
+	               "\"10.0.0.1/8\" is not an address range");
 }
 
 static void what_asks_for_nothing_unbuilt_is_accepted(void **state)
@@ -220,6 +248,8 @@ int main(void)
 		cmocka_unit_test(wrong_types_say_what_was_wanted_and_what_was_found),
 		cmocka_unit_test(unknown_words_are_answered_with_the_choices),
 		cmocka_unit_test(what_is_not_built_yet_is_refused_by_name),
+		cmocka_unit_test(services_have_lists_and_words_of_their_own),
+		cmocka_unit_test(address_lists_of_source_are_kept),
 		cmocka_unit_test(what_asks_for_nothing_unbuilt_is_accepted),
 		cmocka_unit_test(tunnels_without_certificates_are_refused_with_the_reason),
 		cmocka_unit_test(keys_without_a_meaning_here_say_what_to_do),

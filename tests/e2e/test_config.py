@@ -74,12 +74,12 @@ def test_flag_wins_over_environment_over_file(pair):
 
 
 def test_all_problems_are_listed_at_once_and_the_exit_status_is_2(pair):
-    write(pair, "bad.toml", "[source]\nlisten_prot = 1\ndest_tunnel_port = 0\nmode = \"protocol\"\n"
+    write(pair, "bad.toml", "[source]\nlisten_prot = 1\ndest_tunnel_port = 0\nmode = \"protocoll\"\n"
           "[auth]\nuse_mtls = false\n")
     expected = [
         'bad.toml:2:1: source.listen_prot: unknown key (did you mean "listen_port"?)',
         "bad.toml:3:1: source.dest_tunnel_port: must be 1..65535, not 0",
-        'bad.toml:4:1: source.mode: "protocol" is not built yet: ',
+        'bad.toml:4:1: source.mode: unknown word "protocoll": one of "transparent", "protocol", "hybrid" (did you mean',
         "bad.toml:6:1: auth.use_mtls: false is refused: ",
         'bad.toml: source.dest_host: required, but not given: "dest_host" in [source], flag --dest-host',
         "bad.toml: auth.ca_cert_path: required, but not given",
