@@ -71,3 +71,23 @@
 #define LIMIT_UNITS_PER_TURN 8
 // New local connections that wait for a link or a data connection, per worker.
 #define LIMIT_FLOWS_WAITING 4096
+
+// ---- the entry and access ------------------------------------------------------------------------------------------
+
+// A SOCKS greeting and request are 518 bytes at most; an HTTP CONNECT with its fields is rarely one KiB.
+#define LIMIT_ENTRY_REQUEST_BYTES 8192
+// From accept to a whole request: one deadline for the negotiation, however many bytes trickle in meanwhile.
+#define LIMIT_ENTRY_MS 10000
+// Negotiations of one worker at once; when full the oldest is cut. Each holds at most LIMIT_ENTRY_REQUEST_BYTES.
+#define LIMIT_ENTRIES_PER_WORKER 1024
+// Clients of one worker that were answered "no" and have not gone yet, and how long they may take: an answer that is
+// followed by a reset may never be read.
+#define LIMIT_FAREWELLS_PER_WORKER 256
+#define LIMIT_FAREWELL_MS 1000
+// Clients and peers counted at once for the limits per client: 40 bytes each, allocated when such a limit is set. When
+// full, newcomers are refused.
+#define LIMIT_QUOTA_KEYS 65536
+// Lines about refused connections that one worker writes in a second; the rest is counted and summed up.
+#define LIMIT_REFUSAL_LINES_PER_S 10
+// A PROXY header with all its TLVs. What proxies send is below 536 bytes; certificates in TLVs make it larger.
+#define LIMIT_PROXY_HEADER_BYTES 4096

@@ -99,7 +99,7 @@ static void services_have_lists_and_words_of_their_own(void **state)
 	assert_int_equal(load.config->dest.services[0].proxy, CONFIG_PROXY_V2);
 	load_fini(&load);
 	assert_refused(CONFIG_DEST, GOOD_DEST "allowed_clients=['a',3]\n",
-	               "dest.exposed_services[0].allowed_clients[1]: must be a string, not a number");
+	               "dest.exposed_services[0].allowed_clients[1]: must be a string, not a whole number");
 	assert_refused(CONFIG_DEST, GOOD_DEST "allowed_clients='a'\n",
 	               "dest.exposed_services[0].allowed_clients: must be a list of strings");
 	assert_refused(CONFIG_DEST, GOOD_DEST "proxy_protocol='v1'\n",
