@@ -105,14 +105,18 @@ struct responder_settings dest_responder_settings(struct dest *dest, struct loop
 struct flows_settings dest_flows_settings(struct dest *dest, struct loop *loop)
 {
 	const struct config *config = dest->config;
-	return (struct flows_settings){
+	struct flows_settings settings = {
 		.loop = loop,
 		.congestion = config->link.congestion,
 		.keepalive_ms = config->link.keep_alive_interval_ms,
 		.target_ms = config->dest.target_connect_timeout_ms,
 		.idle_ms = config->dest.idle_timeout_ms,
 		.services = dest->services,
+		.client_max = config->dest.max_connections_per_client,
+		.clients = dest->clients,
 	};
+	identity_describe(identity_certificate(dest->identity), &settings.own);
+	return settings;
 }
 
 int dest_make_services(const struct dest *dest, const struct config *config, struct service_table **services)
@@ -128,6 +132,9 @@ int dest_make_services(const struct dest *dest, const struct config *config, str
 			.target_host = from->target_host,
 			.target_port = from->target_port,
 			.connections_max = from->max_connections ? from->max_connections : config->dest.max_connections_per_service,
+			.clients = (const char *const *)from->allowed_clients,
+			.client_count = from->allowed_client_count,
+			.introduces = from->proxy == CONFIG_PROXY_V2,
 		};
 		log_info("dest", "service \"%s\" (port %u) reaches %s:%u", from->name, from->port, from->target_host,
 		         from->target_port);
@@ -218,7 +225,8 @@ static int open_tables(struct dest *dest)
 		.window_ms = LIMIT_ADDRESS_WINDOW_MS,
 		.table = LIMIT_ADDRESS_TABLE,
 	};
-	if (dest_make_services(dest, config, &dest->services) < 0 || registry_new(&dest->registry) < 0 ||
+	if (quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &dest->clients) < 0 ||
+	    dest_make_services(dest, config, &dest->services) < 0 || registry_new(&dest->registry) < 0 ||
 	    gate_new(&limits, config->dest.allowed_source_ips, config->dest.allowed_source_count, &dest->gate) < 0 ||
 	    dest_make_keyserver(dest, config) < 0) {
 		log_error("dest", "cannot start: out of memory");
@@ -284,6 +292,7 @@ static void stop(struct dest *dest)
 	if (dest->identity)
 		identity_unref(&dest->identity);
 	service_table_unref(&dest->services);
+	quota_free(&dest->clients);
 	free(dest->worker);
 }
 

@@ -32,6 +32,7 @@ struct dest {
 	struct dest_worker *worker;
 	unsigned worker_count, turn;
 	struct service_table *services;
+	struct quota *clients;
 	struct registry *registry;
 	struct gate *gate;
 	struct keyserver *keyserver;

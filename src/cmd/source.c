@@ -28,6 +28,7 @@ struct flows_settings source_flows_settings(const struct config *config, struct 
 		.keepalive_ms = config->link.keep_alive_interval_ms,
 		.wait_ms = config->source.connection_timeout_ms,
 		.idle_ms = config->source.idle_timeout_ms,
+		.client_max = config->source.max_connections_per_client,
 	};
 }
 
@@ -36,6 +37,8 @@ struct flows_settings source_flows_settings(const struct config *config, struct 
 static void on_drain_worker(void *contents)
 {
 	struct source_worker *worker = *(struct source_worker **)contents;
+	if (worker->entries)
+		entries_drain(worker->entries);
 	if (worker->flows)
 		flows_drain(worker->flows);
 }
@@ -76,13 +79,20 @@ static int start_worker(void *owner, unsigned index, struct loop *loop)
 		return r;
 	struct flows_settings flows = source_flows_settings(source->config, loop);
 	flows.pool = worker->pool;
-	return flows_new(&flows, &worker->flows);
+	flows.clients = source->clients;
+	r = flows_new(&flows, &worker->flows);
+	if (r == 0)
+		r = entries_new(loop, worker->flows, &worker->entries);
+	if (r == 0)
+		entries_set(worker->entries, source->routes);
+	return r;
 }
 
 static int stop_worker(void *owner, unsigned index, struct loop *loop)
 {
 	(void)loop;
 	struct source *source = owner;
+	entries_free(&source->worker[index].entries);
 	flows_free(&source->worker[index].flows);
 	pool_free(&source->worker[index].pool);
 	return 0;
@@ -94,6 +104,10 @@ static int start(struct source *source)
 	int r = tunnel_identity(config, IDENTITY_CLIENT, &source->identity);
 	if (r != 0)
 		return r;
+	source->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;
+	if (quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &source->clients) < 0 ||
+	    source_make_routes(config, &source->routes) < 0)
+		return 1;
 	if (workers_new(config->node.workers, &source->workers) < 0)
 		return 1;
 	source->worker_count = workers_count(source->workers);
@@ -123,6 +137,8 @@ static void stop(struct source *source)
 	link_unref(&source->link);
 	workers_free(&source->workers);
 	keycache_free(&source->keycache);
+	route_table_unref(&source->routes);
+	quota_free(&source->clients);
 	if (source->identity)
 		identity_unref(&source->identity);
 	free(source->worker);

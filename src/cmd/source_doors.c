@@ -17,12 +17,15 @@ struct arrival {
 	int fd;
 	struct address peer;
 	struct header header;
+	bool is_entry;
 };
 
 static void on_arrival(void *contents)
 {
 	struct arrival *arrival = contents;
-	if (arrival->worker->flows)
+	if (arrival->is_entry && arrival->worker->entries)
+		entries_take(arrival->worker->entries, &arrival->fd, &arrival->peer);
+	else if (arrival->worker->flows)
 		flows_take_local(arrival->worker->flows, &arrival->fd, &arrival->peer, &arrival->header);
 	socket_close(&arrival->fd);
 }
@@ -49,14 +52,12 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 {
 	struct source_door *door = owner;
 	struct source *source = door->source;
-	if (source_flows_open(source) >= source->config->source.max_connections) {
-		counter_add(COUNTER_FLOW_REFUSED_LIMIT, 1);
-		log_warn("source", "a connection was refused: source.max_connections = %u are open",
-		         source->config->source.max_connections);
+	if (!source_admits(source, peer)) {
 		socket_reset(&fd);
 		return;
 	}
-	struct arrival arrival = {.worker = least_loaded(source), .fd = fd, .peer = *peer, .header = door->header};
+	struct arrival arrival = {
+		.worker = least_loaded(source), .fd = fd, .peer = *peer, .header = door->header, .is_entry = door->is_entry};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
 		socket_reset(&fd);
 }
@@ -67,6 +68,7 @@ struct wanted {
 	struct address address;
 	struct header header;
 	const char *key;
+	bool is_entry;
 };
 
 static int want_exposed(const struct config *config, const struct config_exposed_port *port, struct wanted *wanted)
@@ -91,17 +93,26 @@ static int want_single(const struct config *config, struct wanted *wanted)
 	return address_from_ip(config->source.listen_ip, config->source.listen_port, &wanted->address);
 }
 
+static int want_entry(const struct config *config, struct wanted *wanted)
+{
+	*wanted = (struct wanted){.header = {.kind = HEADER_TCP}, .key = "source.listen_port", .is_entry = true};
+	return address_from_ip(config->source.listen_ip, config->source.listen_port, &wanted->address);
+}
+
 // A list of its own, ended by the count. NULL without memory.
 static struct wanted *list_wanted(const struct config *config, size_t *count)
 {
 	struct wanted *list = calloc(config->source.exposed_count + config->source.forward_count + 1, sizeof *list);
 	size_t n = 0;
 	int bad = 0;
-	for (size_t i = 0; list && i < config->source.exposed_count; i++)
+	bool has_doors = config->source.mode != CONFIG_MODE_PROTOCOL;
+	for (size_t i = 0; list && has_doors && i < config->source.exposed_count; i++)
 		bad |= want_exposed(config, &config->source.exposed_ports[i], &list[n++]);
-	for (size_t i = 0; list && i < config->source.forward_count; i++)
+	for (size_t i = 0; list && has_doors && i < config->source.forward_count; i++)
 		bad |= want_forward(&config->source.forwards[i], &list[n++]);
-	if (list && n == 0)
+	if (list && config->source.mode != CONFIG_MODE_TRANSPARENT)
+		bad |= want_entry(config, &list[n++]);
+	else if (list && n == 0)
 		bad |= want_single(config, &list[n++]);
 	if (bad) // the schema has checked every address
 		log_error("source", "a listening address of the configuration is not one");
@@ -134,6 +145,7 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 		return 1;
 	door->source = source;
 	door->header = wanted->header;
+	door->is_entry = wanted->is_entry;
 	address_format(&address, door->listen);
 	int r = listener_open(workers_loop(source->workers, 0), &address, on_accept, door, &door->listener);
 	if (r < 0) {
@@ -143,7 +155,10 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 	}
 	address_format(&address, text);
 	describe(&door->header, service, sizeof service);
-	log_info("source", "listening on %s for %s of dest", text, service);
+	if (door->is_entry)
+		log_info("source", "listening on %s for SOCKS 5 and HTTP CONNECT", text);
+	else
+		log_info("source", "listening on %s for %s of dest", text, service);
 	*out = door;
 	return 0;
 }
@@ -216,9 +231,13 @@ int source_doors_set(struct source *source, const struct config *config)
 		fresh = door->next;
 		door_free(door);
 	}
-	for (size_t i = 0; r == 0 && i < count; i++)
-		if ((door = find_open(source, &list[i])))
-			door->header = list[i].header;
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		door = find_open(source, &list[i]);
+		if (!door)
+			continue;
+		door->header = list[i].header;
+		door->is_entry = list[i].is_entry;
+	}
 	if (r == 0) {
 		close_unwanted(source, list, count);
 		add_doors(source, fresh);

@@ -7,7 +7,9 @@
 #pragma once
 
 #include "config/reload.h"
+#include "core/brake.h"
 #include "edge/listener.h"
+#include "flow/entry.h"
 #include "flow/flow.h"
 #include "link/initiator.h"
 #include "node/process.h"
@@ -23,6 +25,7 @@ struct source_worker {
 	struct loop *loop;
 	struct pool *pool;
 	struct flows *flows;
+	struct entries *entries;
 };
 
 struct source_door { // a listener, and what those who come through it want
@@ -31,6 +34,7 @@ struct source_door { // a listener, and what those who come through it want
 	char listen[ADDRESS_TEXT_BYTES]; // as configured
 	struct listener *listener;
 	struct header header;
+	bool is_entry; // they will say it themselves
 };
 
 struct source {
@@ -41,6 +45,9 @@ struct source {
 	struct source_worker *worker;
 	unsigned worker_count, turn;
 	struct source_door *doors;
+	struct brake refusals; // lines about them
+	struct quota *clients;
+	struct route_table *routes; // NULL in transparent mode
 	struct keycache *keycache;
 	struct initiator *initiator;
 	struct process *process;
@@ -61,6 +68,10 @@ uint64_t source_flows_open(const struct source *source);
 // in it any more are closed. All or nothing: on failure (logged; the exit status is returned) the doors are as before.
 MUST_USE int source_doors_set(struct source *source, const struct config *config);
 void source_doors_close(struct source *source);
+// Whether a client of this address may come in now; if not, it has been counted and logged. On worker 0.
+MUST_USE bool source_admits(struct source *source, const struct address *peer);
+// What clients of the entry may ask for; NULL without an entry. Negative: no memory.
+MUST_USE int source_make_routes(const struct config *config, struct route_table **routes);
 
 MUST_USE int source_link_start(struct source *source);
 // After a reload.

@@ -15,6 +15,7 @@ static int apply(void *owner, unsigned index, struct loop *loop)
 	struct flows_settings flows = source_flows_settings(source->config, loop);
 	pool_set(worker->pool, &pool);
 	flows_set(worker->flows, &flows);
+	entries_set(worker->entries, source->routes);
 	return 0;
 }
 
@@ -23,10 +24,18 @@ static int take(void *owner, struct config **next, struct identity **identity,
                 char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct source *source = owner;
-	if (source_doors_set(source, *next) != 0) {
-		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "a listening address is taken or not allowed (named above)");
+	struct route_table *routes;
+	if (source_make_routes(*next, &routes) < 0) {
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "out of memory");
 		return 1;
 	}
+	if (source_doors_set(source, *next) != 0) {
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "a listening address is taken or not allowed (named above)");
+		route_table_unref(&routes);
+		return 1;
+	}
+	route_table_unref(&source->routes);
+	source->routes = routes;
 	struct config *old = source->config;
 	struct identity *old_identity = source->identity;
 	pthread_mutex_lock(&source->lock);

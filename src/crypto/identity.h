@@ -68,5 +68,9 @@ bool identity_has_usage(X509 *certificate, enum identity_usage usage);
 // True when `name` (host name, wildcard SANs honoured for one left-most label; or an IP literal, with or without
 // brackets) is among the SANs. The CN is never consulted.
 bool identity_has_name(X509 *certificate, const char *name);
-// True when a CN or SAN DNS/URI value matches a pattern of policy/pattern (anchored, '*' matches any run).
+// True when a CN or SAN DNS/URI value matches a pattern of policy/pattern (anchored, '*' matches any run). A pattern
+// that begins with "CN=", "DNS:" or "URI:" is for values of that kind only.
 bool identity_matches(X509 *certificate, const char *pattern);
+// A reference to a certificate for whoever keeps it longer than its connection lives. From any thread.
+X509 *identity_keep(X509 *certificate);
+void identity_drop(X509 **certificate); // leaves NULL, harmless on NULL

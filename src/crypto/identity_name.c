@@ -88,17 +88,41 @@ static bool common_name_matches(X509 *certificate, const char *pattern)
 	return found;
 }
 
-bool identity_matches(X509 *certificate, const char *pattern)
+static bool alternative_name_matches(X509 *certificate, int type, const char *pattern)
 {
-	bool found = common_name_matches(certificate, pattern);
 	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+	bool found = false;
 
 	for (int i = 0; i < sk_GENERAL_NAME_num(names) && !found; i++) {
 		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-		if (name->type == GEN_DNS || name->type == GEN_URI)
+		if (name->type == type)
 			found = string_matches(name->d.ia5, pattern);
 	}
 	GENERAL_NAMES_free(names);
 	ERR_clear_error();
 	return found;
+}
+
+bool identity_matches(X509 *certificate, const char *pattern)
+{
+	if (strncmp(pattern, "CN=", 3) == 0)
+		return common_name_matches(certificate, pattern + 3);
+	if (strncmp(pattern, "DNS:", 4) == 0)
+		return alternative_name_matches(certificate, GEN_DNS, pattern + 4);
+	if (strncmp(pattern, "URI:", 4) == 0)
+		return alternative_name_matches(certificate, GEN_URI, pattern + 4);
+	return common_name_matches(certificate, pattern) || alternative_name_matches(certificate, GEN_DNS, pattern) ||
+	       alternative_name_matches(certificate, GEN_URI, pattern);
+}
+
+X509 *identity_keep(X509 *certificate)
+{
+	X509_up_ref(certificate);
+	return certificate;
+}
+
+void identity_drop(X509 **certificate)
+{
+	X509_free(*certificate);
+	*certificate = NULL;
 }

@@ -216,6 +216,14 @@ static void patterns_match_the_common_name_and_dns_and_uri_names(void **state)
 	assert_true(identity_matches(certificate, "*.fleet.example.org"));
 	assert_true(identity_matches(certificate, "spiffe://fleet/*"));
 	assert_false(identity_matches(certificate, "robot"));
+	assert_true(identity_matches(certificate, "CN=robot-*"));
+	assert_true(identity_matches(certificate, "DNS:*.fleet.example.org"));
+	assert_true(identity_matches(certificate, "URI:spiffe://fleet/*"));
+	assert_false(identity_matches(certificate, "DNS:robot-17"));
+	assert_false(identity_matches(certificate, "CN=*.fleet.example.org"));
+	assert_false(identity_matches(certificate, "DNS:spiffe://fleet/*"));
+	assert_false(identity_matches(certificate, "URI:robot-17"));
+	assert_false(identity_matches(certificate, "IP:192.0.2.1"));
 	assert_false(identity_matches(certificate, "obot-17"));
 	assert_false(identity_matches(certificate, "192.0.2.1"));
 	X509_free(certificate);

@@ -70,7 +70,11 @@ void flow_close(struct flow *flow)
 	if (flow->service)
 		service_leave(flow->service);
 	service_table_unref(&flow->table);
+	if (flow->charged)
+		quota_leave(flows->settings.clients, &flow->charge);
 	block_give(&flow->held);
+	free(flow->first);
+	flow->first = NULL;
 	loop_defer(flows->settings.loop, &flow->release);
 }
 
@@ -178,6 +182,15 @@ static int hold(struct flow *flow, const uint8_t *bytes, size_t length)
 	flow->held_at = 0;
 	flow->held_length = length;
 	return STUCK;
+}
+
+bool flow_say(struct flow *flow, const uint8_t *bytes, size_t length)
+{
+	ssize_t n = give(flow, bytes, length);
+	if (n >= 0 && ((size_t)n == length || hold(flow, bytes + n, length - (size_t)n) == STUCK))
+		return true;
+	abort_by_local(flow);
+	return false;
 }
 
 static int move_inward(struct flow *flow, bool *by_local)
@@ -292,6 +305,10 @@ void flow_on_stream(void *owner, int events)
 		flow->phase = FLOW_JOINED;
 		loop_timer_close(&flow->timer);
 		counter_add(COUNTER_FLOW_OPENED, 1);
+		uint8_t answer[REPLY_BYTES];
+		size_t length = reply_encode(flow->reply, REPLY_OK, answer);
+		if (length > 0 && !flow_say(flow, answer, length))
+			return;
 	}
 	flow_step(flow);
 }
@@ -332,6 +349,9 @@ static void on_trim(void *owner)
 	struct flows *flows = owner;
 	stream_trim_idle();
 	flow_look_at_waiting(flows);
+	uint64_t held = brake_sum(&flows->refusals, loop_now_ms(flows->settings.loop));
+	if (held > 0)
+		log_warn("flow", "%llu more connections were refused (qanat_flows_total says why)", (unsigned long long)held);
 	if (flows->settings.idle_ms > 0)
 		end_idle(flows);
 }
@@ -341,7 +361,9 @@ void flows_set(struct flows *flows, const struct flows_settings *settings)
 	struct service_table *old = flows->settings.services;
 	struct loop *loop = flows->settings.loop;
 	struct pool *pool = flows->settings.pool;
+	struct quota *clients = flows->settings.clients;
 	flows->settings = *settings;
+	flows->settings.clients = clients;
 	flows->settings.loop = loop;
 	flows->settings.pool = pool;
 	if (settings->services)
@@ -358,7 +380,10 @@ int flows_new(const struct flows_settings *settings, struct flows **out)
 	if (settings->services)
 		service_table_ref(settings->services);
 	flows->unit = malloc(LIMIT_UNIT_BYTES);
-	int r = flows->unit ? loop_timer_open(settings->loop, on_trim, flows, &flows->trim) : -ENOMEM;
+	flows->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;
+	int r = farewells_new(settings->loop, &flows->farewells);
+	if (r == 0)
+		r = flows->unit ? loop_timer_open(settings->loop, on_trim, flows, &flows->trim) : -ENOMEM;
 	if (r < 0) {
 		flows_free(&flows);
 		return r;
@@ -376,10 +401,45 @@ void flows_free(struct flows **slot)
 		return;
 	while (flows->newest)
 		flow_close(flows->newest);
+	farewells_free(&flows->farewells);
 	loop_timer_close(&flows->trim);
 	service_table_unref(&flows->settings.services);
 	free(flows->unit);
 	free(flows);
+}
+
+bool flow_may_log(struct flows *flows)
+{
+	return brake_passes(&flows->refusals, loop_now_ms(flows->settings.loop));
+}
+
+static bool charge(struct flows *flows, const struct quota_key *key, bool *charged)
+{
+	const struct flows_settings *settings = &flows->settings;
+	if (*charged || settings->client_max == 0 || !settings->clients)
+		return true;
+	*charged = quota_enter(settings->clients, key, settings->client_max) == 0;
+	return *charged;
+}
+
+bool flow_charge(struct flow *flow, const struct quota_key *key)
+{
+	flow->charge = *key;
+	return charge(flow->flows, key, &flow->charged);
+}
+
+bool flows_charge(struct flows *flows, const struct address *client, bool *charged)
+{
+	struct quota_key key;
+	quota_key_of_address(&client->any, &key);
+	return charge(flows, &key, charged);
+}
+
+void flows_discharge(struct flows *flows, const struct address *client)
+{
+	struct quota_key key;
+	quota_key_of_address(&client->any, &key);
+	quota_leave(flows->settings.clients, &key);
 }
 
 uint32_t flows_open(const struct flows *flows)

@@ -4,10 +4,12 @@
 #pragma once
 
 #include "core/loop.h"
+#include "flow/reply.h"
 #include "flow/service.h"
 #include "link/pool.h"
 #include "link/stream.h"
 #include "net/address.h"
+#include "policy/quota.h"
 
 #include <stdatomic.h>
 
@@ -23,10 +25,25 @@ struct flows_settings {
 	uint32_t idle_ms;               // a flow that moves nothing either way for so long is reset, 0: never
 	struct pool *pool;              // source, NULL on dest
 	struct service_table *services; // dest, NULL on source; a reference is taken
+	uint32_t client_max;            // flows at once of one client's address or one peer's certificate, 0: no limit
+	struct quota *clients;          // where they are counted, one for all workers; may be NULL without such a limit
+	struct identity_text own;       // dest: our certificate, for the targets that are told of it
+};
+
+// A local connection that has said what it wants, on its worker.
+struct flow_arrival {
+	int *fd; // taken
+	const struct address *peer;
+	const struct header *header;
+	enum reply_kind reply; // how the client waits for an answer; REPLY_NONE: it does not
+	const uint8_t *first;  // what it has said behind its request, copied
+	size_t first_length;
+	bool charged; // to `clients`, under its address
 };
 
 MUST_USE int flows_new(const struct flows_settings *settings, struct flows **flows);
-// New settings for what happens from now on; the loop and the pool stay. On the loop's thread.
+// New settings for what happens from now on; the loop, the pool and where clients are counted stay. On the loop's
+// thread.
 void flows_set(struct flows *flows, const struct flows_settings *settings);
 // Resets what is still open.
 void flows_free(struct flows **flows);
@@ -35,6 +52,7 @@ uint32_t flows_open(const struct flows *flows);
 
 // Source: a local connection (fd is taken) that wants `header`'s service. Waits for a link when there is none.
 void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header);
+void flows_take(struct flows *flows, const struct flow_arrival *arrival);
 // Source: a link has come up; flows that waited for one go on.
 void flows_link_is_up(struct flows *flows);
 // Source: nothing new is to begin: flows that still wait for a link are turned away.

@@ -2,6 +2,9 @@
 
 #pragma once
 
+#include "core/brake.h"
+#include "core/counter.h"
+#include "flow/farewell.h"
 #include "flow/flow.h"
 #include "net/dial.h"
 
@@ -34,6 +37,11 @@ struct flow {
 	bool in_end;          // the peer has no more to say
 	uint8_t *held;        // inward bytes that the local socket did not take: one block
 	size_t held_at, held_length;
+	enum reply_kind reply; // source: the client waits for this kind of answer
+	uint8_t *first;        // source: what the client has said before the stream could take it
+	size_t first_length;
+	struct quota_key charge; // who has been charged for it, when `charged`
+	bool charged;
 	struct loop_task release;
 };
 
@@ -43,6 +51,8 @@ struct flows {
 	unsigned waiting;
 	_Atomic uint32_t open;
 	struct loop_timer *trim;
+	struct brake refusals; // lines about them
+	struct farewells *farewells;
 	uint8_t *unit; // the buffer everything on this worker moves through
 };
 
@@ -53,6 +63,25 @@ void flow_close(struct flow *flow);
 void flow_step(struct flow *flow);
 void flow_on_stream(void *owner, int events);
 void flow_on_refused(void *owner, const struct header_answer *answer);
+// The first bytes that the local socket hears, ours and not payload. False: it broke, and the flow is gone.
+MUST_USE bool flow_say(struct flow *flow, const uint8_t *bytes, size_t length);
+// Takes a place for a client of this address, where clients have a limit (*charged); and gives it back. False: it has
+// as many as it may.
+MUST_USE bool flows_charge(struct flows *flows, const struct address *client, bool *charged);
+void flows_discharge(struct flows *flows, const struct address *client);
+// Takes a place for the flow under this key. False: it has none.
+MUST_USE bool flow_charge(struct flow *flow, const struct quota_key *key);
+// Whether a line about a refused connection may be written now.
+bool flow_may_log(struct flows *flows);
+// Dest: finds the service the header asks for, judges whether this peer may have it now, and takes the places. False:
+// it has been refused, and the flow is gone.
+MUST_USE bool flow_admit(struct flow *flow);
+// Dest: tells the target whose connection this is, where it is to be told. False: it broke, and the flow is gone.
+MUST_USE bool flow_introduce(struct flow *flow, const struct address *target);
+// Dest: refuses the stream and ends the flow; `reason` is for our log, `told` for the peer.
+void flow_answer_no(struct flow *flow, enum header_status status, enum counter counter, const char *reason,
+                    const char *told);
+const char *flow_wanted(const struct header *header, char text[LIMIT_SERVICE_NAME_BYTES + 16]);
 MUST_USE int flow_watch(struct flow *flow);
 // Turns away the flows that wait for a link and whose clients have gone.
 void flow_look_at_waiting(struct flows *flows);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -16,7 +17,7 @@
 
 const struct stream_ops flow_stream_ops = {.on_ready = flow_on_stream, .on_refused = flow_on_refused};
 
-static const char *wanted(const struct header *header, char text[LIMIT_SERVICE_NAME_BYTES + 16])
+const char *flow_wanted(const struct header *header, char text[LIMIT_SERVICE_NAME_BYTES + 16])
 {
 	if (header->service[0] && strcmp(header->service, SERVICE_DEFAULT) != 0)
 		snprintf(text, LIMIT_SERVICE_NAME_BYTES + 16, "service %s", header->service);
@@ -34,12 +35,19 @@ static void tune(const struct flow *flow)
 
 // ---- source --------------------------------------------------------------------------------------------------------
 
-static void refused(struct flow *flow, enum counter counter, const char *reason)
+// A client that waits for an answer hears why; the others see a reset.
+static void refused(struct flow *flow, enum counter counter, enum reply_verdict verdict, const char *reason)
 {
 	char peer[ADDRESS_TEXT_BYTES], service[LIMIT_SERVICE_NAME_BYTES + 16];
+	uint8_t answer[REPLY_BYTES];
+	size_t length = reply_encode(flow->reply, verdict, answer);
 	address_format(&flow->peer, peer);
 	counter_add(counter, 1);
-	log_warn("flow", "%s: %s refused: %s", peer, wanted(&flow->header, service), reason);
+	if (flow_may_log(flow->flows))
+		log_warn("flow", "%s: %s refused: %s", peer, flow_wanted(&flow->header, service), reason);
+	loop_io_close(&flow->io);
+	if (length > 0)
+		farewell_say(flow->flows->farewells, &flow->fd, answer, length);
 	flow_close(flow);
 }
 
@@ -50,29 +58,32 @@ void flow_on_refused(void *owner, const struct header_answer *answer)
 	snprintf(reason, sizeof reason, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
 	         answer->reason);
 	link_set_error(stream_link(flow->stream), reason);
-	refused(flow, COUNTER_FLOW_REFUSED_PEER, reason);
+	refused(flow, COUNTER_FLOW_REFUSED_PEER, reply_of_status(answer->status), reason);
 }
 
 static void on_timer(void *owner)
 {
 	struct flow *flow = owner;
 	if (flow->phase == FLOW_WAITING)
-		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, "there is no link with dest (see the log above for why)");
+		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK,
+		        "there is no link with dest (see the log above for why)");
 	else
-		refused(flow, COUNTER_FLOW_REFUSED_PEER, "dest did not answer in time");
+		refused(flow, COUNTER_FLOW_REFUSED_PEER, REPLY_TIMED_OUT, "dest did not answer in time");
 }
 
 // Asks for the stream; what the client has said already goes along.
 static void ask(struct flow *flow)
 {
 	struct flows *flows = flow->flows;
-	size_t first = 0;
+	size_t first = flow->first_length;
 	// Only when the pool will take it: what is read from the socket must leave on this stream.
 	if (!pool_is_ready(flows->settings.pool))
 		return;
-	ssize_t n = recv(flow->fd, flows->unit, FIRST_BYTES, 0);
+	if (first > 0)
+		memcpy(flows->unit, flow->first, first);
+	ssize_t n = recv(flow->fd, flows->unit + first, FIRST_BYTES - first, 0);
 	if (n > 0)
-		first = (size_t)n;
+		first += (size_t)n;
 	if (n == 0)
 		flow->local_end = true;
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
@@ -89,39 +100,67 @@ static void ask(struct flow *flow)
 	if (r == 0)
 		r = flow_watch(flow);
 	if (r != 0) {
-		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, r < 0 ? outcome_text(r) : "the link went down");
+		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, r < 0 ? outcome_text(r) : "the link went down");
 		return;
 	}
 	flow_step(flow);
 }
 
-void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header)
+static bool keep_arrival(struct flow *flow, const struct flow_arrival *arrival)
+{
+	char origin[ADDRESS_TEXT_BYTES];
+	flow->fd = *arrival->fd;
+	*arrival->fd = -1;
+	flow->header = *arrival->header;
+	flow->peer = *arrival->peer;
+	flow->reply = arrival->reply;
+	flow->charged = arrival->charged;
+	quota_key_of_address(&flow->peer.any, &flow->charge);
+	address_format(arrival->peer, origin);
+	snprintf(flow->header.origin, sizeof flow->header.origin, "%.*s", (int)sizeof flow->header.origin - 1, origin);
+	if (arrival->first_length == 0)
+		return true;
+	flow->first = malloc(arrival->first_length);
+	if (!flow->first)
+		return false;
+	memcpy(flow->first, arrival->first, arrival->first_length);
+	flow->first_length = arrival->first_length;
+	return true;
+}
+
+void flows_take(struct flows *flows, const struct flow_arrival *arrival)
 {
 	struct flow *flow = flow_make(flows);
 	if (!flow) {
-		socket_reset(fd);
+		if (arrival->charged)
+			flows_discharge(flows, arrival->peer);
+		socket_reset(arrival->fd);
 		return;
 	}
-	flow->fd = *fd;
-	*fd = -1;
-	flow->header = *header;
-	flow->peer = *peer;
 	flow->phase = FLOW_WAITING;
 	flows->waiting++;
-	char origin[ADDRESS_TEXT_BYTES];
-	address_format(peer, origin);
-	snprintf(flow->header.origin, sizeof flow->header.origin, "%.*s", (int)sizeof flow->header.origin - 1, origin);
-	tune(flow);
-	if (flows->waiting > LIMIT_FLOWS_WAITING) {
-		refused(flow, COUNTER_FLOW_REFUSED_LIMIT, "too many connections wait for a link");
+	if (!keep_arrival(flow, arrival) || loop_timer_open(flows->settings.loop, on_timer, flow, &flow->timer) < 0) {
+		flow_close(flow);
 		return;
 	}
-	if (loop_timer_open(flows->settings.loop, on_timer, flow, &flow->timer) < 0) {
-		flow_close(flow);
+	tune(flow);
+	if (!flow_charge(flow, &flow->charge)) {
+		refused(flow, COUNTER_FLOW_REFUSED_CLIENT_LIMIT, REPLY_LIMIT,
+		        "this client has source.max_connections_per_client open");
+		return;
+	}
+	if (flows->waiting > LIMIT_FLOWS_WAITING) {
+		refused(flow, COUNTER_FLOW_REFUSED_LIMIT, REPLY_LIMIT, "too many connections wait for a link");
 		return;
 	}
 	loop_timer_arm(flow->timer, flows->settings.wait_ms, 0);
 	ask(flow);
+}
+
+void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header)
+{
+	struct flow_arrival arrival = {.fd = fd, .peer = peer, .header = header};
+	flows_take(flows, &arrival);
 }
 
 void flows_link_is_up(struct flows *flows)
@@ -141,7 +180,7 @@ void flows_drain(struct flows *flows)
 	while (flow) {
 		struct flow *older = flow->older;
 		if (flow->phase == FLOW_WAITING)
-			refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, "source stops");
+			refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, "source stops");
 		flow = older;
 	}
 }
@@ -154,7 +193,8 @@ static bool has_gone(const struct flow *flow)
 	char first;
 	if (poll(&look, 1, 0) != 1)
 		return false;
-	return (look.revents & (POLLERR | POLLHUP)) || recv(flow->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+	return (look.revents & (POLLERR | POLLHUP)) ||
+	       (flow->first_length == 0 && recv(flow->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
 }
 
 void flow_look_at_waiting(struct flows *flows)
@@ -172,13 +212,14 @@ void flow_look_at_waiting(struct flows *flows)
 
 // ---- dest ----------------------------------------------------------------------------------------------------------
 
-static void answer_no(struct flow *flow, enum header_status status, enum counter counter, const char *reason,
-                      const char *told)
+void flow_answer_no(struct flow *flow, enum header_status status, enum counter counter, const char *reason,
+                    const char *told)
 {
 	char service[LIMIT_SERVICE_NAME_BYTES + 16];
 	counter_add(counter, 1);
-	log_warn("flow", "link %s: %s asked by %s refused: %s", link_name(stream_link(flow->stream)),
-	         wanted(&flow->header, service), flow->header.origin, reason);
+	if (flow_may_log(flow->flows))
+		log_warn("flow", "link %s: %s asked by %s refused: %s", link_name(stream_link(flow->stream)),
+		         flow_wanted(&flow->header, service), flow->header.origin, reason);
 	link_set_error(stream_link(flow->stream), reason);
 	stream_refuse(&flow->stream, status, told);
 	flow_close(flow);
@@ -192,9 +233,9 @@ static void dial_target(struct flow *flow);
 static void give_target_up(struct flow *flow, const struct dial_result *result)
 {
 	// What exactly lies behind a service is nobody's business but the operator's: the peer hears the kind only.
-	answer_no(flow, result->timed_out ? HEADER_TIMED_OUT : HEADER_REFUSED_TARGET, COUNTER_FLOW_REFUSED_TARGET,
-	          result->problem,
-	          result->timed_out ? "the target does not answer" : "the target refuses connections or is down");
+	flow_answer_no(flow, result->timed_out ? HEADER_TIMED_OUT : HEADER_REFUSED_TARGET, COUNTER_FLOW_REFUSED_TARGET,
+	               result->problem,
+	               result->timed_out ? "the target does not answer" : "the target refuses connections or is down");
 }
 
 static void on_redial(void *owner)
@@ -241,7 +282,8 @@ static void on_dialled(void *owner, const struct dial_result *result)
 		return;
 	}
 	counter_add(COUNTER_FLOW_OPENED, 1);
-	flow_step(flow);
+	if (flow_introduce(flow, &result->peer))
+		flow_step(flow);
 }
 
 static void dial_target(struct flow *flow)
@@ -252,7 +294,7 @@ static void dial_target(struct flow *flow)
 	int r = dial_start(loop, flow->service->target_host, flow->service->target_port, left_ms, on_dialled, flow,
 	                   &flow->dial);
 	if (r < 0)
-		answer_no(flow, HEADER_INTERNAL, COUNTER_FLOW_REFUSED_TARGET, outcome_text(r), "dest cannot dial now");
+		flow_answer_no(flow, HEADER_INTERNAL, COUNTER_FLOW_REFUSED_TARGET, outcome_text(r), "dest cannot dial now");
 }
 
 void flows_take_stream(void *owner, struct stream *stream, const struct header *header)
@@ -267,19 +309,8 @@ void flows_take_stream(void *owner, struct stream *stream, const struct header *
 	flow->header = *header;
 	flow->phase = FLOW_DIALING;
 	stream_own(stream, &flow_stream_ops, flow);
-	struct service *service = service_find(flows->settings.services, header);
-	if (!service) {
-		answer_no(flow, HEADER_NO_SERVICE, COUNTER_FLOW_REFUSED_SERVICE, "no such service is exposed here",
-		          "no such service is exposed by dest");
+	if (!flow_admit(flow))
 		return;
-	}
-	if (!service_enter(service)) {
-		answer_no(flow, HEADER_LIMIT, COUNTER_FLOW_REFUSED_LIMIT, "the service has as many connections as it may have",
-		          "the service has as many connections as it may have");
-		return;
-	}
-	flow->table = service_table_ref(flows->settings.services);
-	flow->service = service;
 	flow->dial_until_ms = loop_now_ms(flows->settings.loop) + flows->settings.target_ms;
 	dial_target(flow);
 }

@@ -21,8 +21,23 @@ static struct service_load *load_of(const struct service_table *old, const char 
 	return load;
 }
 
+static int copy_clients(struct service *service, const struct service_settings *from)
+{
+	service->clients = calloc(from->client_count + 1, sizeof *service->clients);
+	for (size_t i = 0; service->clients && i < from->client_count; i++) {
+		service->clients[i] = strdup(from->clients[i]);
+		if (!service->clients[i])
+			return -ENOMEM;
+		service->client_count = i + 1;
+	}
+	return service->clients ? 0 : -ENOMEM;
+}
+
 static int fill(struct service *service, const struct service_settings *from, const struct service_table *old)
 {
+	if (copy_clients(service, from) < 0)
+		return -ENOMEM;
+	service->introduces = from->introduces;
 	service->name = strdup(from->name);
 	service->target_host = strdup(from->target_host);
 	service->load = service->name ? load_of(old, service->name) : NULL;
@@ -67,6 +82,9 @@ void service_table_unref(struct service_table **slot)
 		struct service *service = &table->services[i];
 		if (service->load && atomic_fetch_sub(&service->load->references, 1) == 1)
 			free(service->load);
+		for (size_t k = 0; k < service->client_count; k++)
+			free(service->clients[k]);
+		free(service->clients);
 		free(service->name);
 		free(service->target_host);
 	}
@@ -85,6 +103,14 @@ struct service *service_find(struct service_table *table, const struct header *h
 	}
 	bool any = strcmp(header->service, SERVICE_DEFAULT) == 0;
 	return any && table->count == 1 ? &table->services[0] : NULL;
+}
+
+bool service_admits(const struct service *service, X509 *certificate)
+{
+	for (size_t i = 0; certificate && i < service->client_count; i++)
+		if (identity_matches(certificate, service->clients[i]))
+			return true;
+	return service->client_count == 0;
 }
 
 bool service_enter(struct service *service)
@@ -116,6 +142,8 @@ void service_list(const struct service_table *table, char *text, size_t size)
 	text[0] = '\0';
 	for (size_t i = 0; i < table->count; i++) {
 		const struct service *service = &table->services[i];
+		if (service->client_count > 0)
+			continue;
 		int n = snprintf(text + at, size - at, "%s%s:%u", at ? "," : "", service->name, service->port);
 		if (n < 0 || (size_t)n >= size - at) {
 			text[at] = '\0';

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/outcome.h"
+#include "crypto/identity.h"
 #include "link/header.h"
 
 #include <stdatomic.h>
@@ -22,6 +23,9 @@ struct service_settings { // texts are copied
 	const char *target_host;
 	uint16_t target_port;
 	uint32_t connections_max;
+	const char *const *clients; // patterns of identity_matches; none: every peer may use it
+	size_t client_count;
+	bool introduces; // the target is told whose connection it is (PROXY protocol, version 2)
 };
 
 struct service_load {
@@ -36,6 +40,9 @@ struct service {
 	char *target_host;
 	uint16_t target_port;
 	uint32_t connections_max;
+	char **clients;
+	size_t client_count;
+	bool introduces;
 	struct service_load *load;
 };
 
@@ -55,6 +62,8 @@ void service_table_unref(struct service_table **table);
 // By name when the header has one, else by port; SERVICE_DEFAULT: by port, else the only service there is. NULL: not
 // offered.
 struct service *service_find(struct service_table *table, const struct header *header);
+// Whether a peer with this certificate may use it.
+bool service_admits(const struct service *service, X509 *certificate);
 // Takes a place: false when the service has as many connections as it may.
 bool service_enter(struct service *service);
 void service_leave(struct service *service);
@@ -62,5 +71,5 @@ void service_leave(struct service *service);
 // service_end_probe.
 bool service_begin_probe(struct service *service);
 void service_end_probe(struct service *service);
-// "name:port,name:port" as far as it fits, for HELLO.
+// "name:port,name:port" as far as it fits, for HELLO. Services that are not for every peer are not told of.
 void service_list(const struct service_table *table, char *text, size_t size);

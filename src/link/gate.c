@@ -1,16 +1,23 @@
 #include "link/gate.h"
 
+#include "core/brake.h"
+#include "core/clock.h"
 #include "core/counter.h"
+#include "core/log.h"
+#include "limits.h"
+#include "net/address.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct gate {
 	pthread_mutex_t lock;
 	struct admission *admission;
 	struct cidr *sources;
 	size_t count;
+	struct brake refusals; // lines about them
 };
 
 int gate_new(const struct admission_limits *limits, const struct cidr *sources, size_t count, struct gate **out)
@@ -24,6 +31,7 @@ int gate_new(const struct admission_limits *limits, const struct cidr *sources, 
 		return r;
 	}
 	pthread_mutex_init(&gate->lock, NULL);
+	gate->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;
 	r = gate_set_sources(gate, sources, count);
 	if (r < 0)
 		gate_free(&gate);
@@ -60,13 +68,32 @@ void gate_free(struct gate **slot)
 	free(gate);
 }
 
+static void say_refused(const struct sockaddr *source, uint64_t held)
+{
+	struct address address = {.length = sizeof address.storage};
+	char text[ADDRESS_TEXT_BYTES];
+	memcpy(&address.storage, source,
+	       source->sa_family == AF_INET    ? sizeof address.in4
+	       : source->sa_family == AF_INET6 ? sizeof address.in6
+	                                       : sizeof source->sa_family);
+	address_format(&address, text);
+	if (held > 0)
+		log_warn("gate", "%llu more connections of such addresses were refused", (unsigned long long)held);
+	log_warn("gate", "%s refused: it is not in dest.connection_filter.allowed_source_ips", text);
+}
+
 bool gate_allows_source(struct gate *gate, const struct sockaddr *address)
 {
 	pthread_mutex_lock(&gate->lock);
+	uint64_t now = clock_ms();
 	bool allowed = cidr_list_allows(gate->sources, gate->count, address);
+	uint64_t held = allowed ? 0 : brake_sum(&gate->refusals, now);
+	bool is_said = !allowed && brake_passes(&gate->refusals, now);
 	pthread_mutex_unlock(&gate->lock);
 	if (allowed)
 		return true;
+	if (is_said)
+		say_refused(address, held);
 	counter_add(COUNTER_ADMISSION_SOURCE, 1);
 	return false;
 }

@@ -58,6 +58,8 @@ int link_new(const struct link_settings *settings, const struct link_peer *peer,
 	link->references = 1;
 	link->settings = *settings;
 	link->peer = *peer;
+	if (peer->x509)
+		link->peer.x509 = identity_keep(peer->x509);
 	for (unsigned i = 0; i < 4; i++)
 		snprintf(link->name + 2 * i, 3, "%02x", settings->id[i]);
 	link->up_since_ms = clock_ms();
@@ -81,6 +83,7 @@ void link_unref(struct link **slot)
 		return;
 	keys_fini(&link->current);
 	keys_fini(&link->previous);
+	identity_drop(&link->peer.x509);
 	pthread_mutex_destroy(&link->lock);
 	free(link);
 }

@@ -392,6 +392,7 @@ static int prepare(struct session *session, const char *peer_address)
 	X509 *peer = tls_conn_peer_certificate(session->tls);
 	struct control_settings *control = &session->settings.control;
 	bool is_initiator = control->role == CONTROL_INITIATOR;
+	session->peer.x509 = peer; // lives as long as the connection; the link takes a reference
 	identity_describe(peer, &session->peer.certificate);
 	tls_conn_describe(session->tls, &session->peer.tls);
 	snprintf(session->peer.address, sizeof session->peer.address, "%s", peer_address);
