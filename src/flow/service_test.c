@@ -150,9 +150,29 @@ static void list_ends_with_the_last_entry_that_fits(void **state)
 	assert_string_equal(text, "");
 }
 
+static void services_for_some_are_not_told_of(void **state)
+{
+	(void)state;
+	static const char *const patterns[] = {"CN=a"};
+	struct service_settings list[] = {offered[0], offered[1], offered[0]};
+	struct service_table *some;
+	char text[64];
+	list[0].clients = patterns;
+	list[0].client_count = 1;
+	list[2].name = "last";
+	assert_int_equal(service_table_new(list, 3, NULL, &some), 0);
+	service_list(some, text, sizeof text);
+	assert_string_equal(text, "db:5432,last:80");
+	// Without a certificate only what is for everybody is admitted.
+	assert_false(service_admits(&some->services[0], NULL));
+	assert_true(service_admits(&some->services[1], NULL));
+	service_table_unref(&some);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(services_for_some_are_not_told_of),
 		cmocka_unit_test(name_comes_before_the_port),
 		cmocka_unit_test(what_is_not_offered_is_not_found),
 		cmocka_unit_test(default_is_the_port_or_the_only_one),
