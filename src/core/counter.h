@@ -62,16 +62,15 @@
 	X(FLOW_REFUSED_LIMIT, "qanat_flows_total", "outcome=\"limit\"", "Flows by outcome") \
 	X(FLOW_REFUSED_NO_LINK, "qanat_flows_total", "outcome=\"no_link\"", "Flows by outcome") \
 	X(FLOW_REFUSED_PEER, "qanat_flows_total", "outcome=\"refused_by_peer\"", "Flows by outcome") \
-	X(ENTRY_SOCKS, "qanat_entry_requests_total", "outcome=\"socks_connect\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_ASSOCIATE, "qanat_entry_requests_total", "outcome=\"socks_udp_associate\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_HTTP, "qanat_entry_requests_total", "outcome=\"http_connect\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_MALFORMED, "qanat_entry_requests_total", "outcome=\"malformed\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_UNSUPPORTED, "qanat_entry_requests_total", "outcome=\"unsupported\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_NOT_EXPOSED, "qanat_entry_requests_total", "outcome=\"not_exposed\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_NOT_OUTBOUND, "qanat_entry_requests_total", "outcome=\"outbound_not_allowed\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_TIMEOUT, "qanat_entry_requests_total", "outcome=\"timeout\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_CLOSED, "qanat_entry_requests_total", "outcome=\"closed\"", "Requests at the SOCKS and CONNECT entry by outcome") \
-	X(ENTRY_FULL, "qanat_entry_requests_total", "outcome=\"pending_full\"", "Requests at the SOCKS and CONNECT entry by outcome") \
+	X(ENTRY_SOCKS, "qanat_entry_requests_total", "outcome=\"socks_connect\"", "Requests at the entry by outcome") \
+	X(ENTRY_HTTP, "qanat_entry_requests_total", "outcome=\"http_connect\"", "Requests at the entry by outcome") \
+	X(ENTRY_MALFORMED, "qanat_entry_requests_total", "outcome=\"malformed\"", "Requests at the entry by outcome") \
+	X(ENTRY_UNSUPPORTED, "qanat_entry_requests_total", "outcome=\"unsupported\"", "Requests at the entry by outcome") \
+	X(ENTRY_NOT_EXPOSED, "qanat_entry_requests_total", "outcome=\"not_exposed\"", "Requests at the entry by outcome") \
+	X(ENTRY_NOT_OUTBOUND, "qanat_entry_requests_total", "outcome=\"outbound_not_allowed\"", "Requests at the entry by outcome") \
+	X(ENTRY_TIMEOUT, "qanat_entry_requests_total", "outcome=\"timeout\"", "Requests at the entry by outcome") \
+	X(ENTRY_CLOSED, "qanat_entry_requests_total", "outcome=\"closed\"", "Requests at the entry by outcome") \
+	X(ENTRY_FULL, "qanat_entry_requests_total", "outcome=\"pending_full\"", "Requests at the entry by outcome") \
 	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \

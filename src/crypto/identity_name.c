@@ -88,14 +88,15 @@ static bool common_name_matches(X509 *certificate, const char *pattern)
 	return found;
 }
 
-static bool alternative_name_matches(X509 *certificate, int type, const char *pattern)
+// `types`: a bit for each type of name that counts.
+static bool alternative_name_matches(X509 *certificate, unsigned types, const char *pattern)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
 	bool found = false;
 
 	for (int i = 0; i < sk_GENERAL_NAME_num(names) && !found; i++) {
 		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-		if (name->type == type)
+		if (name->type >= 0 && types & (1u << name->type))
 			found = string_matches(name->d.ia5, pattern);
 	}
 	GENERAL_NAMES_free(names);
@@ -108,11 +109,11 @@ bool identity_matches(X509 *certificate, const char *pattern)
 	if (strncmp(pattern, "CN=", 3) == 0)
 		return common_name_matches(certificate, pattern + 3);
 	if (strncmp(pattern, "DNS:", 4) == 0)
-		return alternative_name_matches(certificate, GEN_DNS, pattern + 4);
+		return alternative_name_matches(certificate, 1u << GEN_DNS, pattern + 4);
 	if (strncmp(pattern, "URI:", 4) == 0)
-		return alternative_name_matches(certificate, GEN_URI, pattern + 4);
-	return common_name_matches(certificate, pattern) || alternative_name_matches(certificate, GEN_DNS, pattern) ||
-	       alternative_name_matches(certificate, GEN_URI, pattern);
+		return alternative_name_matches(certificate, 1u << GEN_URI, pattern + 4);
+	return common_name_matches(certificate, pattern) ||
+	       alternative_name_matches(certificate, 1u << GEN_DNS | 1u << GEN_URI, pattern);
 }
 
 X509 *identity_keep(X509 *certificate)

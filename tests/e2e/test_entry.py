@@ -220,7 +220,8 @@ def test_what_is_no_request_is_refused_and_counted(scene):
     """
     strangers ── TLS, SOCKS 4, noise, HTTP of many kinds ──► entry      reset, or the answer that fits
     """
-    for noise in (b"\x16\x03\x01\x02\x00\x01", b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00", b"\x00", b"\xff" * 100, b"\r\n"):
+    tls, socks_4 = b"\x16\x03\x01\x02\x00\x01", b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00"
+    for noise in (tls, socks_4, b"\x00", b"\xff" * 100, b"\r\n"):
         assert peers.turned_away(scene.address, noise) == (b"", "reset")
     assert scene.counted("malformed") == 5
     assert http_refusal(scene.address, b"CONNECT web HTTP/1.1\r\nHost: web\r\n\r\n")[0] == 400
