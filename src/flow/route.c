@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -147,9 +146,10 @@ int route_find(const struct route_table *table, const struct request *request, s
 		return 0;
 	}
 	// A name that no service can have is none that is exposed. SERVICE_DEFAULT ("*") is no name either.
-	if (strlen(request->host) > LIMIT_SERVICE_NAME_BYTES || strcmp(request->host, "*") == 0 ||
+	size_t length = strlen(request->host);
+	if (length > LIMIT_SERVICE_NAME_BYTES || strcmp(request->host, "*") == 0 ||
 	    (!is_open && !is_name_exposed(table, request->host, udp)))
 		return ROUTE_NOT_EXPOSED;
-	snprintf(header->service, sizeof header->service, "%s", request->host);
+	memcpy(header->service, request->host, length + 1);
 	return 0;
 }
