@@ -87,6 +87,10 @@ static void abort_by_local(struct flow *flow)
 
 static void abort_by_peer(struct flow *flow)
 {
+	if (flow->phase == FLOW_ASKING) {
+		flow_refuse(flow, COUNTER_FLOW_RESET_PEER, REPLY_FAILURE, stream_problem(flow->stream));
+		return;
+	}
 	counter_add(COUNTER_FLOW_RESET_PEER, 1);
 	log_debug("flow", "link %s: stream broke: %s", link_name(stream_link(flow->stream)), stream_problem(flow->stream));
 	flow_close(flow);

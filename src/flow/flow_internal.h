@@ -73,6 +73,8 @@ void flows_discharge(struct flows *flows, const struct address *client);
 MUST_USE bool flow_charge(struct flow *flow, const struct quota_key *key);
 // Whether a line about a refused connection may be written now.
 bool flow_may_log(struct flows *flows);
+// Source: ends a flow that has not begun. A client that waits for an answer hears why; the others see a reset.
+void flow_refuse(struct flow *flow, enum counter counter, enum reply_verdict verdict, const char *reason);
 // Dest: finds the service the header asks for, judges whether this peer may have it now, and takes the places. False:
 // it has been refused, and the flow is gone.
 MUST_USE bool flow_admit(struct flow *flow);

@@ -35,8 +35,7 @@ static void tune(const struct flow *flow)
 
 // ---- source --------------------------------------------------------------------------------------------------------
 
-// A client that waits for an answer hears why; the others see a reset.
-static void refused(struct flow *flow, enum counter counter, enum reply_verdict verdict, const char *reason)
+void flow_refuse(struct flow *flow, enum counter counter, enum reply_verdict verdict, const char *reason)
 {
 	char peer[ADDRESS_TEXT_BYTES], service[LIMIT_SERVICE_NAME_BYTES + 16];
 	uint8_t answer[REPLY_BYTES];
@@ -58,17 +57,17 @@ void flow_on_refused(void *owner, const struct header_answer *answer)
 	snprintf(reason, sizeof reason, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
 	         answer->reason);
 	link_set_error(stream_link(flow->stream), reason);
-	refused(flow, COUNTER_FLOW_REFUSED_PEER, reply_of_status(answer->status), reason);
+	flow_refuse(flow, COUNTER_FLOW_REFUSED_PEER, reply_of_status(answer->status), reason);
 }
 
 static void on_timer(void *owner)
 {
 	struct flow *flow = owner;
 	if (flow->phase == FLOW_WAITING)
-		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK,
-		        "there is no link with dest (see the log above for why)");
+		flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK,
+		            "there is no link with dest (see the log above for why)");
 	else
-		refused(flow, COUNTER_FLOW_REFUSED_PEER, REPLY_TIMED_OUT, "dest did not answer in time");
+		flow_refuse(flow, COUNTER_FLOW_REFUSED_PEER, REPLY_TIMED_OUT, "dest did not answer in time");
 }
 
 // Asks for the stream; what the client has said already goes along.
@@ -100,7 +99,7 @@ static void ask(struct flow *flow)
 	if (r == 0)
 		r = flow_watch(flow);
 	if (r != 0) {
-		refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, r < 0 ? outcome_text(r) : "the link went down");
+		flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, r < 0 ? outcome_text(r) : "the link went down");
 		return;
 	}
 	flow_step(flow);
@@ -144,13 +143,13 @@ void flows_take(struct flows *flows, const struct flow_arrival *arrival)
 		return;
 	}
 	tune(flow);
-	if (!flow_charge(flow, &flow->charge)) {
-		refused(flow, COUNTER_FLOW_REFUSED_CLIENT_LIMIT, REPLY_LIMIT,
-		        "this client has source.max_connections_per_client open");
+	if (!address_is_unix(&flow->peer) && !flow_charge(flow, &flow->charge)) {
+		flow_refuse(flow, COUNTER_FLOW_REFUSED_CLIENT_LIMIT, REPLY_LIMIT,
+		            "this client has source.max_connections_per_client open");
 		return;
 	}
 	if (flows->waiting > LIMIT_FLOWS_WAITING) {
-		refused(flow, COUNTER_FLOW_REFUSED_LIMIT, REPLY_LIMIT, "too many connections wait for a link");
+		flow_refuse(flow, COUNTER_FLOW_REFUSED_LIMIT, REPLY_LIMIT, "too many connections wait for a link");
 		return;
 	}
 	loop_timer_arm(flow->timer, flows->settings.wait_ms, 0);
@@ -180,7 +179,7 @@ void flows_drain(struct flows *flows)
 	while (flow) {
 		struct flow *older = flow->older;
 		if (flow->phase == FLOW_WAITING)
-			refused(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, "source stops");
+			flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, "source stops");
 		flow = older;
 	}
 }

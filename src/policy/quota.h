@@ -22,7 +22,7 @@ struct quota;
 MUST_USE int quota_new(size_t keys_max, uint64_t seed, struct quota **quota);
 void quota_free(struct quota **quota);
 
-// IPv4 (also mapped into IPv6): the address. IPv6: the /64. Others (Unix sockets): all one.
+// IPv4 (also mapped into IPv6): the address. IPv6: the /64. Others (Unix sockets): all one key.
 void quota_key_of_address(const struct sockaddr *address, struct quota_key *key);
 // The beginning of a digest in hexadecimal, as certificates' fingerprints are written.
 void quota_key_of_fingerprint(const char *hex, struct quota_key *key);

@@ -3,6 +3,7 @@
     curl, nc, sockets ──► source (listen_port) ══► dest ──► web, echo
 """
 
+import os
 import re
 import shutil
 import socket
@@ -14,7 +15,7 @@ import pytest
 
 import peers
 from peers import SECONDS, Recorder, Server, dial, echo, read_exactly, read_to_end
-from qanat import PATIENCE, free_port, wait
+from qanat import PATIENCE, free_port, run, wait
 
 OK_SOCKS = b"\x05\x00\x00\x01\0\0\0\0\0\0"
 
@@ -155,6 +156,57 @@ def test_nc_as_the_proxy_command_of_ssh(scene, protocol):
     command = ["nc", "-N", "-X", protocol, "-x", "127.0.0.1:%d" % scene.port, "127.0.0.1", str(scene.echo_port)]
     done = subprocess.run(command, input=question, stdout=subprocess.PIPE, timeout=SECONDS)
     assert (done.returncode, done.stdout) == (0, question)
+
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin")
+
+
+def start_sshd(folder, port):
+    """A server with keys of its own, for whoever runs this test."""
+    for name in ("host", "user"):
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", os.path.join(folder, name)])
+    path = os.path.join(folder, "sshd_config")
+    if os.geteuid() == 0:
+        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # where it confines its unprivileged part
+    with open(path, "w") as file:
+        file.write(
+            "ListenAddress 127.0.0.1:%d\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nStrictModes no\n"
+            "UsePAM no\nPidFile none\nPermitRootLogin prohibit-password\n" % (port, folder, folder)
+        )
+    log = open(os.path.join(folder, "sshd.log"), "wb")
+    return subprocess.Popen([SSHD, "-D", "-e", "-f", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+@pytest.mark.skipif(not SSHD or not shutil.which("ssh") or not shutil.which("nc"), reason="no ssh, sshd or nc")
+@pytest.mark.skipif(os.geteuid() != 0 and not os.path.isdir("/run/sshd"), reason="/run/sshd is missing")
+def test_ssh_through_the_entry(world):
+    """
+    ssh -o ProxyCommand="nc -X 5 -x entry %h %p" ──► entry ══► dest ──► sshd      1 MiB comes back
+    """
+    port, near = free_port(), free_port()
+    server = start_sshd(world.folder, port)
+    try:
+        wait(lambda: is_open(("127.0.0.1", port)), "sshd to listen")
+        dest = world.dest([("ssh", ("127.0.0.1", port))])
+        world.source(dest, source={"mode": "protocol", "listen_port": near})
+        data = peers.random_bytes(1 << 20)
+        command = ["ssh", "-F", "none", "-i", os.path.join(world.folder, "user"), "-o", "BatchMode=yes"]
+        command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        command += ["-o", "ProxyCommand=nc -X 5 -x 127.0.0.1:%d %%h %%p" % near, "-p", str(port), "localhost", "cat"]
+        done = subprocess.run(command, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS)
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout == data
+    finally:
+        server.terminate()
+        server.wait(SECONDS)
+
+
+def is_open(address):
+    try:
+        dial(address).close()
+        return True
+    except ConnectionRefusedError:
+        return False
 
 
 # ---- the bytes of a negotiation
@@ -472,3 +524,61 @@ def test_a_drain_ends_negotiations_and_lets_flows_finish(scene):
         assert read_to_end(half) == (b"", "reset")
         connection.sendall(b"still here")
         assert read_exactly(connection, 10) == b"still here"
+
+
+# ---- while running
+
+
+def test_a_reload_changes_the_mode_and_what_may_be_asked_for(world):
+    """
+    source ── SIGHUP ──► transparent → protocol (everything) → protocol (only web) → transparent
+    """
+    scene = Scene(world)
+    running, _ = socks(scene.address, "echo", 0)
+    plain = free_port()
+    config = scene.source.config
+    with running:
+        config["source"]["exposed_ports"] = [{"port": scene.web_port}]
+        scene.source.reload(config)
+        assert socks_reply(scene.address, "echo", 0) == 2
+        assert socks_reply(scene.address, "localhost", scene.web_port) == 0
+        config["source"].update(mode="transparent", exposed_ports=[])
+        config["source"]["forwards"] = [{"listen": "127.0.0.1:%d" % plain, "service": "echo"}]
+        del config["source"]["listen_port"]
+        scene.source.reload(config)
+        assert peers.ask(("127.0.0.1", plain), b"plain") == b"plain"
+        with pytest.raises(ConnectionRefusedError):
+            dial(scene.address)
+        config["source"].update(mode="hybrid", listen_port=scene.port)
+        scene.source.reload(config)
+        assert peers.ask(("127.0.0.1", plain), b"plain") == b"plain"
+        assert socks_reply(scene.address, "echo", 0) == 0
+        # What was asked for in the beginning has gone on all the time.
+        running.sendall(b"still here")
+        assert read_exactly(running, 10) == b"still here"
+
+
+def test_many_clients_at_once(scene):
+    """
+    300 clients, half of each protocol ──► entry ══► dest ──► echo      each gets its own bytes
+    """
+    wrong = []
+
+    def ask_for_echo(number):
+        question = peers.random_bytes(20000, seed=number)
+        head = b"\x05\x01\x00" + socks_request("echo", 0) if number % 2 else connect("localhost", scene.echo_port)
+        answer = b"\x05\x00" + OK_SOCKS if number % 2 else b"HTTP/1.1 200 Connection established\r\n\r\n"
+        try:
+            with dial(scene.address) as client:
+                if peers.converse(client, head + question) != (answer + question, "end"):
+                    wrong.append(number)
+        except OSError as problem:
+            wrong.append((number, problem))
+
+    clients = [threading.Thread(target=ask_for_echo, args=(number,)) for number in range(300)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert wrong == []
+    scene.source.wait_metric(300, "qanat_flows_total", outcome="finished")
