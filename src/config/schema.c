@@ -181,7 +181,8 @@ static const struct schema_key keys[] = {
 	{.path = "auth.allowed_peers", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH, .reloads = true,
 	 .initial = "[]", LIST(auth.allowed_peers, auth.allowed_peer_count), .flag = "--allow-peer",
 	 .value_name = "PATTERN",
-	 .help = "patterns ('*' matches anything) of the peer's certificate: CN or SAN; an empty list allows every certificate of the CA"},
+	 .help = "patterns ('*' matches anything) of the peer's certificate: \"CN=...\", \"DNS:...\", \"URI:...\" or, without a "
+	         "prefix, any of them; an empty list allows every certificate of the CA"},
 	{.path = "auth.use_mtls", .type = SCHEMA_BOOL, .commands = BOTH, .only = "true",
 	 .refusal = NO_SHARED_SECRET_LINKS "; unauthenticated tunnels do not exist here; delete this key", .initial = "true",
 	 .help = "both sides prove themselves with certificates; nothing else exists"},

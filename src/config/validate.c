@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define HOST_NAME_BYTES 256
@@ -84,6 +85,34 @@ static void check_required(struct load *load)
 	if (load->problems.count > before && !load->has_file)
 		problem_add(&load->problems, (struct tree_place){.name = load->file}, "",
 		            "there is no such file; name one with --config");
+}
+
+// ---- patterns of certificates
+
+// A prefix that is almost one of ours would be read as part of a name and match nothing, silently.
+static bool has_wrong_prefix(const char *pattern)
+{
+	static const char *const good[] = {"CN=", "DNS:", "URI:"}, *const bad[] = {"CN", "DNS", "URI",
+	                                                                           "IP", "SAN", "EMAIL"};
+	for (size_t i = 0; i < COUNT_OF(good); i++)
+		if (strncmp(pattern, good[i], strlen(good[i])) == 0)
+			return false;
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		size_t length = strlen(bad[i]);
+		if (strncasecmp(pattern, bad[i], length) == 0 && (pattern[length] == ':' || pattern[length] == '='))
+			return true;
+	}
+	return false;
+}
+
+static void check_patterns(struct load *load, const char *key, struct tree_place place, char *const *patterns,
+                           size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (has_wrong_prefix(patterns[i]))
+			problem_add(&load->problems, place, key,
+			            "\"%s\": a pattern begins with \"CN=\", \"DNS:\" or \"URI:\", or with none of them",
+			            patterns[i]);
 }
 
 // ---- source
@@ -207,6 +236,7 @@ static void check_services(struct load *load)
 		const struct config_service *service = &config->dest.services[i];
 		struct tree_place place = place_of_item(load, "dest.exposed_services", i);
 		bool is_unix = strncmp(service->target_host, "unix:", 5) == 0;
+		check_patterns(load, "dest.exposed_services", place, service->allowed_clients, service->allowed_client_count);
 		if (is_unix && service->target_port > 0)
 			problem_add(&load->problems, place, "dest.exposed_services",
 			            "service \"%s\": a Unix socket has no target_port", service->name);
@@ -257,5 +287,7 @@ void validate(struct load *load)
 		check_source(load);
 	else
 		check_services(load);
+	check_patterns(load, "auth.allowed_peers", load_setting(load, "auth.allowed_peers")->place,
+	               load->config->auth.allowed_peers, load->config->auth.allowed_peer_count);
 	check_metrics(load);
 }

@@ -89,6 +89,20 @@ static void forward_on_a_taken_address_is_refused(void **state)
 		"source.forwards: [::1]:7 is listened on already\n");
 }
 
+static void patterns_with_a_prefix_that_is_none_are_refused(void **state)
+{
+	(void)state;
+	struct load load;
+	assert_refused(CONFIG_DEST, GOOD_DEST "allowed_clients=['CN=a','cn=b']\n",
+	               "dest.exposed_services: \"cn=b\": a pattern begins with \"CN=\", \"DNS:\" or \"URI:\"");
+	assert_refused(CONFIG_DEST, "auth.allowed_peers=['IP:192.0.2.1']\n" GOOD_DEST,
+	               "t.toml:1:6: auth.allowed_peers: \"IP:192.0.2.1\": a pattern begins with");
+	assert_refused(CONFIG_SOURCE, "auth.allowed_peers=['DNS=a']\n" GOOD_SOURCE, "auth.allowed_peers: \"DNS=a\"");
+	const char *good = "auth.allowed_peers=['CN=a','DNS:*','URI:spiffe://a','spiffe://a','cn','ip-*','*']\n" GOOD_DEST;
+	assert_good(&load, load_text(&load, CONFIG_DEST, good));
+	load_fini(&load);
+}
+
 static void services_that_share_a_name_or_a_port_are_refused(void **state)
 {
 	(void)state;
@@ -158,6 +172,7 @@ int main(void)
 		cmocka_unit_test(an_entry_on_an_exposed_port_is_refused),
 		cmocka_unit_test(exposed_port_listed_twice_is_refused_unless_addresses_differ),
 		cmocka_unit_test(forward_on_a_taken_address_is_refused),
+		cmocka_unit_test(patterns_with_a_prefix_that_is_none_are_refused),
 		cmocka_unit_test(services_that_share_a_name_or_a_port_are_refused),
 		cmocka_unit_test(target_port_is_for_addresses_and_not_for_sockets),
 		cmocka_unit_test(metrics_port_that_the_command_uses_itself_is_refused),

@@ -80,6 +80,7 @@ def test_services_are_for_the_certificates_they_name(world):
     dest.wait_log(r"service by-dns asked by 127\.0\.0\.1:\d+ refused: the peer's certificate matches none")
 
 
+@pytest.mark.threads
 def test_a_reload_changes_who_may_use_a_service(world):
     """
     dest: allowed_clients = ["CN=other"] ── SIGHUP ──► ["CN=source.test"]      the same link, judged anew
@@ -156,6 +157,7 @@ def test_negotiations_count_for_the_client_too(world):
         wait(lambda: source.status()["flows_open"] == 0, "the flow to be gone")
 
 
+@pytest.mark.threads
 def test_a_peer_of_dest_has_a_limit_over_all_its_links(world):
     """
     source A, source A again (one certificate) ══► dest: max_connections_per_client = 3      1/503, counted

@@ -529,6 +529,7 @@ def test_a_drain_ends_negotiations_and_lets_flows_finish(scene):
 # ---- while running
 
 
+@pytest.mark.threads
 def test_a_reload_changes_the_mode_and_what_may_be_asked_for(world):
     """
     source ── SIGHUP ──► transparent → protocol (everything) → protocol (only web) → transparent
@@ -558,6 +559,7 @@ def test_a_reload_changes_the_mode_and_what_may_be_asked_for(world):
         assert read_exactly(running, 10) == b"still here"
 
 
+@pytest.mark.threads
 def test_many_clients_at_once(scene):
     """
     300 clients, half of each protocol ──► entry ══► dest ──► echo      each gets its own bytes
