@@ -48,7 +48,8 @@ int source_make_routes(const struct config *config, struct route_table **routes)
 	for (size_t i = 0; names && i < name_count; i++)
 		names[i] = (struct route_name){.service = config->source.forwards[i].service, .tcp = true};
 	struct route_settings settings = {
-		.dest_host = config->source.dest_host,
+		.dest_hosts = (const char *const *)&config->source.dest_host,
+		.dest_host_count = config->source.dest_host != NULL,
 		.outbound = config->source.allowed_outbound,
 		.outbound_count = config->source.allowed_outbound_count,
 		.ports = ports,

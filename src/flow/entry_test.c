@@ -77,7 +77,8 @@ static void begin(struct scene *scene, uint32_t client_max)
 	settings.clients = scene->peers;
 	assert_int_equal(flows_new(&settings, &scene->dest), 0);
 	struct route_table *routes;
-	struct route_settings everything = {.dest_host = "dest"};
+	static const char *const hosts[] = {"dest"};
+	struct route_settings everything = {.dest_hosts = hosts, .dest_host_count = 1};
 	assert_int_equal(route_table_new(&everything, &routes), 0);
 	assert_int_equal(entries_new(scene->rig.loop, scene->source, &scene->entries), 0);
 	entries_set(scene->entries, routes);

@@ -15,7 +15,8 @@ struct name {
 
 struct route_table {
 	_Atomic uint32_t references;
-	char *dest_host; // without a final dot
+	char **dest_hosts; // without a final dot
+	size_t dest_host_count;
 	struct cidr *outbound;
 	size_t outbound_count;
 	struct route_port *ports;
@@ -40,6 +41,19 @@ static size_t host_length(const char *host)
 	return length > 1 && host[length - 1] == '.' ? length - 1 : length;
 }
 
+static bool copy_hosts(struct route_table *table, const struct route_settings *settings)
+{
+	table->dest_hosts = calloc(settings->dest_host_count + 1, sizeof *table->dest_hosts);
+	for (size_t i = 0; table->dest_hosts && i < settings->dest_host_count; i++) {
+		const char *host = settings->dest_hosts[i];
+		table->dest_hosts[i] = strndup(host, host_length(host));
+		table->dest_host_count = i + 1;
+		if (!table->dest_hosts[i])
+			return false;
+	}
+	return table->dest_hosts != NULL;
+}
+
 static bool copy_names(struct route_table *table, const struct route_settings *settings)
 {
 	table->names = calloc(settings->name_count + 1, sizeof *table->names);
@@ -59,12 +73,11 @@ int route_table_new(const struct route_settings *settings, struct route_table **
 	if (!table)
 		return -ENOMEM;
 	table->references = 1;
-	table->dest_host = strndup(settings->dest_host, host_length(settings->dest_host));
 	table->outbound = copy_list(settings->outbound, settings->outbound_count, sizeof *table->outbound);
 	table->outbound_count = settings->outbound_count;
 	table->ports = copy_list(settings->ports, settings->port_count, sizeof *table->ports);
 	table->port_count = settings->port_count;
-	if (!copy_names(table, settings) || !table->dest_host || !table->outbound || !table->ports) {
+	if (!copy_names(table, settings) || !copy_hosts(table, settings) || !table->outbound || !table->ports) {
 		route_table_unref(&table);
 		return -ENOMEM;
 	}
@@ -86,10 +99,12 @@ void route_table_unref(struct route_table **slot)
 		return;
 	for (size_t i = 0; i < table->name_count; i++)
 		free(table->names[i].service);
+	for (size_t i = 0; i < table->dest_host_count; i++)
+		free(table->dest_hosts[i]);
+	free(table->dest_hosts);
 	free(table->names);
 	free(table->ports);
 	free(table->outbound);
-	free(table->dest_host);
 	free(table);
 }
 
@@ -112,6 +127,14 @@ static bool is_host(const char *host, const char *wanted)
 {
 	size_t length = host_length(host);
 	return length == strlen(wanted) && strncasecmp(host, wanted, length) == 0;
+}
+
+static bool is_dest(const struct route_table *table, const char *host)
+{
+	for (size_t i = 0; i < table->dest_host_count; i++)
+		if (is_host(host, table->dest_hosts[i]))
+			return true;
+	return is_host(host, "localhost");
 }
 
 static bool is_port_exposed(const struct route_table *table, uint16_t port, bool udp)
@@ -139,7 +162,7 @@ int route_find(const struct route_table *table, const struct request *request, s
 		return ROUTE_NOT_OUTBOUND;
 	header->service[0] = '\0';
 	header->port = 0;
-	if (is_literal || is_host(request->host, "localhost") || is_host(request->host, table->dest_host)) {
+	if (is_literal || is_dest(table, request->host)) {
 		if (request->port == 0 || (!is_open && !is_port_exposed(table, request->port, udp)))
 			return ROUTE_NOT_EXPOSED;
 		header->port = request->port;

@@ -1,5 +1,5 @@
-// What clients of the entry may ask for, and which service a request means: an IP literal, "localhost" or dest's own
-// name stand for dest, so the port says which service; any other host is a service's name, whatever the port. A table
+// What clients of the entry may ask for, and which service a request means: an IP literal, "localhost" or a name of
+// dest stand for dest, so the port says which service; any other host is a service's name, whatever the port. A table
 // never changes and is shared by the workers; a reload makes a new one. Pure.
 
 #pragma once
@@ -22,8 +22,9 @@ struct route_name {
 	bool tcp, udp;
 };
 
-struct route_settings { // all of it is copied
-	const char *dest_host;
+struct route_settings {            // all of it is copied
+	const char *const *dest_hosts; // names of dest
+	size_t dest_host_count;
 	const struct cidr *outbound; // IP literals must lie in one of them; none: all may
 	size_t outbound_count;
 	const struct route_port *ports; // with neither ports nor names everything that dest exposes may be asked for

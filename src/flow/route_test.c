@@ -16,7 +16,8 @@ static struct route_table *everything, *listed, *bounded;
 static int make_tables(void **state)
 {
 	(void)state;
-	struct route_settings settings = {.dest_host = "Dest.Example."};
+	static const char *const hosts[] = {"192.0.2.7", "Dest.Example."};
+	struct route_settings settings = {.dest_hosts = hosts, .dest_host_count = 2};
 	int r = cidr_parse("127.0.0.0/8", &loopback) | cidr_parse("2001:db8::/32", &six);
 	r |= route_table_new(&settings, &everything);
 	settings.ports = ports;
@@ -25,7 +26,8 @@ static int make_tables(void **state)
 	settings.name_count = COUNT_OF(names);
 	r |= route_table_new(&settings, &listed);
 	struct cidr both[] = {loopback, six};
-	settings = (struct route_settings){.dest_host = "192.0.2.7", .outbound = both, .outbound_count = 2};
+	settings =
+		(struct route_settings){.dest_hosts = hosts, .dest_host_count = 1, .outbound = both, .outbound_count = 2};
 	return r | route_table_new(&settings, &bounded);
 }
 
