@@ -201,13 +201,22 @@ const char *value_cidr_text(const struct cidr *cidr, char text[VALUE_CIDR_BYTES]
 	return text;
 }
 
+static bool is_given(const struct schema_key *key, const void *item)
+{
+	size_t count = 0;
+	if (key->size == 0)
+		return false;
+	if (is_number(key))
+		return value_number(key, item) > 0;
+	return is_list(key) ? value_items(key, item, &count) && count > 0 : value_text(key, item) != NULL;
+}
+
 static void print_table(const struct schema_table *table, const void *item, FILE *out)
 {
 	const char *separator = "{ ";
 	for (size_t i = 0; i < table->count; i++) {
 		const struct schema_key *key = &table->keys[i];
-		bool is_given = key->size > 0 && (is_number(key) ? value_number(key, item) > 0 : value_text(key, item) != NULL);
-		if (!is_given)
+		if (!is_given(key, item))
 			continue;
 		fprintf(out, "%s%s = ", separator, key->path);
 		value_print(key, item, out);
