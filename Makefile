@@ -120,7 +120,7 @@ help:
 	@echo 'make test        every test; ends with "N passed, N failed, N skipped"'
 	@echo 'make check       unit tests and the fuzz corpus: no root, under 30 seconds'
 	@echo 'make lint        format, clang-tidy, floors, sizes, shell scripts'
-	@echo 'make bench       side by side with what people use today'
+	@echo 'make bench       side by side with what people use today (BENCH_QUICK=1: a minute)'
 	@echo 'make fuzz        libFuzzer on every decoder, FUZZ_SECONDS=60 each'
 	@echo 'make san         tests under the address, undefined-behaviour and thread sanitizers'
 	@echo 'make install     PREFIX=/usr/local DESTDIR='

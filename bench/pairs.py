@@ -5,6 +5,7 @@
 
 import getpass
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,9 +115,15 @@ class Servers:
             end(process)
 
 
+def find_program(name):
+    """Also where distributions keep what is usually a service, which is not on everybody's path."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
 class Pair:
     name = ""
     programs = ()
+    note = ""  # for the table: versions, and what had to differ
 
     def __init__(self, folder):
         self.folder = folder
@@ -125,7 +132,7 @@ class Pair:
 
     @classmethod
     def missing(cls):
-        absent = [program for program in cls.programs if not shutil.which(program)]
+        absent = [program for program in cls.programs if not find_program(program)]
         return "%s not installed" % ", ".join(absent) if absent else None
 
     def path(self, name):
@@ -164,6 +171,8 @@ class Direct(Pair):
 
 class Qanat(Pair):
     name = "qanat"
+    program = QANAT
+    note = "both ends hybrid (X25519, ML-KEM-768, McEliece), AES-256-GCM"
 
     def start(self, servers):
         certs = Certs(self.path("certs"))
@@ -193,9 +202,21 @@ class Qanat(Pair):
             "auth": {"ca_cert_path": certs.ca, "client_cert_path": certs.client, "client_key_path": certs.client_key},
             **shared,
         }
-        self.launch("dest", [QANAT, "dest", "-c", self.write("dest.toml", toml(dest))], tunnel)
-        self.launch("source", [QANAT, "source", "-c", self.write("source.toml", toml(source))], self.echo_port)
+        self.launch("dest", [self.program, "dest", "-c", self.write("dest.toml", toml(dest))], tunnel)
+        self.launch("source", [self.program, "source", "-c", self.write("source.toml", toml(source))], self.echo_port)
         wait(lambda: exchange(self.echo_port), "an echo through qanat")
+
+
+class Against(Qanat):
+    """Another build of qanat (--against), so that a change is measured in one run with what it changes."""
+
+    name = "qanat-other"
+    program = None
+    note = "another build of qanat"
+
+    @classmethod
+    def missing(cls):
+        return None if cls.program else "no other build was given (--against)"
 
 
 def exchange(port):
@@ -209,6 +230,7 @@ class Socat(Pair):
 
     name = "socat"
     programs = ("socat",)
+    note = "no encryption, blocks of 8 KiB as it is typed"
     options = ()
 
     def start(self, servers):
@@ -231,12 +253,14 @@ class Socat64(Socat):
     """The same with the block size that suits it best."""
 
     name = "socat-64k"
+    note = "no encryption, -b 65536"
     options = ("-b", "65536")
 
 
 class Ssh(Pair):
     name = "ssh"
     programs = ("ssh", "ssh-keygen")
+    note = "ssh -L, aes256-gcm@openssh.com"
     server = "/usr/sbin/sshd"
 
     @classmethod
@@ -288,8 +312,35 @@ class Ssh(Pair):
         )
 
 
+SUITE = "TLS_AES_256_GCM_SHA384"
+
+
 class TlsPair(Pair):
-    """Others that carry TCP in mutual TLS: two instances of one program, back to back."""
+    """Others that carry TCP in mutual TLS 1.3: two instances of one program, back to back. Session resumption is left as
+    each has it by default; buffers are what each does best with."""
+
+    version_command = ()
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        said = subprocess.run(
+            [find_program(self.programs[0]), *self.version_command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=20,
+        ).stdout.decode(errors="replace")
+        # What it runs with is named last; some name what they were built with before.
+        libraries = re.findall(r"OpenSSL (\d+)\.(\d+)(\.\d+)", said)
+        version = tuple(int(part) for part in libraries[-1][:2]) if libraries else (0, 0)
+        self.group = "X25519MLKEM768" if version >= (3, 5) else "X25519"
+        own = re.search(r"(?i)%s\S*\s*(?:version)?[\s:/]*(\d[\w.]*)" % self.programs[0], said)
+        self.note = "%s, OpenSSL %s: %s, AES-256-GCM%s" % (
+            own.group(1) if own else "version unknown",
+            "%s.%s%s" % libraries[-1] if libraries else "unknown",
+            self.group,
+            "" if version >= (3, 5) else " (its library has no post-quantum group)",
+        )
 
     def start(self, servers):
         certs = Certs(self.path("certs"))
@@ -318,15 +369,24 @@ class TlsPair(Pair):
 class Haproxy(TlsPair):
     name = "haproxy"
     programs = ("haproxy",)
-    head = "defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n"
+    version_command = ("-vv",)
+    # Buffers of 16, 32 and 64 KiB were tried in one run: 32 KiB was best, by little.
+    head = (
+        "global\n tune.bufsize 32768\n ssl-default-bind-ciphersuites {suite}\n ssl-default-server-ciphersuites {suite}\n"
+        " ssl-default-bind-options ssl-min-ver TLSv1.3\n ssl-default-server-options ssl-min-ver TLSv1.3\n"
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n"
+    ).format(suite=SUITE)
+
+    def serve(self, name, text, port):
+        self.launch(name, [find_program("haproxy"), "-db", "-f", self.write(name + ".cfg", text)], port)
 
     def start_far(self, certs, routes):
         text = self.head + "".join(
-            "listen %s\n bind 127.0.0.1:%d ssl crt %s ca-file %s verify required\n server s 127.0.0.1:%d\n"
-            % (name, tunnel, self.path("server.pem"), certs.ca, target)
+            "listen %s\n bind 127.0.0.1:%d ssl crt %s ca-file %s verify required curves %s\n server s 127.0.0.1:%d\n"
+            % (name, tunnel, self.path("server.pem"), certs.ca, self.group, target)
             for name, _, tunnel, target in routes
         )
-        self.launch("far", ["haproxy", "-db", "-f", self.write("far.cfg", text)], routes[1][2])
+        self.serve("far", text, routes[1][2])
 
     def start_near(self, certs, routes):
         text = self.head + "".join(
@@ -334,34 +394,76 @@ class Haproxy(TlsPair):
             % (name, near, tunnel, self.path("client.pem"), certs.ca)
             for name, near, tunnel, _ in routes
         )
-        self.launch("near", ["haproxy", "-db", "-f", self.write("near.cfg", text)], routes[1][1])
+        self.serve("near", text, routes[1][1])
+
+
+class Nginx(TlsPair):
+    name = "nginx"
+    programs = ("nginx",)
+    version_command = ("-V",)
+    # 16 KiB (its default) and 64 KiB were tried in one run: no difference that stood out of the noise.
+    module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+    @classmethod
+    def missing(cls):
+        absent = super().missing()
+        if absent:
+            return absent
+        said = subprocess.run([find_program("nginx"), "-V"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        built_in = re.search(rb"--with-stream(\s|$)", said.stderr)
+        return None if built_in or os.path.exists(cls.module) else "its stream module is not installed"
+
+    def serve(self, name, servers, port):
+        head = "load_module %s;\n" % self.module if os.path.exists(self.module) else ""
+        head += "user %s;\n" % getpass.getuser() if os.geteuid() == 0 else ""
+        head += "daemon off;\nworker_processes auto;\npid %s;\nerror_log stderr error;\n" % self.path(name + ".pid")
+        text = head + "events { worker_connections 4096; }\nstream {\n proxy_buffer_size 16k;\n%s}\n" % servers
+        config = self.write(name + ".conf", text)
+        self.launch(name, [find_program("nginx"), "-e", "stderr", "-p", self.folder, "-c", config], port)
+
+    def start_far(self, certs, routes):
+        text = "".join(
+            " server { listen 127.0.0.1:%d ssl backlog=4096; proxy_pass 127.0.0.1:%d; ssl_certificate %s;\n"
+            "  ssl_certificate_key %s; ssl_client_certificate %s; ssl_verify_client on; ssl_protocols TLSv1.3;\n"
+            "  ssl_conf_command Ciphersuites %s; ssl_ecdh_curve %s; }\n"
+            % (tunnel, target, certs.server, certs.server_key, certs.ca, SUITE, self.group)
+            for _, _, tunnel, target in routes
+        )
+        self.serve("far", text, routes[1][2])
+
+    def start_near(self, certs, routes):
+        text = "".join(
+            " server { listen 127.0.0.1:%d backlog=4096; proxy_pass 127.0.0.1:%d; proxy_ssl on; proxy_ssl_certificate %s;\n"
+            "  proxy_ssl_certificate_key %s; proxy_ssl_trusted_certificate %s; proxy_ssl_verify on;\n"
+            "  proxy_ssl_name localhost; proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites %s; }\n"
+            % (near, tunnel, certs.client, certs.client_key, certs.ca, SUITE)
+            for _, near, tunnel, _ in routes
+        )
+        self.serve("near", text, routes[1][1])
 
 
 class Stunnel(TlsPair):
     name = "stunnel"
     programs = ("stunnel",)
+    version_command = ("-version",)
     head = (
-        "foreground = yes\npid =\nverifyChain = yes\nCAfile = %s\ncert = %s\n"
-        "socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
+        "foreground = yes\npid =\ndebug = err\nverifyChain = yes\nCAfile = {ca}\ncert = {cert}\n"
+        "sslVersionMin = TLSv1.3\nciphersuites = {suite}\ncurves = {group}\n"
+        "socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n{more}"
     )
 
+    def serve(self, name, certs, cert, more, services, port):
+        text = self.head.format(ca=certs.ca, cert=self.path(cert), suite=SUITE, group=self.group, more=more)
+        text += "".join("[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % service for service in services)
+        self.launch(name, [find_program("stunnel"), self.write(name + ".conf", text)], port)
+
     def start_far(self, certs, routes):
-        text = self.head % (certs.ca, self.path("server.pem")) + "".join(
-            "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, tunnel, target)
-            for name, _, tunnel, target in routes
-        )
-        self.launch("far", ["stunnel", self.write("far.conf", text)], routes[1][2])
+        services = [(name, tunnel, target) for name, _, tunnel, target in routes]
+        self.serve("far", certs, "server.pem", "", services, routes[1][2])
 
     def start_near(self, certs, routes):
-        text = (
-            self.head % (certs.ca, self.path("client.pem"))
-            + "client = yes\n"
-            + "".join(
-                "[%s]\naccept = 127.0.0.1:%d\nconnect = 127.0.0.1:%d\n" % (name, near, tunnel)
-                for name, near, tunnel, _ in routes
-            )
-        )
-        self.launch("near", ["stunnel", self.write("near.conf", text)], routes[1][1])
+        services = [(name, near, tunnel) for name, near, tunnel, _ in routes]
+        self.serve("near", certs, "client.pem", "client = yes\n", services, routes[1][1])
 
 
-ALL = [Direct, Qanat, Socat, Socat64, Ssh, Haproxy, Stunnel]
+ALL = [Direct, Qanat, Against, Socat, Socat64, Ssh, Haproxy, Nginx, Stunnel]

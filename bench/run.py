@@ -1,13 +1,17 @@
 #!/usr/bin/python3
 """qanat side by side with what people use today: the same traffic through each pair, in one run, on this machine.
 
-    bench/run.py [--quick] [--repetitions 3] [--seconds 5] [--both-cc] [--only qanat,socat] [--out build/bench.json]
+    bench/run.py [--quick] [--repetitions 3] [--seconds 4] [--both-cc] [--only qanat,socat] [--against OTHER/qanat]
 
     client ──► A ══════ B ──► server      everything on loopback; A and B are the pair under test
 
 Measured: Gbit/s of iperf3 with 1 and 8 flows in both directions, CPU-seconds of A and B (and their children) for each
 GiB, p50 and p99 of a 64-byte echo, new connections per second, memory. Repetitions are interleaved, so that a slow minute
 of the machine hits all pairs alike; medians are reported. Absolute numbers drift, ratios within one run are what counts.
+A pair that fails is named, with what it said, and the rest goes on. All of it takes about eight minutes, --quick (or
+BENCH_QUICK=1) one; the answers go to build/bench.json and, as a table, to build/bench.md.
+
+--against measures another build of qanat beside this one: what a change brings is a ratio of one run.
 
 --both-cc runs everything twice, with and without a pacing congestion control as the system's default. It needs root and
 happens in a network namespace of its own, so the host's setting is never touched.
@@ -82,8 +86,11 @@ def measure_bulk(pair, flows, reverse, seconds):
 
 
 def measure_echo(pair, count):
+    before = pairs.cpu_seconds(pair.pids())
     said = helper("ping", "127.0.0.1:%d" % pair.echo_port, "--count", count, "--bytes", 64)
-    return {"p50_us": said["p50_us"], "p99_us": said["p99_us"]}
+    cpu = pairs.cpu_seconds(pair.pids()) - before
+    exchanges = count + count // 10 + 1  # the helper warms up with a tenth
+    return {"p50_us": said["p50_us"], "p99_us": said["p99_us"], "cpu_us_each": cpu / exchanges * 1e6}
 
 
 def measure_connect(pair, seconds):
@@ -112,22 +119,30 @@ def workloads(options):
 
 
 def run_pairs(running, options, note):
-    """{workload: {pair: {measure: median}}}"""
-    samples = {}
+    """{workload: {pair: {measure: median}}}, and what failed. A pair that fails once is not asked again."""
+    samples, failures = {}, {}
     for repetition in range(options.repetitions):
         for name, work in workloads(options):
             for pair in running:
+                if pair.name in failures:
+                    continue
                 say("%s, %d of %d: %-16s %-10s" % (note, repetition + 1, options.repetitions, name, pair.name))
-                for measure, value in work(pair).items():
+                try:
+                    measured = work(pair)
+                except (RuntimeError, OSError, ValueError, AssertionError, subprocess.SubprocessError) as problem:
+                    failures[pair.name] = "%s: %s" % (name, problem)
+                    continue
+                for measure, value in measured.items():
                     samples.setdefault(name, {}).setdefault(pair.name, {}).setdefault(measure, []).append(value)
     say("")
-    return {
+    medians = {
         work: {
             pair: {measure: statistics.median(values) for measure, values in measures.items()}
             for pair, measures in by_pair.items()
         }
         for work, by_pair in samples.items()
     }
+    return medians, failures
 
 
 def say(text):
@@ -138,17 +153,25 @@ def say(text):
     sys.stderr.flush()
 
 
-def start_pairs(options, folder):
-    running, left_out = [], []
+def start_pairs(options, folder, servers):
+    """Those that run, and why the others do not."""
+    running, left_out = [], {}
     for make in pairs.ALL:
         if options.only and make.name not in options.only:
             continue
         missing = make.missing()
         if missing:
-            left_out.append("%s: %s" % (make.name, missing))
+            left_out[make.name] = missing
             continue
         os.mkdir(os.path.join(folder, make.name))
-        running.append(make(os.path.join(folder, make.name)))
+        pair = make(os.path.join(folder, make.name))
+        try:
+            pair.start(servers)
+        except (RuntimeError, OSError, AssertionError, subprocess.SubprocessError) as problem:
+            pair.stop()
+            left_out[make.name] = "does not start: %s" % problem
+            continue
+        running.append(pair)
     return running, left_out
 
 
@@ -158,15 +181,18 @@ def run_once(options, note):
         servers = pairs.Servers()
         running = []
         try:
-            running, left_out = start_pairs(options, folder)
-            for pair in running:
-                pair.start(servers)
-            results = run_pairs(running, options, note)
+            running, left_out = start_pairs(options, folder, servers)
+            results, failures = run_pairs(running, options, note)
         finally:
             for pair in reversed(running):
                 pair.stop()
             servers.stop()
-    return {"congestion": read(CONGESTION), "results": results, "left_out": left_out}
+    return {
+        "congestion": read(CONGESTION),
+        "results": results,
+        "pairs": {pair.name: pair.note for pair in running},
+        "left_out": {**left_out, **failures},
+    }
 
 
 # ---- reporting
@@ -180,6 +206,33 @@ def table(run):
         for pair, values in by_pair.items():
             lines.append("  %-16s" % pair + "".join("%16s" % number(values[measure]) for measure in measures))
     return "\n".join(lines)
+
+
+def markdown(run, report):
+    """The same with a column for each pair, for people."""
+    names = list(run["pairs"])
+    lines = ["| | %s |" % " | ".join(names), "| --- " * (len(names) + 1) + "|"]
+    for work, by_pair in run["results"].items():
+        for measure in next(iter(by_pair.values())):
+            values = [number(by_pair[name][measure]) if name in by_pair else "failed" for name in names]
+            lines.append("| %s, %s | %s |" % (work, measure, " | ".join(values)))
+    lines += ["", "Pairs:", ""]
+    lines += ["* %s%s" % (name, ": " + note if note else "") for name, note in run["pairs"].items()]
+    lines += ["* %s: left out, %s" % (name, why.splitlines()[0]) for name, why in run["left_out"].items()]
+    lines.append(
+        "\nMeasured %s: %d times %d s each, congestion control %s, %d cores of %s, kernel %s, load before %.1f."
+        % (
+            report["started"],
+            report["repetitions"],
+            report["seconds"],
+            run["congestion"],
+            report["machine"]["cores"],
+            report["machine"]["cpu"],
+            report["machine"]["kernel"],
+            report["machine"]["load_before"],
+        )
+    )
+    return "\n".join(lines) + "\n"
 
 
 def number(value):
@@ -201,7 +254,11 @@ def judge(run):
         ("p99_us", "echo 64 B", min),
         ("per_second", "new connections", max),
     ):
-        by_pair = {pair: values[measure] for pair, values in run["results"].get(work, {}).items() if pair != "direct"}
+        by_pair = {
+            pair: values[measure]
+            for pair, values in run["results"].get(work, {}).items()
+            if pair not in ("direct", pairs.Against.name)
+        }
         others = {pair: value for pair, value in by_pair.items() if pair != "qanat"}
         if "qanat" in by_pair and others:
             rival = best(others, key=others.get)
@@ -276,14 +333,17 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one repetition of 2 seconds: only to see that it works")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--both-cc", action="store_true")
     parser.add_argument("--in-namespace", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "--only", type=lambda text: text.split(","), help="pairs, by name: " + ", ".join(p.name for p in pairs.ALL)
     )
+    parser.add_argument("--against", metavar="PROGRAM", help="another build of qanat, measured as %s" % pairs.Against.name)
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench.json"))
     options = parser.parse_args()
+    pairs.Against.program = os.path.abspath(options.against) if options.against else None
+    options.quick = options.quick or os.environ.get("BENCH_QUICK", "") not in ("", "0")
     if options.quick:
         options.repetitions, options.seconds = 1, 2
     return options
@@ -308,11 +368,13 @@ def main():
         report["runs"].append(run)
         print(table(run))
         print_verdicts(run["verdicts"])
-        for line in run["left_out"]:
-            print("left out  %s" % line)
+        for name, why in run["left_out"].items():
+            print("left out  %s: %s" % (name, why))
     os.makedirs(os.path.dirname(options.out), exist_ok=True)
     with open(options.out, "w") as file:
         json.dump(report, file, indent=1)
+    with open(os.path.splitext(options.out)[0] + ".md", "w") as file:
+        file.write("\n".join(markdown(run, report) for run in report["runs"]))
     print(
         "\n%s cores of %s, kernel %s; written to %s"
         % (
