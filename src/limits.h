@@ -69,8 +69,12 @@
 #define LIMIT_RECORD_BUFFER_BYTES (LIMIT_UNIT_BYTES + 16384 + 512)
 // Units moved for one flow before other flows get their turn.
 #define LIMIT_UNITS_PER_TURN 8
-// New local connections that wait for a link or a data connection, per worker.
-#define LIMIT_FLOWS_WAITING 4096
+// New local connections that wait for a link or for fewer dials, per worker: under 1 KiB each, and more of them than a
+// process usually has descriptors for, so that source.max_connections is what counts.
+#define LIMIT_FLOWS_WAITING 16384
+// Data connections for flows that one source dials at once, over all workers: half of what one worker of dest keeps of
+// strangers (LIMIT_PENDING_PER_WORKER), so that a burst does not push its own handshakes out.
+#define LIMIT_DIALS (LIMIT_PENDING_PER_WORKER / 2)
 
 // ---- the entry and access ------------------------------------------------------------------------------------------
 

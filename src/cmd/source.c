@@ -4,6 +4,7 @@
 #include "cmd/tunnel.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "limits.h"
 #include "node/mail.h"
 
 #include <stdio.h>
@@ -80,6 +81,7 @@ static int start_worker(void *owner, unsigned index, struct loop *loop)
 	struct flows_settings flows = source_flows_settings(source->config, loop);
 	flows.pool = worker->pool;
 	flows.clients = source->clients;
+	flows.dials_max = LIMIT_DIALS / source->worker_count;
 	r = flows_new(&flows, &worker->flows);
 	if (r == 0)
 		r = entries_new(loop, worker->flows, &worker->entries);

@@ -54,8 +54,7 @@ void flow_close(struct flow *flow)
 		flows->newest = flow->older;
 	if (flow->older)
 		flow->older->newer = flow->newer;
-	if (flow->phase == FLOW_WAITING)
-		flows->waiting--;
+	flow_wait_end(flow);
 	atomic_fetch_sub_explicit(&flows->open, 1, memory_order_relaxed);
 	dial_cancel(&flow->dial);
 	loop_timer_close(&flow->timer);
@@ -76,6 +75,7 @@ void flow_close(struct flow *flow)
 	free(flow->first);
 	flow->first = NULL;
 	loop_defer(flows->settings.loop, &flow->release);
+	flow_dial_ends(flow);
 }
 
 // A side broke: the other one is reset, so that nobody takes a cut stream for a finished one.
@@ -259,16 +259,20 @@ static bool is_done(const struct flow *flow)
 	return flow->out_end && flow->in_end && flow->local_shut && !flow->held && stream_is_flushed(flow->stream);
 }
 
-void flow_step(struct flow *flow)
+static void settle(struct flow *flow)
 {
-	if (!pump_inward(flow) || !pump_outward(flow))
-		return;
 	if (is_done(flow)) {
 		counter_add(COUNTER_FLOW_FINISHED, 1);
 		flow_close(flow);
 		return;
 	}
 	set_wants(flow);
+}
+
+void flow_step(struct flow *flow)
+{
+	if (pump_inward(flow) && pump_outward(flow))
+		settle(flow);
 }
 
 static void on_local(void *owner, int events)
@@ -286,17 +290,11 @@ static void on_local(void *owner, int events)
 		return;
 	if (events & LOOP_READ && !pump_outward(flow))
 		return;
-	if (is_done(flow)) {
-		counter_add(COUNTER_FLOW_FINISHED, 1);
-		flow_close(flow);
-		return;
-	}
-	set_wants(flow);
+	settle(flow);
 }
 
 void flow_on_stream(void *owner, int events)
 {
-	(void)events;
 	struct flow *flow = owner;
 	// A break is acted on at once, also when neither direction would look: bytes are held, or the peer had ended.
 	if (stream_is_broken(flow->stream)) {
@@ -305,6 +303,8 @@ void flow_on_stream(void *owner, int events)
 	}
 	if (flow->phase == FLOW_DIALING)
 		return;
+	if (flow->dialling && stream_has_room(flow->stream))
+		flow_dial_ends(flow);
 	if (flow->phase == FLOW_ASKING && stream_is_open(flow->stream)) {
 		flow->phase = FLOW_JOINED;
 		loop_timer_close(&flow->timer);
@@ -314,7 +314,9 @@ void flow_on_stream(void *owner, int events)
 		if (length > 0 && !flow_say(flow, answer, length))
 			return;
 	}
-	flow_step(flow);
+	// Bytes of the peer are no reason to look at the local socket: the loop tells when there is something in it.
+	if (pump_inward(flow) && (!(events & LOOP_WRITE) || pump_outward(flow)))
+		settle(flow);
 }
 
 int flow_watch(struct flow *flow)
@@ -366,7 +368,9 @@ void flows_set(struct flows *flows, const struct flows_settings *settings)
 	struct loop *loop = flows->settings.loop;
 	struct pool *pool = flows->settings.pool;
 	struct quota *clients = flows->settings.clients;
+	unsigned dials_max = flows->settings.dials_max;
 	flows->settings = *settings;
+	flows->settings.dials_max = dials_max;
 	flows->settings.clients = clients;
 	flows->settings.loop = loop;
 	flows->settings.pool = pool;
@@ -403,6 +407,7 @@ void flows_free(struct flows **slot)
 	*slot = NULL;
 	if (!flows)
 		return;
+	flows->stopping = true;
 	while (flows->newest)
 		flow_close(flows->newest);
 	farewells_free(&flows->farewells);

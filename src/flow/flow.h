@@ -23,6 +23,7 @@ struct flows_settings {
 	uint32_t wait_ms;               // source: for a link and dest's answer
 	uint32_t target_ms;             // dest: to connect to a target, one that is just coming up included
 	uint32_t idle_ms;               // a flow that moves nothing either way for so long is reset, 0: never
+	unsigned dials_max;             // source: data connections dialled at once; 0: LIMIT_DIALS
 	struct pool *pool;              // source, NULL on dest
 	struct service_table *services; // dest, NULL on source; a reference is taken
 	uint32_t client_max;            // flows at once of one client's address or one peer's certificate, 0: no limit
@@ -42,8 +43,8 @@ struct flow_arrival {
 };
 
 MUST_USE int flows_new(const struct flows_settings *settings, struct flows **flows);
-// New settings for what happens from now on; the loop, the pool and where clients are counted stay. On the loop's
-// thread.
+// New settings for what happens from now on; the loop, the pool, dials_max and where clients are counted stay. On the
+// loop's thread.
 void flows_set(struct flows *flows, const struct flows_settings *settings);
 // Resets what is still open.
 void flows_free(struct flows **flows);

@@ -12,7 +12,7 @@ struct flow {
 	struct flows *flows;
 	struct flow *newer, *older;
 	enum {
-		FLOW_WAITING, // source: for a link
+		FLOW_WAITING, // source: for a link, or until fewer dials are under way
 		FLOW_ASKING,  // source: for dest's answer; bytes may go outward already
 		FLOW_DIALING, // dest: the target; the timer runs between two tries
 		FLOW_JOINED,
@@ -28,6 +28,9 @@ struct flow {
 	uint64_t dial_until_ms;      // dest: when to give the target up
 	bool probing;                // dest: it is the one that tries a target that was down
 	struct address peer;         // source: the local client
+	// Source, WAITING: whom this one stands before, whom it stands behind.
+	struct flow *waits_before, *waits_behind;
+	bool dialling; // source, ASKING: its data connection is not there yet
 	bool closed;
 	bool moved;           // since the last look at idle flows
 	uint64_t moved_at_ms; // as that look saw it
@@ -48,7 +51,9 @@ struct flow {
 struct flows {
 	struct flows_settings settings;
 	struct flow *newest;
-	unsigned waiting;
+	struct flow *first_waiting, *last_waiting;
+	unsigned waiting, dialling;
+	bool serving, stopping;
 	_Atomic uint32_t open;
 	struct loop_timer *trim;
 	struct brake refusals; // lines about them
@@ -85,6 +90,16 @@ void flow_answer_no(struct flow *flow, enum header_status status, enum counter c
                     const char *told);
 const char *flow_wanted(const struct header *header, char text[LIMIT_SERVICE_NAME_BYTES + 16]);
 MUST_USE int flow_watch(struct flow *flow);
-// Turns away the flows that wait for a link and whose clients have gone.
+// Source (flow_open.c): asks for the stream; what the client has said already goes along. The flow no longer waits
+// afterwards.
+void flow_ask(struct flow *flow);
+
+// flow_wait.c: the queue of those that wait. Ends are harmless for a flow that is not in that state.
+void flow_wait(struct flow *flow);
+void flow_wait_end(struct flow *flow);
+void flow_wait_serve(struct flows *flows);
+void flow_dial_begins(struct flow *flow);
+void flow_dial_ends(struct flow *flow);
+// Turns away the flows that wait and whose clients have gone.
 void flow_look_at_waiting(struct flows *flows);
 extern const struct stream_ops flow_stream_ops;

@@ -6,7 +6,6 @@
 #include "net/socket.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,19 +64,18 @@ static void on_timer(void *owner)
 	struct flow *flow = owner;
 	if (flow->phase == FLOW_WAITING)
 		flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK,
-		            "there is no link with dest (see the log above for why)");
+		            pool_is_ready(flow->flows->settings.pool)
+		                ? "too many connections are being opened"
+		                : "there is no link with dest (see the log above for why)");
 	else
 		flow_refuse(flow, COUNTER_FLOW_REFUSED_PEER, REPLY_TIMED_OUT, "dest did not answer in time");
 }
 
-// Asks for the stream; what the client has said already goes along.
-static void ask(struct flow *flow)
+// Only when the pool will take it: what is read from the socket must leave on this stream.
+void flow_ask(struct flow *flow)
 {
 	struct flows *flows = flow->flows;
 	size_t first = flow->first_length;
-	// Only when the pool will take it: what is read from the socket must leave on this stream.
-	if (!pool_is_ready(flows->settings.pool))
-		return;
 	if (first > 0)
 		memcpy(flows->unit, flow->first, first);
 	ssize_t n = recv(flow->fd, flows->unit + first, FIRST_BYTES - first, 0);
@@ -90,8 +88,7 @@ static void ask(struct flow *flow)
 		flow_close(flow);
 		return;
 	}
-	if (flow->phase == FLOW_WAITING)
-		flows->waiting--;
+	flow_wait_end(flow);
 	flow->phase = FLOW_ASKING;
 	struct stream_opening opening = {
 		.header = &flow->header, .first = flows->unit, .first_length = first, .ops = &flow_stream_ops, .owner = flow};
@@ -102,6 +99,8 @@ static void ask(struct flow *flow)
 		flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, r < 0 ? outcome_text(r) : "the link went down");
 		return;
 	}
+	if (!stream_has_room(flow->stream))
+		flow_dial_begins(flow);
 	flow_step(flow);
 }
 
@@ -136,8 +135,7 @@ void flows_take(struct flows *flows, const struct flow_arrival *arrival)
 		socket_reset(arrival->fd);
 		return;
 	}
-	flow->phase = FLOW_WAITING;
-	flows->waiting++;
+	flow_wait(flow);
 	if (!keep_arrival(flow, arrival) || loop_timer_open(flows->settings.loop, on_timer, flow, &flow->timer) < 0) {
 		flow_close(flow);
 		return;
@@ -153,60 +151,13 @@ void flows_take(struct flows *flows, const struct flow_arrival *arrival)
 		return;
 	}
 	loop_timer_arm(flow->timer, flows->settings.wait_ms, 0);
-	ask(flow);
+	flow_wait_serve(flows);
 }
 
 void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header)
 {
 	struct flow_arrival arrival = {.fd = fd, .peer = peer, .header = header};
 	flows_take(flows, &arrival);
-}
-
-void flows_link_is_up(struct flows *flows)
-{
-	struct flow *flow = flows->newest;
-	while (flow) {
-		struct flow *older = flow->older;
-		if (flow->phase == FLOW_WAITING)
-			ask(flow);
-		flow = older;
-	}
-}
-
-void flows_drain(struct flows *flows)
-{
-	struct flow *flow = flows->newest;
-	while (flow) {
-		struct flow *older = flow->older;
-		if (flow->phase == FLOW_WAITING)
-			flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, "source stops");
-		flow = older;
-	}
-}
-
-// A waiting flow's socket is not in the loop: what the client has said stays in it until the stream takes it, and would
-// keep the loop awake. So it is looked at from time to time: a reset, or an end of a client that has said nothing.
-static bool has_gone(const struct flow *flow)
-{
-	struct pollfd look = {.fd = flow->fd, .events = POLLRDHUP};
-	char first;
-	if (poll(&look, 1, 0) != 1)
-		return false;
-	return (look.revents & (POLLERR | POLLHUP)) ||
-	       (flow->first_length == 0 && recv(flow->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
-}
-
-void flow_look_at_waiting(struct flows *flows)
-{
-	struct flow *flow = flows->waiting ? flows->newest : NULL;
-	while (flow) {
-		struct flow *older = flow->older;
-		if (flow->phase == FLOW_WAITING && has_gone(flow)) {
-			counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
-			flow_close(flow);
-		}
-		flow = older;
-	}
 }
 
 // ---- dest ----------------------------------------------------------------------------------------------------------
