@@ -61,6 +61,12 @@
 // TLS 1.3 AES-GCM: about 2^24.5 full records; keys are updated after 64 GiB, far before 388 GB. RFC 8446 5.5.
 #define LIMIT_TLS_KEY_BYTES (64ULL << 30)
 
+// ---- descriptors ---------------------------------------------------------------------------------------------------
+
+// The last of them (at most an eighth) serve no flow: the link and its successor, status requests, certificates and lists
+// read again on a reload, and a second per listener.
+#define LIMIT_DESCRIPTORS_RESERVED 64
+
 // ---- flows ---------------------------------------------------------------------------------------------------------
 
 // One unit of the data path: measured best between 16 and 256 KiB, stays in the second-level cache.

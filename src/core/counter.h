@@ -60,6 +60,7 @@
 	X(FLOW_REFUSED_CLIENT_LIMIT, "qanat_flows_total", "outcome=\"client_limit\"", "Flows by outcome") \
 	X(FLOW_REFUSED_TARGET, "qanat_flows_total", "outcome=\"target_unreachable\"", "Flows by outcome") \
 	X(FLOW_REFUSED_LIMIT, "qanat_flows_total", "outcome=\"limit\"", "Flows by outcome") \
+	X(FLOW_REFUSED_DESCRIPTORS, "qanat_flows_total", "outcome=\"descriptors\"", "Flows by outcome") \
 	X(FLOW_REFUSED_NO_LINK, "qanat_flows_total", "outcome=\"no_link\"", "Flows by outcome") \
 	X(FLOW_REFUSED_PEER, "qanat_flows_total", "outcome=\"refused_by_peer\"", "Flows by outcome") \
 	X(ENTRY_SOCKS, "qanat_entry_requests_total", "outcome=\"socks_connect\"", "Requests at the entry by outcome") \

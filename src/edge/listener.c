@@ -57,27 +57,31 @@ static void rest(struct listener *listener)
 	loop_timer_arm(listener->rest, REST_MS, 0);
 }
 
+static void say_exhausted(struct listener *listener)
+{
+	char text[ADDRESS_TEXT_BYTES];
+	uint64_t now = loop_now_ms(listener->loop);
+	counter_add(COUNTER_ADMISSION_DESCRIPTORS, 1);
+	if (listener->warned_ms != 0 && now - listener->warned_ms < WARN_EVERY_MS)
+		return;
+	listener->warned_ms = now;
+	address_format(&listener->address, text);
+	log_warn("listener",
+	         "%s: out of file descriptors, new connections are turned away: raise the limit (ulimit -n, LimitNOFILE=)",
+	         text);
+}
+
 // Hostile: whoever opens connections until we run out of descriptors must not make us spin on a listener that stays
 // readable. One waiting connection is turned away, and the next look is 100 ms later.
 static void turn_one_away(struct listener *listener)
 {
 	struct address peer;
-	char text[ADDRESS_TEXT_BYTES];
-	uint64_t now = loop_now_ms(listener->loop);
 	int fd = -1;
 	socket_close(&listener->reserve);
 	if (socket_accept(listener->fd, &fd, &peer) == 0)
 		socket_reset(&fd);
 	listener->reserve = open_reserve();
-	counter_add(COUNTER_ADMISSION_DESCRIPTORS, 1);
-	if (listener->warned_ms == 0 || now - listener->warned_ms >= WARN_EVERY_MS) {
-		listener->warned_ms = now;
-		address_format(&listener->address, text);
-		log_warn("listener",
-		         "%s: out of file descriptors, new connections are turned away: raise the limit (ulimit -n, "
-		         "LimitNOFILE=)",
-		         text);
-	}
+	say_exhausted(listener);
 	rest(listener);
 }
 
@@ -99,6 +103,12 @@ static void on_readable(void *owner, int events)
 			log_error("listener", "accept failed: %s", outcome_text(result));
 			rest(listener);
 			return;
+		}
+		// Taken from the queue and reset at once: it stays there for nobody, and nothing keeps us busy.
+		if (socket_is_reserved(fd)) {
+			socket_reset(&fd);
+			say_exhausted(listener);
+			continue;
 		}
 		listener->on_accept(listener->owner, fd, &peer);
 	}

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -200,6 +201,30 @@ static void running_out_of_descriptors_hurts_only_new_connections(void **state)
 	close_many(fds, 16);
 }
 
+static void last_descriptors_are_not_for_visitors(void **state)
+{
+	struct bench *bench = *state;
+	int fds[3];
+	char byte;
+	open_tcp(bench);
+	uint64_t counted = counter_read(COUNTER_ADMISSION_DESCRIPTORS);
+	connect_many(&bench->address, fds, 3);
+	socket_reserve_from(lowest_free_descriptor());
+	run_for(bench, 50);
+	assert_int_equal(bench->count, 0);
+	assert_int_equal(counter_read(COUNTER_ADMISSION_DESCRIPTORS) - counted, 3);
+	assert_int_equal(recv(fds[0], &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close_many(fds, 3);
+
+	socket_reserve_from(INT_MAX);
+	connect_many(&bench->address, fds, 3);
+	bench->stop_at = 3;
+	run_for(bench, WATCHDOG_MS);
+	assert_int_equal(bench->count, 3);
+	close_many(fds, 3);
+}
+
 static void unix_path(char folder[], struct address *address)
 {
 	char text[128];
@@ -284,6 +309,7 @@ int main(void)
 		with_loop(closing_from_within_the_callback_stops_the_batch),
 		with_loop(a_paused_listener_stays_bound_and_takes_the_queue_when_it_goes_on),
 		with_loop(running_out_of_descriptors_hurts_only_new_connections),
+		with_loop(last_descriptors_are_not_for_visitors),
 		with_loop(closing_removes_the_unix_path_it_made),
 		with_loop(closing_keeps_a_unix_path_that_another_made_meanwhile),
 		with_loop(a_stale_unix_socket_is_replaced_and_a_foreign_file_kept),

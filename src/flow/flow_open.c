@@ -14,6 +14,8 @@
 // Header and first bytes must fit the early data (LIMIT_EARLY_DATA_BYTES).
 #define FIRST_BYTES (LIMIT_EARLY_DATA_BYTES - LIMIT_STREAM_HEADER_BYTES)
 
+#define NO_DESCRIPTOR "no file descriptor is left: raise the limit (ulimit -n, LimitNOFILE=)"
+
 const struct stream_ops flow_stream_ops = {.on_ready = flow_on_stream, .on_refused = flow_on_refused};
 
 const char *flow_wanted(const struct header *header, char text[LIMIT_SERVICE_NAME_BYTES + 16])
@@ -53,6 +55,10 @@ void flow_on_refused(void *owner, const struct header_answer *answer)
 {
 	struct flow *flow = owner;
 	char reason[LIMIT_REASON_BYTES + 64];
+	if (stream_lacks_descriptor(flow->stream)) {
+		flow_refuse(flow, COUNTER_FLOW_REFUSED_DESCRIPTORS, REPLY_LIMIT, NO_DESCRIPTOR);
+		return;
+	}
 	snprintf(reason, sizeof reason, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
 	         answer->reason);
 	link_set_error(stream_link(flow->stream), reason);
@@ -217,6 +223,13 @@ static void on_dialled(void *owner, const struct dial_result *result)
 	if (flow->probing)
 		service_end_probe(flow->service);
 	flow->probing = false;
+	if (result->fd < 0 ? result->no_descriptor : socket_is_reserved(result->fd)) {
+		int fd = result->fd;
+		socket_close(&fd);
+		flow_answer_no(flow, HEADER_LIMIT, COUNTER_FLOW_REFUSED_DESCRIPTORS, NO_DESCRIPTOR,
+		               "dest can take no more flows now");
+		return;
+	}
 	if (result->fd < 0) {
 		if (result->timed_out || !waits_for_target(flow))
 			give_target_up(flow, result);

@@ -269,6 +269,72 @@ static void client_waits_for_a_link(void **state)
 	end(&scene);
 }
 
+#define BURST 9 // with the service's own limit of 10 out of the way
+
+struct burst {
+	struct scene *scene;
+	int clients[BURST];
+	uint64_t opened; // by both ends
+};
+
+static bool burst_is_in(void *owner)
+{
+	struct burst *burst = owner;
+	const struct flows *source = burst->scene->source;
+	assert_in_range(source->dialling, 0, 2);
+	return counter_read(COUNTER_FLOW_OPENED) == burst->opened;
+}
+
+static void burst_keeps_to_its_dials_and_loses_nobody(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin_pooled(&scene, 0, 0, 0);
+	scene.source->settings.dials_max = 2;
+	struct burst burst = {.scene = &scene, .opened = counter_read(COUNTER_FLOW_OPENED) + 2 * BURST};
+	for (unsigned i = 0; i < BURST; i++) {
+		connect_client(&scene, "echo");
+		burst.clients[i] = scene.client.fd;
+	}
+	scene.client.fd = -1;
+	assert_int_equal(scene.source->dialling, 2);
+	assert_int_equal(scene.source->waiting, BURST - 2);
+	link_rig_wait(&scene.rig, burst_is_in, &burst);
+	assert_int_equal(scene.source->waiting, 0);
+	assert_int_equal(scene.source->dialling, 0);
+	for (unsigned i = 0; i < BURST; i++)
+		socket_close(&burst.clients[i]);
+	end(&scene);
+}
+
+static bool one_waits(void *owner)
+{
+	const struct scene *scene = owner;
+	return scene->source->waiting == 1;
+}
+
+static void waiting_clients_that_go_are_let_go(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin(&scene, 0, 0);
+	assert_int_equal(pool_set_link(scene.rig.pool, NULL), 0);
+	int clients[3];
+	for (unsigned i = 0; i < 3; i++) {
+		connect_client(&scene, "echo");
+		clients[i] = scene.client.fd;
+		scene.client = (struct side){.fd = -1, .speaks = true, .length = UINT64_MAX};
+	}
+	assert_int_equal(scene.source->waiting, 3);
+	socket_close(&clients[1]);
+	socket_close(&clients[0]);
+	link_rig_wait(&scene.rig, one_waits, &scene);
+	assert_ptr_equal(scene.source->first_waiting, scene.source->last_waiting);
+	assert_int_equal(flows_open(scene.source), 1);
+	socket_close(&clients[2]);
+	end(&scene);
+}
+
 // ---- not in order
 
 static void client_is_reset_when_there_is_no_link_in_time(void **state)
@@ -482,6 +548,8 @@ int main(void)
 		cmocka_unit_test(end_of_the_request_arrives_while_the_answer_is_still_to_come),
 		cmocka_unit_test(client_that_does_not_read_stops_the_target),
 		cmocka_unit_test(client_waits_for_a_link),
+		cmocka_unit_test(burst_keeps_to_its_dials_and_loses_nobody),
+		cmocka_unit_test(waiting_clients_that_go_are_let_go),
 		cmocka_unit_test(client_is_reset_when_there_is_no_link_in_time),
 		cmocka_unit_test(client_of_a_service_that_cannot_be_reached_is_reset),
 		cmocka_unit_test(target_that_comes_up_in_time_is_reached),

@@ -315,6 +315,11 @@ const char *stream_problem(const struct stream *stream)
 	return stream->problem;
 }
 
+bool stream_lacks_descriptor(const struct stream *stream)
+{
+	return stream->lacks_descriptor;
+}
+
 struct link *stream_link(const struct stream *stream)
 {
 	return stream->link;

@@ -90,6 +90,8 @@ bool stream_is_flushed(const struct stream *stream);
 // Whether the owner wants LOOP_READ calls (room is always told when it comes back).
 void stream_want_read(struct stream *stream, bool wanted);
 const char *stream_problem(const struct stream *stream);
+// Why it broke: there is no descriptor left for its data connection.
+bool stream_lacks_descriptor(const struct stream *stream);
 struct link *stream_link(const struct stream *stream);
 // Ends it: in order when both directions have ended, otherwise with a reset that the peer will notice.
 void stream_close(struct stream **stream);

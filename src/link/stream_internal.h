@@ -32,6 +32,7 @@ struct stream {
 	bool want_read;
 	bool had_room; // what the owner was told last
 	bool is_opener;
+	bool lacks_descriptor;
 	uint32_t epoch;     // whose PSK
 	uint32_t key_epoch; // of the last TLS key update
 	const struct stream_ops *ops;

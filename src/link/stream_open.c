@@ -73,12 +73,15 @@ static int tls_start(struct stream *stream, int *fd)
 static void on_dialled(void *owner, const struct dial_result *result)
 {
 	struct stream *stream = owner;
-	if (result->fd < 0) {
-		stream_break(stream, result->problem);
+	int fd = result->fd;
+	stream->lacks_descriptor = fd >= 0 ? socket_is_reserved(fd) : result->no_descriptor;
+	if (stream->lacks_descriptor)
+		socket_close(&fd);
+	if (fd < 0) {
+		stream_break(stream, stream->lacks_descriptor ? "no file descriptor is left" : result->problem);
 		give_up(stream);
 		return;
 	}
-	int fd = result->fd;
 	struct socket_options options = {.congestion = stream->dialling.congestion,
 	                                 .keepalive_ms = stream->dialling.keepalive_ms};
 	socket_tune(fd, &options);

@@ -43,6 +43,7 @@ struct dial {
 	size_t count;   // addresses known
 	size_t begun;   // the first so many have been tried
 	size_t pending; // sockets still connecting
+	bool no_descriptor;
 
 	char problem[DIAL_PROBLEM_BYTES];
 	struct loop_task release;
@@ -101,7 +102,10 @@ static void note_attempt(struct dial *dial, const struct address *to, const char
 
 static void fail(struct dial *dial, bool timed_out)
 {
-	struct dial_result result = {.fd = -1, .timed_out = timed_out, .problem = dial->problem};
+	struct dial_result result = {.fd = -1,
+	                             .timed_out = timed_out,
+	                             .no_descriptor = dial->no_descriptor,
+	                             .problem = dial->problem};
 	for (size_t i = 0; i < dial->begun; i++)
 		if (dial->attempts[i].fd >= 0)
 			note_attempt(dial, &dial->attempts[i].to, "no answer");
@@ -155,6 +159,7 @@ static int begin(struct dial *dial, struct attempt *attempt)
 		}
 		socket_close(&attempt->fd);
 	}
+	dial->no_descriptor = dial->no_descriptor || result == -EMFILE || result == -ENFILE;
 	note_attempt(dial, &attempt->to, outcome_text(result));
 	return result;
 }

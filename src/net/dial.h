@@ -17,6 +17,7 @@ struct dial_result {
 	int fd;              // connected, the callback's owner takes it; -1 on failure
 	struct address peer; // who answered
 	bool timed_out;      // on failure: the deadline passed
+	bool no_descriptor;  // on failure: this process has none left
 	const char *problem; // on failure: "host: reason (address), reason (address)", lent
 };
 typedef void (*dial_fn)(void *owner, const struct dial_result *result);

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -160,6 +162,20 @@ int socket_connect_result(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &problem, &length) != 0)
 		return -errno;
 	return -problem;
+}
+
+// ---- the descriptor budget
+
+static _Atomic int first_reserved = INT_MAX;
+
+void socket_reserve_from(int first)
+{
+	atomic_store_explicit(&first_reserved, first, memory_order_relaxed);
+}
+
+bool socket_is_reserved(int fd)
+{
+	return fd >= atomic_load_explicit(&first_reserved, memory_order_relaxed);
 }
 
 // ---- options

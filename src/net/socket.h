@@ -33,6 +33,11 @@ enum { SOCKET_PENDING = 1, SOCKET_BUSY = 2 };
 MUST_USE int socket_connect(const struct address *to, int *fd);
 // The outcome of a pending connect once the socket is writable: 0 or negative.
 MUST_USE int socket_connect_result(int fd);
+// The last descriptors are for the node itself (its link, its status, its files): whatever serves flows or strangers
+// gives one of them back and says no. The kernel hands out the lowest free number, so the number tells how many are
+// taken. Nothing is reserved before the first call, which may come from any thread.
+void socket_reserve_from(int first);
+bool socket_is_reserved(int fd);
 // TCP_NODELAY, keepalive, user timeout, congestion. Never fails: what the kernel refuses is skipped (debug log).
 // Congestion "auto" looks at both ends of the connected socket. No-op on Unix sockets.
 void socket_tune(int fd, const struct socket_options *options);

@@ -2,8 +2,11 @@
 
 #include "core/log.h"
 #include "core/secret.h"
+#include "limits.h"
+#include "net/socket.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -41,6 +44,9 @@ static void raise_descriptors(void)
 	// Syscalls: prlimit64
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
 		(void)getrlimit(RLIMIT_NOFILE, &limit);
+	int descriptors = limit.rlim_cur > INT_MAX ? INT_MAX : (int)limit.rlim_cur;
+	int reserved = descriptors / 8 < LIMIT_DESCRIPTORS_RESERVED ? descriptors / 8 : LIMIT_DESCRIPTORS_RESERVED;
+	socket_reserve_from(descriptors - reserved);
 	if (limit.rlim_cur < DESCRIPTORS_WANTED)
 		log_warn("process", "only %llu descriptors: about %llu flows at once; raise LimitNOFILE or ulimit -n",
 		         (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_cur / 2);

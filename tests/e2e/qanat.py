@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -203,11 +204,12 @@ def merge(base, extra):
 class Node:
     """One running `qanat source` or `qanat dest`."""
 
-    def __init__(self, command, config, folder, name, environment=None, arguments=()):
+    def __init__(self, command, config, folder, name, environment=None, arguments=(), descriptor_limit=None):
         self.command, self.name, self.folder = command, name, folder
         self.config_path = os.path.join(folder, name + ".toml")
         self.log_path = os.path.join(folder, name + ".log")
         self.environment, self.arguments = environment, list(arguments)
+        self.descriptor_limit = descriptor_limit  # (soft, hard) limit to start with
         self.config = config
         self.expects = 0  # exit status after SIGTERM
         self.process = None
@@ -225,6 +227,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **(self.environment or {})},
+                preexec_fn=self.limit if self.descriptor_limit else None,
             )
         return self
 
@@ -253,6 +256,9 @@ class Node:
             after,
             self.log()[-3000:],
         )
+
+    def limit(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.descriptor_limit)
 
     @property
     def pid(self):
@@ -350,6 +356,11 @@ class Node:
 
     def descriptors(self):
         return len(os.listdir("/proc/%d/fd" % self.pid))
+
+    def cpu_seconds(self):
+        with open("/proc/%d/stat" % self.pid) as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self):
         """As a crash would: no farewell."""
@@ -450,7 +461,7 @@ class World:
 
     def dest(self, services, name="dest", ready=True, **options):
         """services: (name, address) pairs; an address is (host, port) or a Unix path."""
-        process_options = {key: options.pop(key) for key in ("environment", "arguments") if key in options}
+        process_options = {key: options.pop(key) for key in ("environment", "arguments", "descriptor_limit") if key in options}
         node = self.node("dest", self.dest_config(services, **options), name, **process_options).start()
         return node.wait_ready() if ready else node
 
@@ -458,7 +469,7 @@ class World:
         """forwards: (listen, service) pairs. dest_port: a number, or the node."""
         if isinstance(dest_port, Node):
             dest_port = dest_port.config["dest"]["tunnel_port"]
-        process_options = {key: options.pop(key) for key in ("environment", "arguments") if key in options}
+        process_options = {key: options.pop(key) for key in ("environment", "arguments", "descriptor_limit") if key in options}
         node = self.node("source", self.source_config(dest_port, forwards, **options), name, **process_options).start()
         return node.wait_ready() if ready else node
 
