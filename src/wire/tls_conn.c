@@ -210,6 +210,13 @@ static size_t take_early(struct tls_conn *conn, uint8_t *out, size_t size)
 	return n;
 }
 
+// Nothing is left in the library and the socket has nothing more in this turn. Asking the library would give the same
+// answer at several times the price. Ends and failures it has seen already are remembered in the connection.
+static bool is_dry(const struct tls_conn *conn)
+{
+	return conn->rx_budget == 0 && SSL_has_pending(conn->ssl) == 0;
+}
+
 int tls_conn_recv(struct tls_conn *conn, uint8_t *out, size_t size, size_t *got)
 {
 	*got = 0;
@@ -221,6 +228,8 @@ int tls_conn_recv(struct tls_conn *conn, uint8_t *out, size_t size, size_t *got)
 		return conn->phase == CONN_BROKEN ? TLS_FAILED : TLS_BLOCKED;
 	if (conn->rx_end)
 		return TLS_END;
+	if (is_dry(conn))
+		return TLS_BLOCKED;
 	// A KeyUpdate that the peer asked to be answered is written by the library from within a read.
 	int r = tls_stage_begin(conn);
 	if (r < 0)
@@ -234,6 +243,8 @@ int tls_conn_recv(struct tls_conn *conn, uint8_t *out, size_t size, size_t *got)
 			break;
 		}
 		filled += n;
+		if (is_dry(conn))
+			break;
 	}
 	int put_out = tls_stage_end(conn);
 	if (filled > 0) {
