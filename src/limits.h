@@ -63,8 +63,8 @@
 
 // ---- descriptors ---------------------------------------------------------------------------------------------------
 
-// The last of them (at most an eighth) serve no flow: the link and its successor, status requests, certificates and lists
-// read again on a reload, and a second per listener.
+// The last of them (at most an eighth) serve no flow: the link and its successor, status requests, certificates and
+// lists read again on a reload, and a second per listener.
 #define LIMIT_DESCRIPTORS_RESERVED 64
 
 // ---- flows ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@
 #include "net/socket.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -14,6 +13,8 @@
 
 // How often a draining node looks whether it is empty.
 #define DRAIN_LOOK_MS 50
+// The kernel has no more for one process (fs.nr_open), unless it was told otherwise.
+#define DESCRIPTORS_MAX (1 << 30)
 // Fewer descriptors than this are worth a line: each flow takes two.
 #define DESCRIPTORS_WANTED 4096
 
@@ -44,7 +45,7 @@ static void raise_descriptors(void)
 	// Syscalls: prlimit64
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
 		(void)getrlimit(RLIMIT_NOFILE, &limit);
-	int descriptors = limit.rlim_cur > INT_MAX ? INT_MAX : (int)limit.rlim_cur;
+	int descriptors = limit.rlim_cur < DESCRIPTORS_MAX ? (int)limit.rlim_cur : DESCRIPTORS_MAX;
 	int reserved = descriptors / 8 < LIMIT_DESCRIPTORS_RESERVED ? descriptors / 8 : LIMIT_DESCRIPTORS_RESERVED;
 	socket_reserve_from(descriptors - reserved);
 	if (limit.rlim_cur < DESCRIPTORS_WANTED)

@@ -404,6 +404,9 @@ class Node:
             assert at < 0, "%s: %s" % (self.name, log[at : at + 6000])
 
 
+PROCESS_OPTIONS = "environment", "arguments", "descriptor_limit"
+
+
 class World:
     """What one test starts, and stops at its end in the right order."""
 
@@ -461,7 +464,7 @@ class World:
 
     def dest(self, services, name="dest", ready=True, **options):
         """services: (name, address) pairs; an address is (host, port) or a Unix path."""
-        process_options = {key: options.pop(key) for key in ("environment", "arguments", "descriptor_limit") if key in options}
+        process_options = {key: options.pop(key) for key in PROCESS_OPTIONS if key in options}
         node = self.node("dest", self.dest_config(services, **options), name, **process_options).start()
         return node.wait_ready() if ready else node
 
@@ -469,7 +472,7 @@ class World:
         """forwards: (listen, service) pairs. dest_port: a number, or the node."""
         if isinstance(dest_port, Node):
             dest_port = dest_port.config["dest"]["tunnel_port"]
-        process_options = {key: options.pop(key) for key in ("environment", "arguments", "descriptor_limit") if key in options}
+        process_options = {key: options.pop(key) for key in PROCESS_OPTIONS if key in options}
         node = self.node("source", self.source_config(dest_port, forwards, **options), name, **process_options).start()
         return node.wait_ready() if ready else node
 

@@ -1,4 +1,4 @@
-"""Every pair of example configurations, started as it is printed: only addresses, ports and paths are this machine's."""
+"""Every pair of example configurations, started as it is printed: only addresses, ports and paths are ours."""
 
 import json
 import os

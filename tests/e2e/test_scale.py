@@ -107,7 +107,8 @@ def come_in(world, near, word):
 
 
 def press(world, near, refused, most):
-    """Clients one after the other, until so many were refused (a parked connection may still let one in). Those inside."""
+    """Clients one after the other, until so many were refused (a parked connection may still let one in). Returns those
+    inside."""
     inside, outside = [], 0
     for turn in range(most):
         client = come_in(world, near, b"%04d" % turn)

@@ -6,7 +6,7 @@
 // compares the echo byte for byte. Then it prints one line of JSON and reads words from its standard input:
 //
 //   speak    every connection says another thing and hears it back; the line again
-//   leave    every connection ends its direction, hears the other side's end, and is closed; the line again, and it ends
+//   leave    every connection ends its direction, hears the other side's end, and is closed; the line again, the end
 //
 // The end of the input is "leave". Status 0 when every byte and every end was right.
 
@@ -219,9 +219,9 @@ static bool all(void (*act)(struct member *member), int from)
 
 static bool report(bool in_time)
 {
-	printf("{\"opened\":%lu,\"right\":%lu,\"wrong\":%lu,\"lost\":%lu,\"not_connected\":%lu,\"ended\":%lu,\"hung\":%lu}\n",
-	       totals.opened, totals.right, totals.wrong, totals.lost, totals.not_connected, totals.ended,
-	       in_time ? 0 : busy);
+	printf(
+		"{\"opened\":%lu,\"right\":%lu,\"wrong\":%lu,\"lost\":%lu,\"not_connected\":%lu,\"ended\":%lu,\"hung\":%lu}\n",
+		totals.opened, totals.right, totals.wrong, totals.lost, totals.not_connected, totals.ended, in_time ? 0 : busy);
 	fflush(stdout);
 	return in_time && totals.wrong + totals.lost + totals.not_connected == 0;
 }
