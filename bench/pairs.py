@@ -1,4 +1,5 @@
-"""The pairs that are compared. Each offers two local ports that lead through it: one to iperf3, one to the echo server.
+"""The pairs that are compared. Each offers local ports that lead through it: one to iperf3, one to the echo server, and
+where it can carry datagrams one to the server that answers those.
 
     client ──► near port: A ══════ B ──► Servers
 """
@@ -102,10 +103,11 @@ class Servers:
     """What stands behind every pair."""
 
     def __init__(self):
-        self.bulk_port, self.echo_port = free_port(), free_port()
+        self.bulk_port, self.echo_port, self.udp_port = free_port(), free_port(), free_port()
         self.processes = [
             start(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(self.bulk_port)], os.devnull),
             start([os.path.join(HELPERS, "echo"), "serve", "127.0.0.1:%d" % self.echo_port], os.devnull),
+            start([os.path.join(HELPERS, "udp_load"), "serve", "127.0.0.1:%d" % self.udp_port], os.devnull),
         ]
         for port, process in zip((self.bulk_port, self.echo_port), self.processes):
             wait_port(port, process, os.devnull)
@@ -129,6 +131,7 @@ class Pair:
         self.folder = folder
         self.processes = []
         self.bulk_port, self.echo_port = free_port(), free_port()
+        self.udp_port = None  # datagrams are not carried
 
     @classmethod
     def missing(cls):
@@ -166,7 +169,7 @@ class Direct(Pair):
     programs = ("iperf3",)
 
     def start(self, servers):
-        self.bulk_port, self.echo_port = servers.bulk_port, servers.echo_port
+        self.bulk_port, self.echo_port, self.udp_port = servers.bulk_port, servers.echo_port, servers.udp_port
 
 
 class Qanat(Pair):
@@ -202,9 +205,31 @@ class Qanat(Pair):
             "auth": {"ca_cert_path": certs.ca, "client_cert_path": certs.client, "client_key_path": certs.client_key},
             **shared,
         }
+        self.add_datagrams(dest, source, servers)
         self.launch("dest", [self.program, "dest", "-c", self.write("dest.toml", toml(dest))], tunnel)
         self.launch("source", [self.program, "source", "-c", self.write("source.toml", toml(source))], self.echo_port)
         wait(lambda: exchange(self.echo_port), "an echo through qanat")
+
+
+    def add_datagrams(self, dest, source, servers):
+        """Unless this build does not carry them: then its configuration says so."""
+        port = free_port()
+        with_udp = {**source, "source": {**source["source"], "exposed_ports": [{"port": port, "protocol": "udp"}]}}
+        if subprocess.run(
+            [self.program, "check", "-c", self.write("udp.toml", toml(with_udp))], stdout=subprocess.DEVNULL
+        ).returncode:
+            return
+        source.update(with_udp)
+        dest["dest"]["exposed_services"].append(
+            {
+                "name": "datagrams",
+                "port": port,
+                "target_ip": "127.0.0.1",
+                "target_port": servers.udp_port,
+                "protocol": "udp",
+            }
+        )
+        self.udp_port = port
 
 
 class Against(Qanat):
@@ -234,6 +259,11 @@ class Socat(Pair):
     options = ()
 
     def start(self, servers):
+        self.udp_port = free_port()
+        between = free_port()
+        for listen, to in ((between, servers.udp_port), (self.udp_port, between)):
+            command = "UDP-LISTEN:%d,bind=127.0.0.1,fork" % listen, "UDP:127.0.0.1:%d" % to
+            self.launch("socat-udp-%d" % listen, ["socat", *self.options, *command])
         for near, target in ((self.bulk_port, servers.bulk_port), (self.echo_port, servers.echo_port)):
             between = free_port()
             for listen, to in ((between, target), (near, between)):

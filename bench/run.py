@@ -6,7 +6,8 @@
     client ──► A ══════ B ──► server      everything on loopback; A and B are the pair under test
 
 Measured: Gbit/s of iperf3 with 1 and 8 flows in both directions, CPU-seconds of A and B (and their children) for each
-GiB, p50 and p99 of a 64-byte echo, new connections per second, memory. Repetitions are interleaved, so that a slow minute
+GiB, p50 and p99 of a 64-byte echo, new connections per second, memory; of pairs that carry datagrams the same echo, and how
+many of 1200 bytes come back each second with 64 under way. Repetitions are interleaved, so that a slow minute
 of the machine hits all pairs alike; medians are reported. Absolute numbers drift, ratios within one run are what counts.
 A pair that fails is named, with what it said, and the rest goes on. All of it takes about eight minutes, --quick (or
 BENCH_QUICK=1) one; the answers go to build/bench.json and, as a table, to build/bench.md.
@@ -65,16 +66,16 @@ def iperf(port, flows, reverse, seconds, tries=3):
     return received["bytes"], received["bits_per_second"] / 1e9
 
 
-def helper(*arguments):
+def helper(*arguments, name="echo"):
     done = subprocess.run(
-        [os.path.join(HELPERS, "echo"), *[str(word) for word in arguments]],
+        [os.path.join(HELPERS, name), *[str(word) for word in arguments]],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         timeout=120,
     )
     if not done.stdout:
-        raise RuntimeError("echo: %s" % done.stderr.decode(errors="replace"))
+        raise RuntimeError("%s: %s" % (name, done.stderr.decode(errors="replace")))
     return json.loads(done.stdout)
 
 
@@ -104,6 +105,35 @@ def measure_connect(pair, seconds):
     }
 
 
+def measure_datagrams(pair, *words, count=None):
+    """The answer of udp_load, and CPU for each datagram there and back. Nothing of a pair that carries none."""
+    if not pair.udp_port:
+        return {}, 0.0
+    before = pairs.cpu_seconds(pair.pids())
+    said = helper(words[0], "127.0.0.1:%d" % pair.udp_port, *words[1:], name="udp_load")
+    return said, (pairs.cpu_seconds(pair.pids()) - before) / (count or said["back"]) * 1e6
+
+
+def measure_udp_echo(pair, count):
+    said, cpu = measure_datagrams(pair, "ping", "--count", count, "--bytes", 64, count=count)
+    return said and {
+        "p50_us": said["p50_us"],
+        "p99_us": said["p99_us"],
+        "lost_percent": 100.0 * said["lost"] / count,
+        "cpu_us_each": cpu,
+    }
+
+
+def measure_udp_rate(pair, seconds):
+    said, cpu = measure_datagrams(pair, "pump", "--seconds", seconds, "--bytes", 1200, "--window", 64)
+    return said and {
+        "per_second": said["per_second"],
+        "gbit_s": said["gbit_s"],
+        "lost_percent": 100.0 * said["lost"] / said["sent"],
+        "cpu_us_each": cpu,
+    }
+
+
 def workloads(options):
     for flows in (1, 8):
         for direction in ("up", "down"):
@@ -113,6 +143,8 @@ def workloads(options):
             )
     yield "echo 64 B", lambda pair: measure_echo(pair, 2000 if options.quick else 20000)
     yield "new connections", lambda pair: measure_connect(pair, 1 if options.quick else 3)
+    yield "UDP echo 64 B", lambda pair: measure_udp_echo(pair, 2000 if options.quick else 20000)
+    yield "UDP 1200 B", lambda pair: measure_udp_rate(pair, 1 if options.quick else 3)
 
 
 # ---- running
@@ -214,7 +246,10 @@ def markdown(run, report):
     lines = ["| | %s |" % " | ".join(names), "| --- " * (len(names) + 1) + "|"]
     for work, by_pair in run["results"].items():
         for measure in next(iter(by_pair.values())):
-            values = [number(by_pair[name][measure]) if name in by_pair else "failed" for name in names]
+            values = [
+                number(by_pair[name][measure]) if name in by_pair else "-" if work.startswith("UDP") else "failed"
+                for name in names
+            ]
             lines.append("| %s, %s | %s |" % (work, measure, " | ".join(values)))
     lines += ["", "Pairs:", ""]
     lines += ["* %s%s" % (name, ": " + note if note else "") for name, note in run["pairs"].items()]
