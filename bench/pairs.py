@@ -216,7 +216,7 @@ class Qanat(Pair):
         port = free_port()
         with_udp = {**source, "source": {**source["source"], "exposed_ports": [{"port": port, "protocol": "udp"}]}}
         if subprocess.run(
-            [self.program, "check", "-c", self.write("udp.toml", toml(with_udp))], stdout=subprocess.DEVNULL
+            [self.program, "check", "-c", self.write("udp.toml", toml(with_udp))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ).returncode:
             return
         source.update(with_udp)
