@@ -19,6 +19,7 @@ PAIRS = {
     "as_the_seed_prints_them": ("utun-readme-dest.toml", "utun-readme-source.toml"),
     "in_json": ("dest.toml", "source.json"),
     "several_services": ("services-dest.toml", "services-source.toml"),
+    "an_entry_for_all": ("entry-dest.toml", "entry-source.toml"),
     "in_containers": ("../deploy/docker/dest.toml", "../deploy/docker/source.toml"),
 }
 
@@ -33,9 +34,14 @@ def has_ipv6():
 
 
 def introduces_itself(name):
+    """Says the service's name, and its word back to a client that has said it; a PROXY header may come before."""
+
     def serve(connection):
         connection.sendall(name.encode())
-        peers.echo(connection)
+        heard = b""
+        while not heard.endswith(b"and back"):
+            heard += peers.read_exactly(connection, 1)
+        connection.sendall(b"and back")
 
     return serve
 
@@ -80,8 +86,6 @@ class Stage:
         }
         if key in paths:
             return paths[key]
-        if key == "metrics_port":
-            return 0
         if key in ("port", "listen_port", "tunnel_port", "dest_tunnel_port"):
             return self.port(value)
         if key == "dest_host":
@@ -132,7 +136,8 @@ class Stage:
     def start(self, command, name):
         with open(os.path.join(EXAMPLES, name)) as file:
             text = self.rewrite(file.read())
-        node = self.world.node(command, {}, command)
+        # Examples that leave the port of the status pages to its default would meet each other there.
+        node = self.world.node(command, {}, command, environment={"QANAT_METRICS_METRICS_PORT": "0"})
         node.config_path = os.path.join(self.folder, os.path.basename(name))
         with open(node.config_path, "w") as file:
             file.write(text)
@@ -163,6 +168,17 @@ def doors(source, services):
     return found
 
 
+def through_socks(where, name):
+    """A connection to a service by its name, asked for in SOCKS 5 (RFC 1928)."""
+    client = dial(where)
+    client.sendall(b"\x05\x01\x00")
+    assert peers.read_exactly(client, 2) == b"\x05\x00"
+    client.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name.encode() + b"\x00\x50")
+    assert peers.read_exactly(client, 4) == b"\x05\x00\x00\x01"
+    peers.read_exactly(client, 6)
+    return client
+
+
 @pytest.mark.parametrize("dest_file,source_file", PAIRS.values(), ids=PAIRS)
 def test_the_example_runs_and_carries_its_services(world, tmp_path, dest_file, source_file):
     """
@@ -175,8 +191,14 @@ def test_the_example_runs_and_carries_its_services(world, tmp_path, dest_file, s
     source.wait_log("is up")
     carried = doors(source_config["source"], dest_config["dest"]["exposed_services"])
     assert carried
-    for where, service in carried:
-        with dial(where) as client:
+    connect = [(lambda where=where: dial(where), service) for where, service in carried]
+    if source_config["source"].get("mode", "transparent") != "transparent":
+        entry = "127.0.0.1", source_config["source"]["listen_port"]
+        for forward in source_config["source"]["forwards"]:
+            service = forward["service"]
+            connect.append((lambda service=service: through_socks(entry, service), service))
+    for come_in, service in connect:
+        with come_in() as client:
             said = service.encode()
             assert peers.read_exactly(client, len(said)) == said
             client.sendall(b"and back")
