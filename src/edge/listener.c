@@ -122,9 +122,10 @@ int listener_open(struct loop *loop, struct address *address, listener_fn on_acc
 		return -ENOMEM;
 	*opened = (struct listener){.loop = loop, .on_accept = on_accept, .owner = owner, .fd = -1, .reserve = -1};
 	int failed = socket_listen(address, BACKLOG, &opened->fd);
-	if (failed == 0) {
+	bool inherited = failed == SOCKET_INHERITED;
+	if (failed == 0 || inherited) {
 		opened->address = *address;
-		if (address_is_unix(address) && lstat(address->un.sun_path, &opened->made) != 0)
+		if (address_is_unix(address) && !inherited && lstat(address->un.sun_path, &opened->made) != 0)
 			opened->made = (struct stat){0};
 		opened->reserve = open_reserve();
 		failed = loop_timer_open(loop, on_rested, opened, &opened->rest);

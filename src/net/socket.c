@@ -1,6 +1,7 @@
 #include "net/socket.h"
 
 #include "core/log.h"
+#include "net/inherited.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,6 +85,12 @@ static int bind_any(int fd, const struct address *address)
 int socket_listen(struct address *address, int backlog, int *fd)
 {
 	struct address bound = {.length = sizeof(bound.storage)};
+	int inherited = inherited_take(address, SOCK_STREAM);
+	if (inherited >= 0) {
+		*fd = inherited;
+		return SOCKET_INHERITED;
+	}
+	// Syscalls: socket, bind, listen, fchmod, chmod, getsockname, unlink
 	int opened = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (opened < 0)
 		return -errno;
@@ -103,6 +110,7 @@ int socket_listen(struct address *address, int backlog, int *fd)
 
 int socket_accept(int listener, int *fd, struct address *peer)
 {
+	// Syscalls: accept4
 	for (;;) {
 		*peer = (struct address){.length = sizeof(peer->storage)};
 		int accepted = accept4(listener, &peer->any, &peer->length, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -139,6 +147,7 @@ int socket_accept(int listener, int *fd, struct address *peer)
 
 int socket_connect(const struct address *to, int *fd)
 {
+	// Syscalls: socket, connect, getsockopt, close
 	int opened = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (opened < 0)
 		return -errno;
@@ -209,6 +218,7 @@ static void tune_congestion(int fd, const char *wanted)
 
 void socket_tune(int fd, const struct socket_options *options)
 {
+	// Syscalls: getsockopt, setsockopt, getsockname, getpeername
 	int family = AF_UNSPEC;
 	socklen_t length = sizeof(family);
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) != 0 || family == AF_UNIX)

@@ -23,6 +23,8 @@ struct socket_options {
 // Bound, listening TCP (SO_REUSEADDR, IPV6_V6ONLY off for "::") or Unix socket. A Unix path: a stale socket that nobody
 // answers and that we own is replaced; anything else in its place is -EADDRINUSE; never wider than 0660, whatever the
 // umask, from the first instant. Port 0 is allowed; the address really bound is written back.
+// SOCKET_INHERITED: a service manager has opened it for this address (net/inherited.h); its path is not ours.
+enum { SOCKET_INHERITED = 3 };
 MUST_USE int socket_listen(struct address *address, int backlog, int *fd);
 // Accepts one connection. SOCKET_NONE: nobody is waiting. SOCKET_EXHAUSTED: no descriptor or no memory for it.
 enum { SOCKET_NONE = 1, SOCKET_EXHAUSTED = 2 };
