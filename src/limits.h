@@ -82,6 +82,14 @@
 // strangers (LIMIT_PENDING_PER_WORKER), so that a burst does not push its own handshakes out.
 #define LIMIT_DIALS (LIMIT_PENDING_PER_WORKER / 2)
 
+// ---- the control socket --------------------------------------------------------------------------------------------
+
+// {"command":"version"} is 21 bytes.
+#define LIMIT_CONTROL_REQUEST_BYTES 512
+// From connecting to the answer's last byte; asking a node takes a moment, reading 1000 links' status some.
+#define LIMIT_CONTROL_REQUEST_MS 10000
+// People and probes at once. A reload takes its time, but it is one at a time.
+#define LIMIT_CONTROL_CLIENTS 16
 // ---- the entry and access ------------------------------------------------------------------------------------------
 
 // A SOCKS greeting and request are 518 bytes at most; an HTTP CONNECT with its fields is rarely one KiB.

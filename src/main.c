@@ -3,8 +3,12 @@
 #include "cmd/cert.h"
 #include "cmd/check.h"
 #include "cmd/dest.h"
+#include "cmd/drain.h"
 #include "cmd/guise.h"
+#include "cmd/health.h"
+#include "cmd/reload.h"
 #include "cmd/source.h"
+#include "cmd/status.h"
 #include "cmd/version.h"
 #include "config/flags.h"
 #include "config/text.h"
@@ -23,6 +27,10 @@ static const struct command {
 	{"source", source_command, true, "carry local services through a quantum-safe link to dest"},
 	{"dest", dest_command, true, "accept links and hand what they carry to the services here"},
 	{"cert", cert_command, false, "a small CA: make, show and verify certificates"},
+	{"status", status_command, true, "ask a running node what it does"},
+	{"reload", reload_command, true, "have a running node read its configuration anew"},
+	{"drain", drain_command, true, "have a running node finish its flows and stop"},
+	{"health", health_command, false, "probe a running node"},
 	{"check", check_command, true, "judge a configuration and its certificates"},
 	{"version", version_command, false, "say which build this is"},
 	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
@@ -33,12 +41,8 @@ static const struct command {
 	{"vpn", NULL, true, "layer-3 tunnel over QUIC or TLS"},
 	{"psk", NULL, true, "layer-3 tunnel with a pre-shared key"},
 	{"doctor", NULL, false, "diagnose this machine"},
-	{"health", NULL, false, "probe a running node"},
 	{"top", NULL, false, "watch a running node"},
 	{"bench", NULL, false, "measure this machine"},
-	{"reload", NULL, false, "have a running node read its configuration anew"},
-	{"status", NULL, false, "ask a running node what it does"},
-	{"drain", NULL, false, "have a running node finish its flows and stop"},
 };
 
 static void print_help(FILE *out)

@@ -2,10 +2,12 @@
 
 #include "cmd/dest_internal.h"
 #include "cmd/tunnel.h"
+#include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "net/socket.h"
 #include "node/mail.h"
+#include "node/notify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -186,10 +188,32 @@ static bool is_busy(void *owner)
 
 static void on_reload(void *owner)
 {
-	dest_reload(owner);
+	struct config_reload outcome;
+	(void)dest_reload(owner, &outcome);
+	config_reload_fini(&outcome);
 }
 
 static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
+
+// ---- the control socket -------------------------------------------------------------------------------------------
+
+static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
+{
+	struct config_reload outcome;
+	bool ok = dest_reload(owner, &outcome);
+	tunnel_socket_report(ok, &outcome, answer, to);
+	config_reload_fini(&outcome);
+}
+
+static bool on_ask_drain(void *owner)
+{
+	struct dest *dest = owner;
+	return process_drain(dest->process, "asked to on the control socket");
+}
+
+static const struct control_socket_ops control_socket_ops = {.status = dest_fill_status,
+                                                             .reload = on_ask_reload,
+                                                             .drain = on_ask_drain};
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
 
@@ -225,11 +249,17 @@ static int open_tables(struct dest *dest)
 		.window_ms = LIMIT_ADDRESS_WINDOW_MS,
 		.table = LIMIT_ADDRESS_TABLE,
 	};
-	if (quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &dest->clients) < 0 ||
-	    dest_make_services(dest, config, &dest->services) < 0 || registry_new(&dest->registry) < 0 ||
-	    gate_new(&limits, config->dest.allowed_source_ips, config->dest.allowed_source_count, &dest->gate) < 0 ||
-	    dest_make_keyserver(dest, config) < 0) {
-		log_error("dest", "cannot start: out of memory");
+	int r = quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &dest->clients);
+	if (r == 0)
+		r = dest_make_services(dest, config, &dest->services);
+	if (r == 0)
+		r = registry_new(&dest->registry);
+	if (r == 0)
+		r = gate_new(&limits, config->dest.allowed_source_ips, config->dest.allowed_source_count, &dest->gate);
+	if (r == 0)
+		r = dest_make_keyserver(dest, config);
+	if (r < 0) {
+		log_error("dest", "cannot start: %s", outcome_text(r));
 		return 1;
 	}
 	return 0;
@@ -254,6 +284,23 @@ static int open_listener(struct dest *dest)
 	return 0;
 }
 
+static int start_workers(struct dest *dest)
+{
+	const struct config *config = dest->config;
+	int r = workers_new(config->node.workers, &dest->workers);
+	if (r < 0)
+		return r;
+	dest->worker_count = workers_count(dest->workers);
+	dest->worker = calloc(dest->worker_count, sizeof *dest->worker);
+	r = dest->worker ? workers_each(dest->workers, start_worker, dest) : -ENOMEM;
+	if (r == 0)
+		r = process_open(workers_loop(dest->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops, dest,
+		                 &dest->process);
+	if (r == 0)
+		r = watchdog_open(dest->workers, notify_watchdog_ms(), notify_alive, &dest->watchdog);
+	return r;
+}
+
 static int start(struct dest *dest)
 {
 	const struct config *config = dest->config;
@@ -262,18 +309,17 @@ static int start(struct dest *dest)
 		r = open_tables(dest);
 	if (r != 0)
 		return r;
-	if (workers_new(config->node.workers, &dest->workers) < 0)
+	r = start_workers(dest);
+	if (r < 0) {
+		log_error("dest", "cannot start: %s", outcome_text(r));
 		return 1;
-	dest->worker_count = workers_count(dest->workers);
-	dest->worker = calloc(dest->worker_count, sizeof *dest->worker);
-	if (!dest->worker || workers_each(dest->workers, start_worker, dest) < 0)
-		return 1;
-	if (process_open(workers_loop(dest->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops, dest,
-	                 &dest->process) < 0)
-		return 1;
+	}
 	r = open_listener(dest);
 	if (r == 0)
 		r = tunnel_http(config, dest_fill_status, dest, &dest->http);
+	if (r == 0)
+		r = tunnel_socket_open(config, "dest", workers_loop(dest->workers, 0), &control_socket_ops, dest,
+		                       &dest->control_socket);
 	return r;
 }
 
@@ -281,9 +327,11 @@ static void stop(struct dest *dest)
 {
 	if (dest->http)
 		http_stop(&dest->http);
+	control_socket_close(&dest->control_socket);
 	listener_close(&dest->listener);
 	if (dest->worker && dest->workers)
 		(void)!workers_each(dest->workers, stop_worker, dest);
+	watchdog_close(&dest->watchdog);
 	process_close(&dest->process);
 	workers_free(&dest->workers);
 	keyserver_free(&dest->keyserver);
@@ -296,6 +344,15 @@ static void stop(struct dest *dest)
 	free(dest->worker);
 }
 
+static int run(struct dest *dest)
+{
+	int r = workers_run(dest->workers);
+	if (r == 0)
+		return process_exit_code(dest->process);
+	log_error("dest", "the main loop failed: %s", outcome_text(r));
+	return 1;
+}
+
 int dest_command(int argc, char **argv)
 {
 	struct dest dest = {.argc = argc - 1,
@@ -306,12 +363,16 @@ int dest_command(int argc, char **argv)
 	if (r != 0)
 		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
 	tunnel_log(dest.config);
-	int status = process_start() < 0;
+	int status = process_start() != 0;
 	if (status == 0)
 		status = start(&dest);
+	if (status == 0)
+		status = process_confine_here() != 0;
 	if (status == 0) {
+		notify_ready();
+		notify_status("accepting links");
 		log_info("dest", "qanat %s is running with %u workers", QANAT_VERSION, dest.worker_count);
-		status = workers_run(dest.workers) < 0 ? 1 : process_exit_code(dest.process);
+		status = run(&dest);
 	}
 	stop(&dest);
 	config_free(&dest.config);

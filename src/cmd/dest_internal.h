@@ -9,7 +9,9 @@
 #include "flow/flow.h"
 #include "link/responder.h"
 #include "node/process.h"
+#include "node/watchdog.h"
 #include "node/workers.h"
+#include "ops/control_socket.h"
 #include "ops/http.h"
 
 #include <pthread.h>
@@ -27,23 +29,25 @@ struct dest_worker {
 struct dest {
 	int argc; // of the command, for reloads
 	char **argv;
-	struct identity *identity;
 	struct workers *workers;
 	struct dest_worker *worker;
 	unsigned worker_count, turn;
-	struct service_table *services;
 	struct quota *clients;
 	struct registry *registry;
 	struct gate *gate;
 	struct keyserver *keyserver;
 	struct listener *listener;
 	struct process *process;
+	struct watchdog *watchdog;
 	struct http *http;
+	struct control_socket *control_socket;
 	uint64_t started_ms;
 	_Atomic bool draining;
 
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	struct config *config;
+	struct identity *identity;
+	struct service_table *services;
 };
 
 uint64_t dest_flows_open(const struct dest *dest);
@@ -59,5 +63,6 @@ MUST_USE int dest_make_keyserver(struct dest *dest, const struct config *config)
 // status_fn
 void dest_fill_status(void *owner, struct status_node *status);
 
-// Reads the configuration again and puts it into force, or leaves all as it is and says why.
-void dest_reload(struct dest *dest);
+// Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
+// is due.
+bool dest_reload(struct dest *dest, struct config_reload *outcome);

@@ -42,12 +42,12 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	struct identity *old_identity = dest->identity;
 	pthread_mutex_lock(&dest->lock);
 	dest->config = *next;
-	pthread_mutex_unlock(&dest->lock);
 	dest->identity = *identity;
-	*next = NULL;
-	*identity = NULL;
 	service_table_unref(&dest->services);
 	dest->services = services;
+	pthread_mutex_unlock(&dest->lock);
+	*next = NULL;
+	*identity = NULL;
 	tunnel_log(dest->config);
 	process_set_drain(dest->process, dest->config->node.drain_timeout_seconds * 1000);
 	// Waits for every worker: nobody looks at the old texts afterwards.
@@ -62,7 +62,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	return 0;
 }
 
-void dest_reload(struct dest *dest)
+bool dest_reload(struct dest *dest, struct config_reload *outcome)
 {
 	struct tunnel_reload reload = {.command = CONFIG_DEST,
 	                               .argc = dest->argc,
@@ -71,11 +71,10 @@ void dest_reload(struct dest *dest)
 	                               .usage = IDENTITY_SERVER,
 	                               .owner = dest,
 	                               .take = take};
-	struct config_reload outcome;
-	if (atomic_load(&dest->draining)) {
-		log_warn("dest", "stopping: the configuration is not read again");
-		return;
-	}
-	(void)tunnel_reload(&reload, &outcome);
-	config_reload_fini(&outcome);
+	if (!atomic_load(&dest->draining))
+		return tunnel_reload(&reload, outcome);
+	log_warn("dest", "stopping: the configuration is not read again");
+	*outcome = (struct config_reload){0};
+	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
+	return false;
 }

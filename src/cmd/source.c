@@ -2,11 +2,14 @@
 
 #include "cmd/source_internal.h"
 #include "cmd/tunnel.h"
+#include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "limits.h"
 #include "node/mail.h"
+#include "node/notify.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,10 +65,32 @@ static bool is_busy(void *owner)
 
 static void on_reload(void *owner)
 {
-	source_reload(owner);
+	struct config_reload outcome;
+	(void)source_reload(owner, &outcome);
+	config_reload_fini(&outcome);
 }
 
 static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
+
+// ---- the control socket -------------------------------------------------------------------------------------------
+
+static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
+{
+	struct config_reload outcome;
+	bool ok = source_reload(owner, &outcome);
+	tunnel_socket_report(ok, &outcome, answer, to);
+	config_reload_fini(&outcome);
+}
+
+static bool on_ask_drain(void *owner)
+{
+	struct source *source = owner;
+	return process_drain(source->process, "asked to on the control socket");
+}
+
+static const struct control_socket_ops control_socket_ops = {.status = source_fill_status,
+                                                             .reload = on_ask_reload,
+                                                             .drain = on_ask_drain};
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
 
@@ -100,6 +125,23 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	return 0;
 }
 
+static int start_workers(struct source *source)
+{
+	const struct config *config = source->config;
+	int r = workers_new(config->node.workers, &source->workers);
+	if (r < 0)
+		return r;
+	source->worker_count = workers_count(source->workers);
+	source->worker = calloc(source->worker_count, sizeof *source->worker);
+	r = source->worker ? workers_each(source->workers, start_worker, source) : -ENOMEM;
+	if (r == 0)
+		r = process_open(workers_loop(source->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops,
+		                 source, &source->process);
+	if (r == 0)
+		r = watchdog_open(source->workers, notify_watchdog_ms(), notify_alive, &source->watchdog);
+	return r;
+}
+
 static int start(struct source *source)
 {
 	const struct config *config = source->config;
@@ -107,23 +149,23 @@ static int start(struct source *source)
 	if (r != 0)
 		return r;
 	source->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;
-	if (quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &source->clients) < 0 ||
-	    source_make_routes(config, &source->routes) < 0)
+	r = quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &source->clients);
+	if (r == 0)
+		r = source_make_routes(config, &source->routes);
+	if (r == 0)
+		r = start_workers(source);
+	if (r < 0) {
+		log_error("source", "cannot start: %s", outcome_text(r));
 		return 1;
-	if (workers_new(config->node.workers, &source->workers) < 0)
-		return 1;
-	source->worker_count = workers_count(source->workers);
-	source->worker = calloc(source->worker_count, sizeof *source->worker);
-	if (!source->worker || workers_each(source->workers, start_worker, source) < 0)
-		return 1;
-	if (process_open(workers_loop(source->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops, source,
-	                 &source->process) < 0)
-		return 1;
+	}
 	r = source_doors_set(source, config);
 	if (r == 0)
 		r = source_link_start(source);
 	if (r == 0)
 		r = tunnel_http(config, source_fill_status, source, &source->http);
+	if (r == 0)
+		r = tunnel_socket_open(config, "source", workers_loop(source->workers, 0), &control_socket_ops, source,
+		                       &source->control_socket);
 	return r;
 }
 
@@ -131,10 +173,12 @@ static void stop(struct source *source)
 {
 	if (source->http)
 		http_stop(&source->http);
+	control_socket_close(&source->control_socket);
 	source_doors_close(source);
 	if (source->worker && source->workers)
 		(void)!workers_each(source->workers, stop_worker, source);
 	initiator_free(&source->initiator, CONTROL_REASON_SHUTDOWN);
+	watchdog_close(&source->watchdog);
 	process_close(&source->process);
 	link_unref(&source->link);
 	workers_free(&source->workers);
@@ -144,6 +188,15 @@ static void stop(struct source *source)
 	if (source->identity)
 		identity_unref(&source->identity);
 	free(source->worker);
+}
+
+static int run(struct source *source)
+{
+	int r = workers_run(source->workers);
+	if (r == 0)
+		return process_exit_code(source->process);
+	log_error("source", "the main loop failed: %s", outcome_text(r));
+	return 1;
 }
 
 int source_command(int argc, char **argv)
@@ -156,12 +209,16 @@ int source_command(int argc, char **argv)
 	if (r != 0)
 		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
 	tunnel_log(source.config);
-	int status = process_start() < 0;
+	int status = process_start() != 0;
 	if (status == 0)
 		status = start(&source);
+	if (status == 0)
+		status = process_confine_here() != 0;
 	if (status == 0) {
+		notify_ready();
+		notify_status("listening; dialling dest");
 		log_info("source", "qanat %s is running with %u workers", QANAT_VERSION, source.worker_count);
-		status = workers_run(source.workers) < 0 ? 1 : process_exit_code(source.process);
+		status = run(&source);
 	}
 	stop(&source);
 	config_free(&source.config);

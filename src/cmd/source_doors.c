@@ -114,6 +114,8 @@ static struct wanted *list_wanted(const struct config *config, size_t *count)
 		bad |= want_entry(config, &list[n++]);
 	else if (list && n == 0)
 		bad |= want_single(config, &list[n++]);
+	if (!list)
+		log_error("source", "cannot list the addresses to listen on: out of memory");
 	if (bad) // the schema has checked every address
 		log_error("source", "a listening address of the configuration is not one");
 	*count = bad ? 0 : n;
@@ -141,8 +143,10 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 	struct source_door *door = calloc(1, sizeof *door);
 	char text[ADDRESS_TEXT_BYTES], service[LIMIT_SERVICE_NAME_BYTES + 64];
 	struct address address = wanted->address;
-	if (!door)
+	if (!door) {
+		log_error("source", "cannot listen on one more address: out of memory");
 		return 1;
+	}
 	door->source = source;
 	door->header = wanted->header;
 	door->is_entry = wanted->is_entry;

@@ -13,7 +13,9 @@
 #include "flow/flow.h"
 #include "link/initiator.h"
 #include "node/process.h"
+#include "node/watchdog.h"
 #include "node/workers.h"
+#include "ops/control_socket.h"
 #include "ops/http.h"
 
 #include <pthread.h>
@@ -40,7 +42,6 @@ struct source_door { // a listener, and what those who come through it want
 struct source {
 	int argc; // of the command, for reloads
 	char **argv;
-	struct identity *identity;
 	struct workers *workers;
 	struct source_worker *worker;
 	unsigned worker_count, turn;
@@ -51,12 +52,15 @@ struct source {
 	struct keycache *keycache;
 	struct initiator *initiator;
 	struct process *process;
+	struct watchdog *watchdog;
 	struct http *http;
+	struct control_socket *control_socket;
 	uint64_t started_ms;
 	_Atomic bool draining;
 
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	struct config *config;
+	struct identity *identity;
 	struct link *link;
 	bool link_takes_streams;
 	uint64_t last_up_ms;
@@ -84,5 +88,6 @@ struct flows_settings source_flows_settings(const struct config *config, struct 
 // status_fn
 void source_fill_status(void *owner, struct status_node *status);
 
-// Reads the configuration again and puts it into force, or leaves all as it is and says why.
-void source_reload(struct source *source);
+// Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
+// is due.
+bool source_reload(struct source *source, struct config_reload *outcome);

@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "node/mail.h"
+#include "node/notify.h"
 
 struct news {
 	struct source_worker *worker;
@@ -52,6 +53,7 @@ static void on_up(void *owner, struct link *link)
 {
 	struct source *source = owner;
 	keep_link(source, link, true);
+	notify_status("link %s with %s is up", link_name(link), link_peer(link)->node_name);
 	tell_all(source, on_link, link);
 }
 
@@ -66,6 +68,7 @@ static void on_down(void *owner, struct link *link, bool cut)
 {
 	struct source *source = owner;
 	keep_link(source, NULL, false);
+	notify_status("no link with dest: dialling again");
 	tell_all(source, on_link, NULL);
 	if (cut)
 		tell_all(source, on_cut, link);
@@ -110,10 +113,13 @@ static struct initiator_settings settings_of(struct source *source, const struct
 int source_link_start(struct source *source)
 {
 	// Also when the mode of today needs none: a reload may change it.
-	if (!source->keycache && keycache_new(2, &source->keycache) < 0)
+	int r = source->keycache ? 0 : keycache_new(2, &source->keycache);
+	if (r < 0) {
+		log_error("source", "no room for McEliece keys: %s", outcome_text(r));
 		return 1;
+	}
 	struct initiator_settings settings = settings_of(source, source->config);
-	int r = initiator_new(&settings, &initiator_ops, source, &source->initiator);
+	r = initiator_new(&settings, &initiator_ops, source, &source->initiator);
 	if (r < 0)
 		log_error("source", "cannot start: %s", outcome_text(r));
 	return r < 0;

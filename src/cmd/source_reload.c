@@ -40,8 +40,8 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	struct identity *old_identity = source->identity;
 	pthread_mutex_lock(&source->lock);
 	source->config = *next;
-	pthread_mutex_unlock(&source->lock);
 	source->identity = *identity;
+	pthread_mutex_unlock(&source->lock);
 	*next = NULL;
 	*identity = NULL;
 	tunnel_log(source->config);
@@ -54,7 +54,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	return 0;
 }
 
-void source_reload(struct source *source)
+bool source_reload(struct source *source, struct config_reload *outcome)
 {
 	struct tunnel_reload reload = {.command = CONFIG_SOURCE,
 	                               .argc = source->argc,
@@ -63,11 +63,10 @@ void source_reload(struct source *source)
 	                               .usage = IDENTITY_CLIENT,
 	                               .owner = source,
 	                               .take = take};
-	struct config_reload outcome;
-	if (atomic_load(&source->draining)) {
-		log_warn("source", "stopping: the configuration is not read again");
-		return;
-	}
-	(void)tunnel_reload(&reload, &outcome);
-	config_reload_fini(&outcome);
+	if (!atomic_load(&source->draining))
+		return tunnel_reload(&reload, outcome);
+	log_warn("source", "stopping: the configuration is not read again");
+	*outcome = (struct config_reload){0};
+	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
+	return false;
 }

@@ -2,6 +2,7 @@
 
 #include "cmd/source_internal.h"
 #include "cmd/tunnel.h"
+#include "cmd/tunnel_reload.h"
 #include "core/clock.h"
 
 #include <stdio.h>
@@ -54,6 +55,9 @@ static void fill(struct source *source, const struct initiator_state *initiator,
 	else
 		snprintf(status->message, sizeof status->message, "Establishing tunnel connection%s%.200s",
 		         initiator->last_error[0] ? ": " : "", initiator->last_error);
+	identity_expiry(source->identity, &status->own_not_after, &status->ca_not_after);
+	tunnel_reload_show(status);
+	status->startup_complete = process_is_confined();
 	status->links = calloc(1, sizeof *status->links);
 	if (!status->links)
 		return;

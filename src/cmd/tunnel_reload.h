@@ -5,6 +5,7 @@
 
 #include "config/reload.h"
 #include "crypto/identity.h"
+#include "ops/status.h"
 
 #define TUNNEL_RELOAD_PROBLEM_BYTES 512
 
@@ -23,3 +24,5 @@ struct tunnel_reload {
 // Runs it on worker 0. The outcome is logged, counted, and kept in `outcome` (config_reload_fini is due; `next` is
 // NULL). True: the new configuration is in force.
 bool tunnel_reload(const struct tunnel_reload *reload, struct config_reload *outcome);
+// What the last one came to. From any thread.
+void tunnel_reload_show(struct status_node *status);

@@ -106,6 +106,11 @@ struct config {
 		uint16_t metrics_port;
 		char *metrics_bind_ip;
 	} metrics;
+	struct {          // [control]
+		char *socket; // path, "off", NULL: a place that is found
+		char **allowed_users, **allowed_groups;
+		size_t allowed_user_count, allowed_group_count;
+	} control;
 	struct {              // [node]
 		char *name;       // shown to the peer; default: the host name
 		uint32_t workers; // 0: one per core

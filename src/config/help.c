@@ -10,6 +10,7 @@ static const char *const headings[][2] = {
 	{"link", "The link"},
 	{"logging", "Log"},
 	{"metrics", "Metrics, health and status"},
+	{"control", "The control socket"},
 	{"node", "The process"},
 };
 

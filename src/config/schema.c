@@ -253,6 +253,19 @@ static const struct schema_key keys[] = {
 	 FIELD(metrics.metrics_bind_ip), .flag = "--metrics-ip", .value_name = "IP",
 	 .help = "its address, or unix:/path; plain HTTP without a password, so think before leaving loopback"},
 
+	// ---- [control]
+	{.path = "control.socket", .type = SCHEMA_PATH, .commands = BOTH,
+	 .initial_note = "source.sock or dest.sock in $RUNTIME_DIRECTORY, /run/qanat or $XDG_RUNTIME_DIR/qanat",
+	 FIELD(control.socket), .flag = "--control-socket", .value_name = "PATH",
+	 .help = "Unix socket of `qanat status`, `reload` and `drain`; off: none"},
+	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH, .initial = "[]",
+	 LIST(control.allowed_users, control.allowed_user_count),
+	 .help = "users (names or numbers) that may use it beside root and the node's own; its mode is 0660, so they "
+	         "must be in its group as well"},
+	{.path = "control.allowed_groups", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH, .initial = "[]",
+	 LIST(control.allowed_groups, control.allowed_group_count),
+	 .help = "groups (names or numbers) whose members may use it; the socket is given to the first of them"},
+
 	// ---- [node]
 	{.path = "node.name", .type = SCHEMA_NAME, .min = 1, .max = LIMIT_NODE_NAME_BYTES, .commands = BOTH,
 	 .initial_note = "the host name", FIELD(node.name), .flag = "--node-name", .value_name = "NAME",

@@ -35,6 +35,7 @@ void validate_complete(struct load *load)
 	if (config->node.name || load_is_given(load, "node.name"))
 		return;
 	char name[HOST_NAME_BYTES] = "";
+	// Syscalls: uname
 	if (gethostname(name, sizeof name - 1) != 0 || value_text_fault(schema_find("node.name", load->command), name))
 		problem_add(&load->problems, (struct tree_place){0}, "node.name",
 		            "this machine's host name does not do as a name; set it here");

@@ -50,6 +50,11 @@
 	X(KEY_UPDATE_SENT, "qanat_tls_key_updates_total", "", "TLS KeyUpdates sent on long streams") \
 	X(RELOAD_OK, "qanat_reloads_total", "outcome=\"ok\"", "Configurations read again by outcome") \
 	X(RELOAD_REFUSED, "qanat_reloads_total", "outcome=\"refused\"", "Configurations read again by outcome") \
+	X(CONTROL_SOCKET_OK, "qanat_control_socket_requests_total", "outcome=\"ok\"", "Control socket requests by outcome") \
+	X(CONTROL_SOCKET_BAD, "qanat_control_socket_requests_total", "outcome=\"bad_request\"", "Control socket requests by outcome") \
+	X(CONTROL_SOCKET_REFUSED, "qanat_control_socket_requests_total", "outcome=\"not_allowed\"", "Control socket requests by outcome") \
+	X(CONTROL_SOCKET_BUSY, "qanat_control_socket_requests_total", "outcome=\"busy\"", "Control socket requests by outcome") \
+	X(CONTROL_SOCKET_LATE, "qanat_control_socket_requests_total", "outcome=\"timeout\"", "Control socket requests by outcome") \
 	X(FLOW_OPENED, "qanat_flows_total", "outcome=\"opened\"", "Flows by outcome") \
 	X(FLOW_FINISHED, "qanat_flows_total", "outcome=\"finished\"", "Flows by outcome") \
 	X(FLOW_RESET_LOCAL, "qanat_flows_total", "outcome=\"reset_by_local\"", "Flows by outcome") \

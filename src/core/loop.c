@@ -130,7 +130,7 @@ int loop_new(struct loop **out)
 	struct loop *loop = calloc(1, sizeof *loop);
 	if (!loop)
 		return -ENOMEM;
-	// Syscalls: epoll_create1, epoll_ctl, epoll_pwait, eventfd2, pipe2
+	// Syscalls: epoll_create1, epoll_ctl, epoll_wait, epoll_pwait, eventfd2, pipe2, read, write, close, ioctl
 	int r = uv_loop_init(&loop->uv);
 	if (r < 0) {
 		free(loop);
@@ -322,7 +322,7 @@ int loop_signal_open(struct loop *loop, int signal_number, loop_signal_fn on_sig
 	signal->uv.data = signal;
 	signal->on_signal = on_signal_fn;
 	signal->owner = owner;
-	// Syscalls: rt_sigaction
+	// Syscalls: rt_sigaction, rt_sigprocmask, rt_sigreturn, read, write
 	r = uv_signal_start(&signal->uv, on_signal, signal_number);
 	if (r < 0)
 		loop_signal_close(&signal);

@@ -53,6 +53,8 @@ static void on_lookup(uv_getaddrinfo_t *uv, int status, struct addrinfo *list)
 	free(lookup);
 }
 
+// Syscalls: openat, fstat, newfstatat, read, lseek, close, socket, connect, bind, getsockname, sendto, sendmmsg,
+// recvfrom, recvmsg, poll, ioctl, uname, getpid (the resolver, on a thread of libuv's)
 int loop_lookup_start(struct loop *loop, const char *host, const char *service, const struct addrinfo *hints,
                       loop_lookup_fn on_answer, void *owner, struct loop_lookup **out)
 {

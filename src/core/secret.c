@@ -28,7 +28,7 @@ static size_t untouched; // slots that were never used
 
 static void no_dumps(void)
 {
-	// Syscalls: prctl, prlimit64
+	// Syscalls at start: prctl, prlimit64
 	struct rlimit none = {0};
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	(void)setrlimit(RLIMIT_CORE, &none);

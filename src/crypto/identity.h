@@ -55,6 +55,8 @@ struct identity_text {
 	char serial[48];               // hex
 	int64_t not_before, not_after; // Unix seconds
 };
+// Unix seconds: our own certificate, and the first of the CA certificates to end (0: unknown).
+void identity_expiry(const struct identity *identity, int64_t *own, int64_t *ca);
 void identity_describe(X509 *certificate, struct identity_text *text);
 // All SANs, and the issuer's name as `subject` above, into a caller's room; cut to it, at least 8 bytes.
 void identity_describe_names(X509 *certificate, char *text, size_t room);

@@ -156,7 +156,7 @@ static size_t secret_pages_bytes(void)
 	return (MCELIECE_SECRET_KEY_BYTES + page_bytes() - 1) / page_bytes() * page_bytes();
 }
 
-// Syscalls: mmap, mprotect, madvise, mlock; munmap when it is freed.
+// Syscalls: mmap, mprotect, madvise, mlock, munmap, getrandom
 static int map_secret(uint8_t **secret)
 {
 	size_t page = page_bytes(), inner = secret_pages_bytes();

@@ -14,6 +14,7 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,12 +26,23 @@ static void release(struct loop_task *task)
 	free(CONTAINER_OF(task, struct flow, release));
 }
 
+static _Atomic uint64_t last_id;
+
+const char *flow_name(const struct flow *flow, char text[FLOW_NAME_BYTES])
+{
+	const char *link = flow->stream ? link_name(stream_link(flow->stream)) : "";
+	snprintf(text, FLOW_NAME_BYTES, "%s%s%sflow %llu", *link ? "link " : "", link, *link ? ": " : "",
+	         (unsigned long long)flow->id);
+	return text;
+}
+
 struct flow *flow_make(struct flows *flows)
 {
 	struct flow *flow = calloc(1, sizeof *flow);
 	if (!flow)
 		return NULL;
 	flow->flows = flows;
+	flow->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 	flow->fd = -1;
 	flow->release.run = release;
 	flow->moved = true;
@@ -81,18 +93,23 @@ void flow_close(struct flow *flow)
 // A side broke: the other one is reset, so that nobody takes a cut stream for a finished one.
 static void abort_by_local(struct flow *flow)
 {
+	char name[FLOW_NAME_BYTES];
 	counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
+	if (flow->service)
+		service_count_error(flow->service);
+	log_debug("flow", "%s: the local side broke", flow_name(flow, name));
 	flow_close(flow);
 }
 
 static void abort_by_peer(struct flow *flow)
 {
+	char name[FLOW_NAME_BYTES];
 	if (flow->phase == FLOW_ASKING) {
 		flow_refuse(flow, COUNTER_FLOW_RESET_PEER, REPLY_FAILURE, stream_problem(flow->stream));
 		return;
 	}
 	counter_add(COUNTER_FLOW_RESET_PEER, 1);
-	log_debug("flow", "link %s: stream broke: %s", link_name(stream_link(flow->stream)), stream_problem(flow->stream));
+	log_debug("flow", "%s: stream broke: %s", flow_name(flow, name), stream_problem(flow->stream));
 	flow_close(flow);
 }
 
@@ -120,6 +137,8 @@ static int move_outward(struct flow *flow, bool *by_local)
 	ssize_t n = recv(flow->fd, flow->flows->unit, LIMIT_UNIT_BYTES, 0);
 	if (n > 0) {
 		flow->moved = true;
+		if (flow->service)
+			service_count_bytes(flow->service, 0, (size_t)n);
 		if (stream_send(flow->stream, flow->flows->unit, (size_t)n) != 0)
 			return BROKEN;
 		// A short read emptied the socket.
@@ -159,6 +178,8 @@ static ssize_t give(struct flow *flow, const uint8_t *bytes, size_t length)
 	do
 		n = send(flow->fd, bytes, length, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
+	if (n > 0 && flow->service)
+		service_count_bytes(flow->service, (size_t)n, 0);
 	return n < 0 && errno == EAGAIN ? 0 : n;
 }
 
@@ -259,11 +280,18 @@ static bool is_done(const struct flow *flow)
 	return flow->out_end && flow->in_end && flow->local_shut && !flow->held && stream_is_flushed(flow->stream);
 }
 
+static void finish(struct flow *flow)
+{
+	char name[FLOW_NAME_BYTES];
+	counter_add(COUNTER_FLOW_FINISHED, 1);
+	log_debug("flow", "%s has ended", flow_name(flow, name));
+	flow_close(flow);
+}
+
 static void settle(struct flow *flow)
 {
 	if (is_done(flow)) {
-		counter_add(COUNTER_FLOW_FINISHED, 1);
-		flow_close(flow);
+		finish(flow);
 		return;
 	}
 	set_wants(flow);
@@ -308,7 +336,7 @@ void flow_on_stream(void *owner, int events)
 	if (flow->phase == FLOW_ASKING && stream_is_open(flow->stream)) {
 		flow->phase = FLOW_JOINED;
 		loop_timer_close(&flow->timer);
-		counter_add(COUNTER_FLOW_OPENED, 1);
+		flow_opened(flow);
 		uint8_t answer[REPLY_BYTES];
 		size_t length = reply_encode(flow->reply, REPLY_OK, answer);
 		if (length > 0 && !flow_say(flow, answer, length))
@@ -341,9 +369,9 @@ static void end_idle(struct flows *flows)
 			flow->moved_at_ms = now;
 		flow->moved = false;
 		if (flow->phase == FLOW_JOINED && now - flow->moved_at_ms >= flows->settings.idle_ms) {
+			char name[FLOW_NAME_BYTES];
 			counter_add(COUNTER_FLOW_IDLE, 1);
-			log_info("flow", "link %s: a flow was ended: nothing moved for %u ms", link_name(stream_link(flow->stream)),
-			         flows->settings.idle_ms);
+			log_info("flow", "%s was ended: nothing moved for %u ms", flow_name(flow, name), flows->settings.idle_ms);
 			flow_close(flow);
 		}
 		flow = older;

@@ -28,9 +28,11 @@ bool flow_admit(struct flow *flow)
 	if (!flow_charge(flow, &key))
 		return refuse(flow, HEADER_LIMIT, COUNTER_FLOW_REFUSED_CLIENT_LIMIT,
 		              "the peer has dest.max_connections_per_client open");
-	if (!service_enter(service))
+	if (!service_enter(service)) {
+		service_count_error(service);
 		return refuse(flow, HEADER_LIMIT, COUNTER_FLOW_REFUSED_LIMIT,
 		              "the service has as many connections as it may have");
+	}
 	flow->table = service_table_ref(flows->settings.services);
 	flow->service = service;
 	return true;

@@ -10,6 +10,7 @@
 
 struct flow {
 	struct flows *flows;
+	uint64_t id; // in this process, for the log
 	struct flow *newer, *older;
 	enum {
 		FLOW_WAITING, // source: for a link, or until fewer dials are under way
@@ -61,12 +62,18 @@ struct flows {
 	uint8_t *unit; // the buffer everything on this worker moves through
 };
 
+// "flow 12", or "link a1b2c3d4: flow 12" once it has a stream.
+#define FLOW_NAME_BYTES 64
+const char *flow_name(const struct flow *flow, char text[FLOW_NAME_BYTES]);
+
 struct flow *flow_make(struct flows *flows);
 // Ends both sides: in order when both directions have ended, with resets otherwise. The memory goes at the turn's end.
 void flow_close(struct flow *flow);
 // Moves what can be moved, sets what to wait for, closes when all is done.
 void flow_step(struct flow *flow);
 void flow_on_stream(void *owner, int events);
+// Counts it and tells who is joined with whom.
+void flow_opened(const struct flow *flow);
 void flow_on_refused(void *owner, const struct header_answer *answer);
 // The first bytes that the local socket hears, ours and not payload. False: it broke, and the flow is gone.
 MUST_USE bool flow_say(struct flow *flow, const uint8_t *bytes, size_t length);

@@ -27,6 +27,14 @@ const char *flow_wanted(const struct header *header, char text[LIMIT_SERVICE_NAM
 	return text;
 }
 
+void flow_opened(const struct flow *flow)
+{
+	char service[LIMIT_SERVICE_NAME_BYTES + 16], name[FLOW_NAME_BYTES];
+	counter_add(COUNTER_FLOW_OPENED, 1);
+	log_debug("flow", "%s from %s: %s is open", flow_name(flow, name), flow->header.origin,
+	          flow_wanted(&flow->header, service));
+}
+
 static void tune(const struct flow *flow)
 {
 	const struct flows_settings *settings = &flow->flows->settings;
@@ -38,13 +46,14 @@ static void tune(const struct flow *flow)
 
 void flow_refuse(struct flow *flow, enum counter counter, enum reply_verdict verdict, const char *reason)
 {
-	char peer[ADDRESS_TEXT_BYTES], service[LIMIT_SERVICE_NAME_BYTES + 16];
+	char peer[ADDRESS_TEXT_BYTES], service[LIMIT_SERVICE_NAME_BYTES + 16], name[FLOW_NAME_BYTES];
 	uint8_t answer[REPLY_BYTES];
 	size_t length = reply_encode(flow->reply, verdict, answer);
 	address_format(&flow->peer, peer);
 	counter_add(counter, 1);
 	if (flow_may_log(flow->flows))
-		log_warn("flow", "%s: %s refused: %s", peer, flow_wanted(&flow->header, service), reason);
+		log_warn("flow", "%s from %s: %s refused: %s", flow_name(flow, name), peer, flow_wanted(&flow->header, service),
+		         reason);
 	loop_io_close(&flow->io);
 	if (length > 0)
 		farewell_say(flow->flows->farewells, &flow->fd, answer, length);
@@ -171,11 +180,13 @@ void flows_take_local(struct flows *flows, int *fd, const struct address *peer, 
 void flow_answer_no(struct flow *flow, enum header_status status, enum counter counter, const char *reason,
                     const char *told)
 {
-	char service[LIMIT_SERVICE_NAME_BYTES + 16];
+	char service[LIMIT_SERVICE_NAME_BYTES + 16], name[FLOW_NAME_BYTES];
 	counter_add(counter, 1);
+	if (flow->service)
+		service_count_error(flow->service);
 	if (flow_may_log(flow->flows))
-		log_warn("flow", "link %s: %s asked by %s refused: %s", link_name(stream_link(flow->stream)),
-		         flow_wanted(&flow->header, service), flow->header.origin, reason);
+		log_warn("flow", "%s from %s: %s refused: %s", flow_name(flow, name), flow->header.origin,
+		         flow_wanted(&flow->header, service), reason);
 	link_set_error(stream_link(flow->stream), reason);
 	stream_refuse(&flow->stream, status, told);
 	flow_close(flow);
@@ -244,7 +255,7 @@ static void on_dialled(void *owner, const struct dial_result *result)
 		flow_close(flow);
 		return;
 	}
-	counter_add(COUNTER_FLOW_OPENED, 1);
+	flow_opened(flow);
 	if (flow_introduce(flow, &result->peer))
 		flow_step(flow);
 }

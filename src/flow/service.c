@@ -115,8 +115,10 @@ bool service_admits(const struct service *service, X509 *certificate)
 
 bool service_enter(struct service *service)
 {
-	if (atomic_fetch_add(&service->load->connections, 1) < service->connections_max)
+	if (atomic_fetch_add(&service->load->connections, 1) < service->connections_max) {
+		atomic_fetch_add_explicit(&service->load->connections_total, 1, memory_order_relaxed);
 		return true;
+	}
 	atomic_fetch_sub(&service->load->connections, 1);
 	return false;
 }
@@ -124,6 +126,19 @@ bool service_enter(struct service *service)
 void service_leave(struct service *service)
 {
 	atomic_fetch_sub(&service->load->connections, 1);
+}
+
+void service_count_bytes(struct service *service, size_t sent, size_t received)
+{
+	if (sent > 0)
+		atomic_fetch_add_explicit(&service->load->bytes_sent, sent, memory_order_relaxed);
+	if (received > 0)
+		atomic_fetch_add_explicit(&service->load->bytes_received, received, memory_order_relaxed);
+}
+
+void service_count_error(struct service *service)
+{
+	atomic_fetch_add_explicit(&service->load->errors, 1, memory_order_relaxed);
 }
 
 bool service_begin_probe(struct service *service)

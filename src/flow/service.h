@@ -32,6 +32,7 @@ struct service_load {
 	_Atomic uint32_t references;
 	_Atomic uint32_t connections;
 	_Atomic bool probed; // a flow tries whether the target is up again
+	_Atomic uint64_t connections_total, bytes_sent, bytes_received, errors;
 };
 
 struct service {
@@ -71,5 +72,8 @@ void service_leave(struct service *service);
 // service_end_probe.
 bool service_begin_probe(struct service *service);
 void service_end_probe(struct service *service);
+// What went to its target and came from it; and a flow that did not reach the target, or broke.
+void service_count_bytes(struct service *service, size_t sent, size_t received);
+void service_count_error(struct service *service);
 // "name:port,name:port" as far as it fits, for HELLO. Services that are not for every peer are not told of.
 void service_list(const struct service_table *table, char *text, size_t size);

@@ -3,13 +3,18 @@
 #include "core/log.h"
 #include "core/secret.h"
 #include "limits.h"
+#include "net/inherited.h"
 #include "net/socket.h"
+#include "node/notify.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 // How often a draining node looks whether it is empty.
 #define DRAIN_LOOK_MS 50
@@ -57,9 +62,33 @@ int process_start(void)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigaction(SIGPIPE, &ignore, NULL);
+	// Syscalls: brk, mmap, munmap, mremap, madvise, mprotect, getrandom, futex, exit_group (the C library and OpenSSL)
 	(void)mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES);
 	raise_descriptors();
-	return secret_start();
+	notify_start();
+	int r = inherited_start();
+	if (r == 0)
+		r = secret_start();
+	if (r < 0)
+		log_error("process", "cannot start: no memory for secrets: %s", outcome_text(r));
+	return r;
+}
+
+static _Atomic bool confined;
+
+int process_confine_here(void)
+{
+	if (inherited_unused() > 0)
+		return PROCESS_UNUSED_SOCKETS;
+	// Syscalls: getpid (so that a trace shows where the point is)
+	log_debug("process", "the start is complete: process %d opens only what docs/sandbox.md lists", (int)getpid());
+	atomic_store(&confined, true);
+	return 0;
+}
+
+bool process_is_confined(void)
+{
+	return atomic_load(&confined);
 }
 
 static void on_look(void *owner)
@@ -81,24 +110,29 @@ static void on_trim(void *owner)
 	(void)malloc_trim(0);
 }
 
-static void drain(struct process *process)
+bool process_drain(struct process *process, const char *why)
 {
+	if (process->draining)
+		return false;
+	log_info("process", "%s: taking nothing new, stopping when what is open has ended", why);
 	process->draining = true;
 	process->drain_until_ms = loop_now_ms(process->loop) + process->drain_ms;
+	notify_stopping();
+	notify_status("draining: %s", why);
 	process->ops->on_drain(process->owner);
 	loop_timer_arm(process->look, 0, DRAIN_LOOK_MS);
+	return true;
 }
 
 static void on_terminate(void *owner, int number)
 {
 	struct process *process = owner;
-	if (process->draining) {
-		log_warn("process", "second signal %d: stopping at once", number);
-		loop_stop(process->loop);
+	char why[32];
+	snprintf(why, sizeof why, "signal %d", number);
+	if (process_drain(process, why))
 		return;
-	}
-	log_info("process", "signal %d: taking nothing new, stopping when what is open has ended", number);
-	drain(process);
+	log_warn("process", "%s while draining: stopping at once", why);
+	loop_stop(process->loop);
 }
 
 static void on_hangup(void *owner, int number)

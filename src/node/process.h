@@ -9,8 +9,16 @@
 #include <stdint.h>
 
 // Before any thread: locked memory for secrets, no core dumps, SIGPIPE ignored, as many descriptors as the hard limit
-// allows (said in the log when they are few). Negative: the node cannot run.
+// allows (said in the log when they are few), what a service manager gives along. Not 0: the node cannot run, as
+// logged.
 MUST_USE int process_start(void);
+
+// The end of the start: every listener and file that needs privilege is open. After this point nothing privileged is
+// done, and no file is opened but those that docs/sandbox.md lists; a sandbox begins here. Today it only marks the
+// point. PROCESS_UNUSED_SOCKETS: the service manager gave us sockets that nothing here listens on; they were logged.
+enum { PROCESS_UNUSED_SOCKETS = 1 };
+MUST_USE int process_confine_here(void);
+bool process_is_confined(void);
 
 struct process;
 struct process_ops {
@@ -29,6 +37,8 @@ MUST_USE int process_open(struct loop *loop, uint32_t drain_ms, const struct pro
 // Another time to drain, for a drain that has not begun.
 void process_set_drain(struct process *process, uint32_t drain_ms);
 void process_close(struct process **process);
+// Drains as the first SIGTERM does; `why` is for the log. False: it is draining already.
+bool process_drain(struct process *process, const char *why);
 // The same end as by signal, with an exit code: a fatal error.
 void process_fail(struct process *process, int exit_code);
 int process_exit_code(const struct process *process);

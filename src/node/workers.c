@@ -52,12 +52,15 @@ static unsigned cores(void)
 static int start_thread(struct worker *worker)
 {
 	sigset_t all, old;
+	// Syscalls: clone3, mmap, munmap, mprotect, rseq, set_robust_list, rt_sigprocmask, futex, sched_yield, exit
 	sigfillset(&all);
 	// Signals are worker 0's.
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int r = pthread_create(&worker->thread, NULL, run, worker);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	worker->running = r == 0;
+	if (r != 0)
+		log_error("workers", "the kernel gives no thread for a worker: %s (TasksMax, ulimit -u)", outcome_text(-r));
 	return -r;
 }
 
@@ -73,6 +76,8 @@ int workers_new(unsigned count, struct workers **out)
 	for (unsigned i = 0; i < group->count && r == 0; i++) {
 		group->worker[i].group = group;
 		r = loop_new(&group->worker[i].loop);
+		if (r < 0)
+			log_error("workers", "no event loop for a worker: %s (LimitNOFILE, ulimit -n)", outcome_text(r));
 		if (r == 0 && i > 0)
 			r = start_thread(&group->worker[i]);
 	}

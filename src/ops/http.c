@@ -209,7 +209,8 @@ static void on_complaint(void *owner, const char *format, va_list arguments)
 
 static struct MHD_Daemon *start(struct http *http, int fd)
 {
-	// Syscalls: clone3, poll, accept4, recvfrom, sendto, shutdown, eventfd2
+	// Syscalls: clone3, prctl, poll, accept4, recvfrom, sendto, sendmsg, setsockopt, shutdown,
+	// eventfd2, fcntl, close
 	return MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 	                        on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, NULL, MHD_OPTION_LISTEN_SOCKET,
 	                        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -240,7 +241,7 @@ int http_start(struct address *address, status_fn fill, void *owner, struct http
 		return r;
 	}
 	http->address = *address;
-	if (address_is_unix(address) && lstat(address->un.sun_path, &http->made) != 0)
+	if (address_is_unix(address) && r != SOCKET_INHERITED && lstat(address->un.sun_path, &http->made) != 0)
 		http->made = (struct stat){0};
 	errno = 0;
 	http->daemon = start(http, fd);

@@ -1,6 +1,7 @@
 #include "ops/status.h"
 #include "ops/status_text.h"
 
+#include "core/counter.h"
 #include "core/outcome.h"
 
 #include <jansson.h>
@@ -72,11 +73,13 @@ static char *print(struct object *object)
 	return text;
 }
 
-static void release_links(struct status_node *status)
+void status_release(struct status_node *status)
 {
 	free(status->links);
+	free(status->services);
 	status->links = NULL;
-	status->link_count = 0;
+	status->services = NULL;
+	status->link_count = status->service_count = 0;
 }
 
 // ---- /status -------------------------------------------------------------------------------------------------------
@@ -123,6 +126,54 @@ static json_t *describe_links(const struct status_node *status, bool *bad)
 	return links;
 }
 
+static json_t *describe_service(const struct status_service *service, bool *bad)
+{
+	struct object object = {.json = json_object()};
+	add_text(&object, "name", service->name);
+	add_number(&object, "connections", service->connections);
+	add_number(&object, "connections_total", service->connections_total);
+	add_number(&object, "bytes_sent", service->bytes_sent);
+	add_number(&object, "bytes_received", service->bytes_received);
+	add_number(&object, "errors", service->errors);
+	*bad = *bad || object.bad;
+	return object.json;
+}
+
+static json_t *describe_services(const struct status_node *status, bool *bad)
+{
+	json_t *services = json_array();
+	for (size_t i = 0; i < status->service_count; i++)
+		if (json_array_append_new(services, describe_service(&status->services[i], bad)) != 0)
+			*bad = true;
+	return services;
+}
+
+// Everything that is counted, under the names and labels of /metrics.
+static json_t *describe_counters(bool *bad)
+{
+	struct object all = {.json = json_object()};
+	for (int i = 0; i < COUNTER_COUNT; i++) {
+		const struct counter_text *text = counter_text((enum counter)i);
+		char key[160];
+		snprintf(key, sizeof key, *text->labels ? "%s{%s}" : "%s%s", text->name, text->labels);
+		add(&all, key, json_integer((json_int_t)counter_read((enum counter)i)));
+	}
+	*bad = *bad || all.bad;
+	return all.json;
+}
+
+static json_t *describe_reload(const struct status_node *status, bool *bad)
+{
+	struct object object = {.json = NULL};
+	if (status->reload_age_ms < 0)
+		return json_null();
+	object.json = json_object();
+	add_text(&object, "outcome", status->reload_ok ? "ok" : "refused");
+	add_number(&object, "age_ms", (uint64_t)status->reload_age_ms);
+	*bad = *bad || object.bad;
+	return object.json;
+}
+
 char *status_encode(struct status_node *status)
 {
 	struct object object = {.json = json_object()};
@@ -141,9 +192,15 @@ char *status_encode(struct status_node *status)
 	add_known(&object, "reconnection_attempts", status->reconnection_attempts);
 	add_number(&object, "flows_open", status->flows_open);
 	add_number(&object, "workers", status->workers);
+	add_truth(&object, "startup_complete", status->startup_complete);
+	add(&object, "own_not_after", json_integer(status->own_not_after));
+	add(&object, "ca_not_after", json_integer(status->ca_not_after));
+	add(&object, "last_reload", describe_reload(status, &object.bad));
+	add(&object, "services", describe_services(status, &object.bad));
+	add(&object, "counters", describe_counters(&object.bad));
 	add_number(&object, "link_count", status->link_count);
 	add(&object, "links", describe_links(status, &object.bad));
-	release_links(status);
+	status_release(status);
 	return print(&object);
 }
 
@@ -152,7 +209,7 @@ char *status_encode(struct status_node *status)
 char *status_encode_health(struct status_node *status)
 {
 	struct object object = {.json = json_object()};
-	release_links(status);
+	status_release(status);
 	add_text(&object, "status", status->health);
 	add_number(&object, "uptime_seconds", status->uptime_ms / 1000);
 	add_known(&object, "last_successful_operation", status->last_successful_operation_s);

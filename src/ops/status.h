@@ -29,6 +29,13 @@ struct status_link {
 	char last_error[256];
 };
 
+struct status_service { // of a dest
+	char name[65];
+	uint64_t connections, connections_total; // open now, opened so far
+	uint64_t bytes_sent, bytes_received;     // to its target, from its target
+	uint64_t errors;                         // flows that did not reach the target, or that broke
+};
+
 struct status_node {
 	const char *command; // "source", "dest"
 	const char *version;
@@ -45,14 +52,22 @@ struct status_node {
 	int64_t reconnection_attempts; // -1
 	uint64_t flows_open;
 	uint32_t workers;
+	bool startup_complete;               // nothing privileged is done any more: docs/sandbox.md
+	int64_t own_not_after, ca_not_after; // expiry of our certificate and of the CA's, Unix seconds, 0: unknown
+	int64_t reload_age_ms;               // since the last reload, -1: there was none
+	bool reload_ok;
 	struct status_link *links; // malloc'ed by the filler, freed by the encoder
 	size_t link_count;
+	struct status_service *services; // likewise; NULL on a source
+	size_t service_count;
 };
 
 // Called from the HTTP thread: must lock what it reads.
 typedef void (*status_fn)(void *owner, struct status_node *status);
 
-// Newly allocated JSON texts, NULL without memory. They release status->links.
+// Frees the lists. The encoders do it too.
+void status_release(struct status_node *status);
+// Newly allocated JSON texts, NULL without memory. They release the lists.
 char *status_encode(struct status_node *status);
 // /health in the keys of seed 000: status, uptime_seconds, last_successful_operation, error_count, tunnel_established,
 // message, consecutive_missed_pongs, average_rtt_us, reconnection_attempts.

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 #define LABEL_BYTES 128
 #define LINKS_LISTED 1000
+#define SERVICES_LISTED 1000
 #define SHORT_ID 8
 
 // ---- samples -------------------------------------------------------------------------------------------------------
@@ -81,7 +83,7 @@ static void read_line(const char *path, char *line, size_t size)
 	line[length] = '\0';
 }
 
-// Syscalls: openat, read, close, newfstatat on /proc/self; getdents64 on /proc/self/fd; prlimit64
+// Syscalls: openat, read, close, newfstatat, fstat, getdents64, prlimit64 (of /proc/self)
 static uint64_t resident_bytes(void)
 {
 	char line[256], *size_end;
@@ -147,6 +149,60 @@ static void put_node(FILE *out, const struct status_node *status)
 	put_number(out, "qanat_workers", "gauge", "Worker threads", status->workers);
 	put_number(out, "qanat_links", "gauge", "Links, also those beyond the 1000 that are listed", status->link_count);
 	put_number(out, "qanat_log_lines_lost_total", "counter", "Log lines that standard error did not take", log_lost());
+}
+
+static void put_expiry(FILE *out, const struct status_node *status)
+{
+	open_family(out, "qanat_certificate_expiry_seconds", "gauge",
+	            "Expiry of our own certificate and of the first CA certificate to end, Unix time");
+	if (status->own_not_after)
+		fprintf(out, "qanat_certificate_expiry_seconds{which=\"own\"} %" PRId64 "\n", status->own_not_after);
+	if (status->ca_not_after)
+		fprintf(out, "qanat_certificate_expiry_seconds{which=\"ca\"} %" PRId64 "\n", status->ca_not_after);
+}
+
+static void put_last_reload(FILE *out, const struct status_node *status)
+{
+	if (status->reload_age_ms < 0)
+		return;
+	put_number(out, "qanat_last_reload_successful", "gauge", "1 when the last reload was carried out",
+	           status->reload_ok);
+	put_seconds(out, "qanat_last_reload_age_seconds", "gauge", "Time since the last reload",
+	            (double)status->reload_age_ms / 1000);
+}
+
+// ---- services ------------------------------------------------------------------------------------------------------
+
+static const struct service_family {
+	const char *name, *type, *help;
+	size_t offset;
+} service_families[] = {
+	{"qanat_service_connections", "gauge", "Flows to the service now", offsetof(struct status_service, connections)},
+	{"qanat_service_connections_total", "counter", "Flows to the service so far",
+     offsetof(struct status_service, connections_total)},
+	{"qanat_service_bytes_sent", "counter", "Bytes sent to the service's target",
+     offsetof(struct status_service, bytes_sent)},
+	{"qanat_service_bytes_received", "counter", "Bytes received from the service's target",
+     offsetof(struct status_service, bytes_received)},
+	{"qanat_service_errors", "counter", "Flows that did not reach the service's target, or that broke",
+     offsetof(struct status_service, errors)},
+};
+
+// Names are unique: the configuration sees to it.
+static void put_services(FILE *out, const struct status_node *status)
+{
+	size_t count = status->service_count < SERVICES_LISTED ? status->service_count : SERVICES_LISTED;
+	for (size_t f = 0; count > 0 && f < COUNT_OF(service_families); f++) {
+		const struct service_family *family = &service_families[f];
+		open_family(out, family->name, family->type, family->help);
+		for (size_t i = 0; i < count; i++) {
+			uint64_t value;
+			memcpy(&value, (const char *)&status->services[i] + family->offset, sizeof value);
+			fputs(family->name, out);
+			put_label(out, "{", "service", status->services[i].name);
+			fprintf(out, "} %" PRIu64 "\n", value);
+		}
+	}
 }
 
 // ---- links ---------------------------------------------------------------------------------------------------------
@@ -302,6 +358,9 @@ static bool put_page(FILE *out, const struct status_node *status)
 		listed[i] = (struct listed){.link = &status->links[i], .digits = SHORT_ID};
 	label_links(listed, count);
 	put_node(out, status);
+	put_expiry(out, status);
+	put_last_reload(out, status);
+	put_services(out, status);
 	put_links(out, listed, count);
 	put_counters(out);
 	put_process(out);
@@ -317,9 +376,7 @@ char *status_encode_metrics(struct status_node *status)
 	bool whole = out && put_page(out, status) && !ferror(out);
 	if (out && fclose(out) != 0)
 		whole = false;
-	free(status->links);
-	status->links = NULL;
-	status->link_count = 0;
+	status_release(status);
 	if (!whole) {
 		free(text);
 		text = NULL;
