@@ -213,6 +213,7 @@ class Node:
         self.config = config
         self.expects = 0  # exit status after SIGTERM
         self.process = None
+        self.prefix = []  # a command that runs it
         self.log_start = 0
         with open(self.config_path, "w") as file:
             file.write(toml(config))
@@ -222,11 +223,12 @@ class Node:
         self.log_start = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [QANAT, self.command, "-c", self.config_path, *self.arguments],
+                [*self.prefix, QANAT, self.command, "-c", self.config_path, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **(self.environment or {})},
+                # Its control socket lies beside its log, not where other tests would meet it.
+                env={**os.environ, "RUNTIME_DIRECTORY": self.folder, **(self.environment or {})},
                 preexec_fn=self.limit if self.descriptor_limit else None,
             )
         return self
@@ -305,6 +307,25 @@ class Node:
             return answer.status, answer.read().decode()
         finally:
             connection.close()
+
+    def control_socket(self):
+        found = re.search(r"control socket: (\S+)", self.log())
+        assert found, "no line 'control socket: PATH' yet"
+        return found.group(1)
+
+    def ask(self, *words, status=0, environment=None):
+        """`qanat status`, `reload` or `drain`: (standard output, standard error)."""
+        done = subprocess.run(
+            [QANAT, words[0], "--control-socket", self.control_socket(), *words[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=60 * PATIENCE,
+            env={**os.environ, **(environment or {})},
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == status, "%s: %d\n%s%s" % (words, done.returncode, out, err)
+        return out, err
 
     def is_ready(self):
         return self.get("/health")[0] == 200
@@ -418,6 +439,14 @@ class World:
     def add(self, other):
         self.others.append(other)
         return other
+
+    def let_others_in(self):
+        """Users other than ours can reach what lies in the world's folder, if its own mode lets them."""
+        at = self.folder
+        while at != "/":
+            if os.stat(at).st_uid == os.geteuid():
+                os.chmod(at, os.stat(at).st_mode | 0o011)
+            at = os.path.dirname(at)
 
     def node(self, command, config, name, **options):
         node = Node(command, config, self.folder, name, **options)

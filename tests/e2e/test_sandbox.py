@@ -1,0 +1,162 @@
+"""What the process asks of the kernel once it runs: no more than the `Syscalls:` notes and docs/sandbox.md say."""
+
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import peers
+from peers import Server
+from qanat import PATIENCE, ROOT, SANITIZED, free_port, wait
+
+STRACE = shutil.which("strace")
+POINT = "the start is complete"
+
+
+def may_trace():
+    if not STRACE:
+        return "strace is not installed"
+    done = subprocess.run([STRACE, "-o", "/dev/null", "true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return None if done.returncode == 0 else "tracing is not permitted here: " + done.stdout.decode()[:200]
+
+
+REFUSAL = may_trace()
+
+
+def test_the_document_lists_what_the_notes_say():
+    """
+    docs/sandbox.md = tools/syscalls      so that whoever reads the document reads the code's own list
+    """
+    with open(os.path.join(ROOT, "docs", "sandbox.md")) as file:
+        blocks = file.read().split("## System calls")[1].split("```")
+    run, start = set(blocks[1].split()), set(blocks[3].split())
+    assert run == noted("run"), run ^ noted("run")
+    assert run | start == noted("start"), (run | start) ^ noted("start")
+
+
+def noted(phase):
+    done = subprocess.run([os.path.join(ROOT, "tools", "syscalls"), phase], stdout=subprocess.PIPE, check=True)
+    names = set(done.stdout.decode().split())
+    assert len(names) > 20, names
+    return names
+
+
+def documented_paths(**known):
+    """The table "Files opened while running" of docs/sandbox.md: patterns, NAMES for what the configuration says."""
+    with open(os.path.join(ROOT, "docs", "sandbox.md")) as file:
+        table = file.read().split("## Files opened while running")[1].split("\n## ")[0]
+    patterns = [word for line in table.splitlines() if line.startswith("| `")
+                for word in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    assert patterns
+    result = []
+    for pattern in patterns:
+        result += known.get(pattern, [pattern])
+    return result
+
+
+class Trace:
+    """strace's file: what was called before the point, while running, and after the process was told to stop."""
+
+    CALL = re.compile(r"^(\d+)\s+(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed)(.*)$")
+
+    def __init__(self, path, node):
+        self.path = path
+        wait(lambda: "+++ exited with 0 +++" in open(path, errors="replace").read().splitlines()[-1],
+             "strace to write the last line of " + node.name, 60)
+        self.calls = {"start": {}, "run": {}, "end": {}}
+        self.opened = set()
+        phase = "start"
+        with open(path, errors="replace") as file:
+            for line in file:
+                if "--- SIGTERM" in line:
+                    phase = "end"
+                found = self.CALL.match(line)
+                if not found:
+                    continue
+                name, rest = found.group(2), found.group(3)
+                self.calls[phase].setdefault(name, line.strip())
+                # Also what is not there: whoever confines must allow the question.
+                path_of = re.match(r'(?:AT_FDCWD(?:<[^>]*>)?, )?"([^"]*)"', rest)
+                if phase == "run" and name in ("open", "openat", "openat2", "readlink", "readlinkat") and path_of:
+                    self.opened.add(path_of.group(1))
+                if phase == "start" and POINT in line:
+                    phase = "run"
+        assert phase == "end", "%s: the point was not seen" % path
+
+
+def traced(node):
+    node.trace_path = os.path.join(node.folder, node.name + ".strace")
+    # -D: the node is our child, strace watches from aside.
+    node.prefix = [STRACE, "-D", "-f", "-s", "400", "-o", node.trace_path]
+    return node
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(REFUSAL is not None, reason=str(REFUSAL))
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers make system calls of their own")
+def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
+    """
+    strace source ══ strace dest      flows by TCP and by name, HTTP, control socket, reloads, a lost target, the end
+    """
+    target = world.add(Server(peers.echo))
+    port, services = free_port(), free_port()
+    path = os.path.join(world.folder, "local.sock")
+    dest = world.node("dest", world.dest_config([
+        {"name": "by-name", "port": services, "target_ip": "localhost", "target_port": target.address[1],
+         "protocol": "tcp"},
+        ("gone", ("127.0.0.1", free_port())),
+    ], dest={"target_connect_timeout_ms": 300}), "dest")
+    tunnel_port = dest.config["dest"]["tunnel_port"]
+    source = world.node("source", world.source_config(
+        tunnel_port,
+        [("127.0.0.1:%d" % port, "by-name"), ("unix:" + path, "gone")],
+        source={"dest_host": "localhost"},
+    ), "source")
+    for node in (dest, source):
+        traced(node).start().wait_ready(60)
+    for turn in range(3):
+        assert peers.ask(("127.0.0.1", port), b"%d" % turn * 100000) == b"%d" % turn * 100000
+    for node in (dest, source):
+        node.metrics(), node.status(), node.ask("status"), node.ask("reload"), node.reload()
+        node.reload(text="nonsense", ok=False)
+        node.write_config(node.config)
+    with dial_unix(path) as client:
+        client.sendall(b"nobody")
+        peers.read_to_end(client)
+    assert peers.ask(("127.0.0.1", port), b"last") == b"last"
+    problems = []
+    for node in (source, dest):
+        node.stop(60)
+        problems += check(Trace(node.trace_path, node), node, world.certs)
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def dial_unix(path):
+    import socket
+
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(30 * PATIENCE)
+    client.connect(path)
+    return client
+
+
+def check(trace, node, certs):
+    problems = []
+    for phase in ("run", "end"):
+        allowed = noted(phase)
+        assert trace.calls[phase]
+        problems += ["%s, %s: %s is in no note: %s" % (node.name, phase, name, line[:200])
+                     for name, line in sorted(trace.calls[phase].items()) if name not in allowed]
+    patterns = documented_paths(
+        CONFIGURATION=[node.config_path],
+        CERTIFICATES=[certs.ca, certs.client, certs.client_key, certs.server, certs.server_key],
+        SOCKETS=[os.path.join(node.folder, "*.sock")],
+    )
+    problems += ["%s: %s is opened while running, and not in docs/sandbox.md" % (node.name, path)
+                 for path in sorted(trace.opened)
+                 if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+    assert any(path == node.config_path for path in trace.opened), "the reload was not traced"
+    return problems
