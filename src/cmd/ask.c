@@ -237,26 +237,36 @@ static json_t *exchange(int fd, const char *command)
 	return answer;
 }
 
-json_t *ask(const char *path, const char *command, pid_t *pid)
+json_t *ask_quietly(const char *path, const char *command, pid_t *pid, int *refused)
 {
 	struct ucred who = {0};
 	socklen_t length = sizeof who;
 	int fd = open_socket(path);
-	if (fd < 0) {
-		fprintf(stderr, "%s: %s: %s%s\n", command, path, outcome_text(fd),
-		        fd == -ECONNREFUSED || fd == -ENOENT ? ": no node answers there"
-		        : fd == -EACCES                      ? ": only root, the node's user and the groups it allows may ask"
-		                                             : "");
+	*refused = fd < 0 ? fd : 0;
+	if (fd < 0)
 		return NULL;
-	}
 	if (pid && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) == 0)
 		*pid = who.pid;
 	json_t *answer = exchange(fd, command);
 	close(fd);
-	if (!answer)
+	return answer;
+}
+
+json_t *ask(const char *path, const char *command, pid_t *pid)
+{
+	int refused;
+	json_t *answer = ask_quietly(path, command, pid, &refused);
+	if (answer)
+		return answer;
+	if (refused == 0)
 		fprintf(stderr, "%s: %s: the node gave no answer that can be understood within %d s\n", command, path,
 		        ANSWER_S);
-	return answer;
+	else
+		fprintf(stderr, "%s: %s: %s%s\n", command, path, outcome_text(refused),
+		        refused == -ECONNREFUSED || refused == -ENOENT ? ": no node answers there"
+		        : refused == -EACCES ? ": only root, the node's user and the groups it allows may ask"
+		                             : "");
+	return NULL;
 }
 
 void ask_print_problems(const char *command, const json_t *answer)

@@ -24,5 +24,7 @@ bool ask_find(const struct ask_words *words, const char *command, char path[PLAC
 // One request. The answer's object, which has "ok"; NULL: the problem was printed. pid may be NULL; 0 when the node
 // lives in another namespace of processes.
 json_t *ask(const char *path, const char *command, pid_t *pid);
+// The same without a word: refused is 0, or why the node cannot be reached.
+json_t *ask_quietly(const char *path, const char *command, pid_t *pid, int *refused);
 // Prints the answer's problems.
 void ask_print_problems(const char *command, const json_t *answer);

@@ -276,6 +276,11 @@ def test_health_tells_a_supervisor_the_truth(world):
     source.wait_log(r"status on unix:")
     code, text = health("--endpoint", "unix:%s:/health" % path)
     assert code == 1 and text.startswith("Health check failed: "), text
+    utun = os.path.join(world.folder, "utun")
+    os.symlink(QANAT, utun)
+    done = subprocess.run([utun, "health", "--endpoint", "http://127.0.0.1:%d/health" % dest.http_port()],
+                          stdout=subprocess.PIPE, timeout=60 * PATIENCE)
+    assert done.returncode == 0 and done.stdout == b"Health check passed: All systems operational\n"
     code, text = health("--endpoint", "http://127.0.0.1:%d/health" % free_port())
     assert code == 1 and "connection refused" in text
     code, text = health("--endpoint", "http://127.0.0.1:%d/metrics" % dest.http_port())

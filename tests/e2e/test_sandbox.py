@@ -102,7 +102,7 @@ def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
     strace source ══ strace dest      flows by TCP and by name, HTTP, control socket, reloads, a lost target, the end
     """
     target = world.add(Server(peers.echo))
-    port, services = free_port(), free_port()
+    port, services, entry = free_port(), free_port(), free_port()
     path = os.path.join(world.folder, "local.sock")
     dest = world.node("dest", world.dest_config([
         {"name": "by-name", "port": services, "target_ip": "localhost", "target_port": target.address[1],
@@ -113,7 +113,7 @@ def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
     source = world.node("source", world.source_config(
         tunnel_port,
         [("127.0.0.1:%d" % port, "by-name"), ("unix:" + path, "gone")],
-        source={"dest_host": "localhost"},
+        source={"dest_host": "localhost", "mode": "hybrid", "listen_port": entry},
     ), "source")
     for node in (dest, source):
         traced(node).start().wait_ready(60)
@@ -123,6 +123,11 @@ def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
         node.metrics(), node.status(), node.ask("status"), node.ask("reload"), node.reload()
         node.reload(text="nonsense", ok=False)
         node.write_config(node.config)
+    with peers.dial(("127.0.0.1", entry)) as client:
+        client.sendall(b"CONNECT by-name:%d HTTP/1.1\r\nHost: by-name\r\n\r\n" % services)
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        client.sendall(b"asked for")
+        assert peers.read_exactly(client, 9) == b"asked for"
     with dial_unix(path) as client:
         client.sendall(b"nobody")
         peers.read_to_end(client)
