@@ -316,10 +316,11 @@ static int start(struct dest *dest)
 	}
 	r = open_listener(dest);
 	if (r == 0)
-		r = tunnel_http(config, dest_fill_status, dest, &dest->http);
-	if (r == 0)
 		r = tunnel_socket_open(config, "dest", workers_loop(dest->workers, 0), &control_socket_ops, dest,
 		                       &dest->control_socket);
+	// Last: who hears of /health may count on all the rest.
+	if (r == 0)
+		r = tunnel_http(config, dest_fill_status, dest, &dest->http);
 	return r;
 }
 

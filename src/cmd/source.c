@@ -162,10 +162,11 @@ static int start(struct source *source)
 	if (r == 0)
 		r = source_link_start(source);
 	if (r == 0)
-		r = tunnel_http(config, source_fill_status, source, &source->http);
-	if (r == 0)
 		r = tunnel_socket_open(config, "source", workers_loop(source->workers, 0), &control_socket_ops, source,
 		                       &source->control_socket);
+	// Last: who hears of /health may count on all the rest.
+	if (r == 0)
+		r = tunnel_http(config, source_fill_status, source, &source->http);
 	return r;
 }
 
