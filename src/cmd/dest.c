@@ -265,6 +265,13 @@ static int open_tables(struct dest *dest)
 	return 0;
 }
 
+// A dest that accepts nothing is of no use: a supervisor must see it end.
+static void on_broken(void *owner)
+{
+	struct dest *dest = owner;
+	process_fail(dest->process, 1);
+}
+
 static int open_listener(struct dest *dest)
 {
 	const struct config *config = dest->config;
@@ -280,6 +287,7 @@ static int open_listener(struct dest *dest)
 		log_error("dest", "cannot listen on %s (dest.tunnel_port): %s", text, outcome_text(r));
 		return 1;
 	}
+	listener_on_broken(dest->listener, on_broken);
 	log_info("dest", "links are accepted on %s", text);
 	return 0;
 }

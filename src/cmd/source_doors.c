@@ -138,6 +138,13 @@ static void door_free(struct source_door *door)
 	free(door);
 }
 
+// Clients of this address would be refused for ever: a supervisor must see it.
+static void on_broken(void *owner)
+{
+	struct source_door *door = owner;
+	process_fail(door->source->process, 1);
+}
+
 static int door_open(struct source *source, const struct wanted *wanted, struct source_door **out)
 {
 	struct source_door *door = calloc(1, sizeof *door);
@@ -157,6 +164,7 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 		free(door);
 		return 1;
 	}
+	listener_on_broken(door->listener, on_broken);
 	address_format(&address, text);
 	describe(&door->header, service, sizeof service);
 	if (door->is_entry)

@@ -19,6 +19,7 @@
 struct listener {
 	struct loop *loop;
 	listener_fn on_accept;
+	listener_broken_fn on_broken; // NULL: only logged
 	void *owner;
 	struct address address;
 	int fd;
@@ -85,6 +86,32 @@ static void turn_one_away(struct listener *listener)
 	rest(listener);
 }
 
+// What does not pass: the descriptor is no listening socket (any more).
+static bool is_for_good(int refused)
+{
+	return refused == -EINVAL || refused == -EBADF || refused == -ENOTSOCK || refused == -EOPNOTSUPP;
+}
+
+static void fail(struct listener *listener, int refused)
+{
+	char text[ADDRESS_TEXT_BYTES];
+	uint64_t now = loop_now_ms(listener->loop);
+	address_format(&listener->address, text);
+	if (is_for_good(refused)) {
+		log_error("listener", "%s: the socket is broken, nothing can be accepted any more: %s", text,
+		          outcome_text(refused));
+		listener->paused = true;
+		want(listener);
+		if (listener->on_broken)
+			listener->on_broken(listener->owner);
+		return;
+	}
+	if (listener->warned_ms == 0 || now - listener->warned_ms >= WARN_EVERY_MS)
+		log_error("listener", "%s: accept failed, trying again: %s", text, outcome_text(refused));
+	listener->warned_ms = now;
+	rest(listener);
+}
+
 static void on_readable(void *owner, int events)
 {
 	struct listener *listener = owner;
@@ -100,8 +127,7 @@ static void on_readable(void *owner, int events)
 			return;
 		}
 		if (result != 0) {
-			log_error("listener", "accept failed: %s", outcome_text(result));
-			rest(listener);
+			fail(listener, result);
 			return;
 		}
 		// Taken from the queue and reset at once: it stays there for nobody, and nothing keeps us busy.
@@ -139,6 +165,11 @@ int listener_open(struct loop *loop, struct address *address, listener_fn on_acc
 	want(opened);
 	*listener = opened;
 	return 0;
+}
+
+void listener_on_broken(struct listener *listener, listener_broken_fn on_broken)
+{
+	listener->on_broken = on_broken;
 }
 
 void listener_pause(struct listener *listener, bool paused)

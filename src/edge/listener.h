@@ -16,6 +16,10 @@ typedef void (*listener_fn)(void *owner, int fd, const struct address *peer);
 // *address is updated with what was really bound (port 0). Negative: the kernel refused (-EADDRINUSE, -EACCES, ...).
 MUST_USE int listener_open(struct loop *loop, struct address *address, listener_fn on_accept, void *owner,
                            struct listener **listener);
+// Called once when the socket is broken for good (somebody else shut it down), so that nothing would be accepted any
+// more; it was logged. The owner may close the listener.
+typedef void (*listener_broken_fn)(void *owner);
+void listener_on_broken(struct listener *listener, listener_broken_fn on_broken);
 // Stops accepting (drain) but stays bound; and goes on.
 void listener_pause(struct listener *listener, bool paused);
 // Closes and unlinks a Unix path it made (only when it is still the same inode).

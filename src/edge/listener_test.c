@@ -292,6 +292,29 @@ static void a_stale_unix_socket_is_replaced_and_a_foreign_file_kept(void **state
 	assert_int_equal(rmdir(folder), 0);
 }
 
+static void on_broken(void *owner)
+{
+	struct bench *bench = owner;
+	bench->stop_at = -1;
+	listener_close(&bench->listener);
+	loop_stop(bench->loop);
+}
+
+static void a_socket_that_somebody_shuts_down_is_told_of_once(void **state)
+{
+	struct bench *bench = *state;
+	// The lowest free descriptor will be the listener's.
+	int fd = dup(0);
+	close(fd);
+	assert_int_equal(address_from_ip("127.0.0.1", 0, &bench->address), 0);
+	assert_int_equal(listener_open(bench->loop, &bench->address, on_accept, bench, &bench->listener), 0);
+	listener_on_broken(bench->listener, on_broken);
+	assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
+	assert_int_equal(loop_run(bench->loop), 0);
+	assert_int_equal(bench->stop_at, -1);
+	assert_null(bench->listener);
+}
+
 static void closing_nothing_is_harmless(void **state)
 {
 	struct listener *none = NULL;
@@ -313,6 +336,7 @@ int main(void)
 		with_loop(closing_removes_the_unix_path_it_made),
 		with_loop(closing_keeps_a_unix_path_that_another_made_meanwhile),
 		with_loop(a_stale_unix_socket_is_replaced_and_a_foreign_file_kept),
+		with_loop(a_socket_that_somebody_shuts_down_is_told_of_once),
 		cmocka_unit_test(closing_nothing_is_harmless),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,6 +172,23 @@ def test_sockets_of_the_manager_are_used(world):
         s.close()
 
 
+@pytest.mark.parametrize("command", ["source", "dest"])
+def test_a_listener_that_breaks_while_running_ends_the_process(world, command):
+    """
+    manager ── shuts its own copy of the socket down ──► node      exit status 1, the address is named: no silent zombie
+    """
+    with socket.create_server(("127.0.0.1", 0)) as shared:
+        port = shared.getsockname()[1]
+        config = (world.dest_config([("service", ("127.0.0.1", free_port()))], port=port) if command == "dest"
+                  else world.source_config(free_port(), [("127.0.0.1:%d" % port, "service")]))
+        node = activate(world, command, config, command, [shared], "shared")
+        node.wait_log("is running")
+        shared.shutdown(socket.SHUT_RDWR)
+        assert node.process.wait(20 * PATIENCE) == 1
+        assert re.search(r"error +listener: 127\.0\.0\.1:%d: the socket is broken" % port, node.log())
+        node.process = None
+
+
 def test_a_socket_that_nothing_listens_on_stops_the_start(world):
     """
     manager ── a port that is not in the configuration ──► dest      exit status 1, the port is named
