@@ -42,6 +42,12 @@
 // Accepted connections per worker that have not yet proved anything. When full, the oldest of them is closed.
 #define LIMIT_PENDING_PER_WORKER 2048
 
+// Dests a source may list: each costs a try before a round is over.
+#define LIMIT_DESTS 32
+// Links of a source that only wait for their last streams, beside the one for new streams. A renewal waits while there
+// are as many, so that reloads and fail-backs cannot pile up links.
+#define LIMIT_RETIRING_LINKS 4
+
 // Links a responder keeps at once: their secrets (four each, for two epochs and the exchange) fit LIMIT_SECRETS.
 #define LIMIT_LINKS 8192
 
@@ -60,6 +66,8 @@
 #define LIMIT_STREAM_HEADER_MS 10000
 // TLS 1.3 AES-GCM: about 2^24.5 full records; keys are updated after 64 GiB, far before 388 GB. RFC 8446 5.5.
 #define LIMIT_TLS_KEY_BYTES (64ULL << 30)
+// The least it may be set to: an update costs a record and a key derivation on both sides.
+#define LIMIT_TLS_KEY_BYTES_LEAST 65536
 
 // ---- descriptors ---------------------------------------------------------------------------------------------------
 

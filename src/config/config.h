@@ -17,6 +17,7 @@ enum config_command { CONFIG_SOURCE, CONFIG_DEST };
 enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIECE };
 enum config_pq { CONFIG_PQ_REQUIRE, CONFIG_PQ_PREFER, CONFIG_PQ_OFF };
 enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_V2 };
+enum config_dest_selection { CONFIG_DEST_PRIORITY, CONFIG_DEST_ROUND_ROBIN };
 enum config_mode { CONFIG_MODE_TRANSPARENT, CONFIG_MODE_PROTOCOL, CONFIG_MODE_HYBRID };
 
 // All strings and lists belong to the struct config.
@@ -45,8 +46,12 @@ struct config {
 		char *listen_ip;
 		uint16_t listen_port; // 0: not given
 		enum config_mode mode;
-		char *dest_host;
+		char *dest_host; // NULL when only `dests` are given
 		uint16_t dest_tunnel_port;
+		char **dests; // "host:port" behind dest_host; see config_dest_parse
+		size_t dest_count;
+		enum config_dest_selection dest_selection;
+		uint32_t failback_interval_seconds; // 0: off
 		uint32_t max_connections;
 		uint32_t connection_timeout_ms; // a local connection waits so long for a link and dest's answer
 		uint32_t idle_timeout_ms;       // 0: never
@@ -82,18 +87,24 @@ struct config {
 		char *peer_name;            // source: expected name in dest's certificate instead of dest_host; may be NULL
 		char **allowed_peers;       // patterns of CN or SAN; empty: every certificate of the CA
 		size_t allowed_peer_count;
+		char **crl_paths; // PEM files with revocation lists; any: every certificate needs one of its issuer
+		size_t crl_count;
 	} auth;
 	struct { // [crypto]
 		enum config_kem_mode kem_mode;
 		enum config_pq pq;
 		uint32_t key_rotation_interval_seconds;
-		uint64_t key_rotation_bytes; // 0: by time only
+		uint64_t key_rotation_bytes;   // 0: never for that
+		uint32_t key_rotation_streams; // likewise
+		uint64_t tls_key_update_bytes;
 		uint32_t key_overlap_seconds;
 	} crypto;
 	struct { // [link] heartbeats are written in [source] by the seed; both sections are accepted for them
 		uint32_t heartbeat_interval_ms, heartbeat_timeout_ms, max_missed_pongs;
 		uint32_t keep_alive_interval_ms;
 		uint32_t handshake_timeout_ms;
+		uint32_t user_timeout_ms;        // 0: off
+		uint32_t max_stream_age_seconds; // 0: no limit
 		char *congestion; // "auto" (no pacing on loopback), "system", or an algorithm's name
 	} link;
 	struct { // [logging]

@@ -41,6 +41,12 @@ static const struct schema_word formats[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct schema_word selections[] = {
+	{"priority", CONFIG_DEST_PRIORITY, NULL},
+	{"round-robin", CONFIG_DEST_ROUND_ROBIN, NULL},
+	{NULL, 0, NULL},
+};
+
 #define NO_QUEUES "there are no queues of frames here: a full socket simply stops being read; delete this key"
 #define NO_BREAKER "there is nothing to break: reconnecting is paced by the reconnect delays; delete this key"
 #define NO_SHARED_SECRET_LINKS "a link without certificates on both sides would not know whom it talks to"
@@ -62,10 +68,19 @@ static const struct schema_key keys[] = {
 	         "listen_port (protocol), or both (hybrid)"},
 	{.path = "source.dest_host", .type = SCHEMA_HOST, .commands = SOURCE, .required = SOURCE, .reloads = true,
 	 FIELD(source.dest_host), .flag = "--dest-host", .value_name = "HOST",
-	 .help = "host name or IP address of dest; also the name its certificate must carry"},
+	 .help = "host name or IP address of dest; also the name its certificate must carry; not needed with dests"},
 	{.path = "source.dest_tunnel_port", .type = SCHEMA_NUMBER, .min = 1, .max = 65535, .commands = SOURCE,
 	 .required = SOURCE, .reloads = true, FIELD(source.dest_tunnel_port), .flag = "--dest-tunnel-port",
-	 .value_name = "PORT", .help = "tunnel_port of dest"},
+	 .value_name = "PORT", .help = "tunnel_port of dest; not needed with dests"},
+	{.path = "source.dests", .type = SCHEMA_TEXTS, .min = 1, .max = 260, .commands = SOURCE, .reloads = true,
+	 .initial = "[]", LIST(source.dests, source.dest_count), .flag = "--dest", .value_name = "HOST:PORT",
+	 .help = "more dests to link with, in this order behind dest_host; each certificate must carry its own host's name"},
+	{.path = "source.dest_selection", .type = SCHEMA_ENUM, .words = selections, .commands = SOURCE, .reloads = true,
+	 .initial = "priority", FIELD(source.dest_selection), .flag = "--dest-selection", .value_name = "ORDER",
+	 .help = "which of several dests is linked with: the first that answers (priority), or each in turn from a random one (round-robin)"},
+	{.path = "source.failback_interval_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 604800, .unit = "s",
+	 .commands = SOURCE, .reloads = true, .initial = "60", FIELD(source.failback_interval_seconds),
+	 .help = "with priority: how often the dests before the one in use are tried again; 0: never"},
 	{.path = "source.exposed_ports", .type = SCHEMA_TABLES, .max = MOST_TABLES, .items = &schema_exposed_port, .commands = SOURCE,
 	 .reloads = true,
 	 LIST(source.exposed_ports, source.exposed_count), .flag = "--expose", .value_name = "PORT",
@@ -183,6 +198,9 @@ static const struct schema_key keys[] = {
 	 .value_name = "PATTERN",
 	 .help = "patterns ('*' matches anything) of the peer's certificate: \"CN=...\", \"DNS:...\", \"URI:...\" or, without a "
 	         "prefix, any of them; an empty list allows every certificate of the CA"},
+	{.path = "auth.crl_paths", .type = SCHEMA_TEXTS, .min = 1, .max = 4095, .commands = BOTH, .reloads = true,
+	 .initial = "[]", LIST(auth.crl_paths, auth.crl_count), .flag = "--crl", .value_name = "FILE",
+	 .help = "PEM files with certificate revocation lists; with any, every certificate needs a current list of its issuer"},
 	{.path = "auth.use_mtls", .type = SCHEMA_BOOL, .commands = BOTH, .only = "true",
 	 .refusal = NO_SHARED_SECRET_LINKS "; unauthenticated tunnels do not exist here; delete this key", .initial = "true",
 	 .help = "both sides prove themselves with certificates; nothing else exists"},
@@ -202,7 +220,14 @@ static const struct schema_key keys[] = {
 	 .flag = "--key-rotation-interval", .value_name = "SECONDS", .help = "new link keys so often"},
 	{.path = "crypto.key_rotation_bytes", .type = SCHEMA_NUMBER, .min = 0, .max = UINT64_MAX / 2, .unit = "bytes",
 	 .commands = BOTH, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_bytes),
-	 .help = "new link keys after so many bytes as well; 0: by time only"},
+	 .help = "new link keys after so many bytes as well; 0: never for that"},
+	{.path = "crypto.key_rotation_streams", .type = SCHEMA_NUMBER, .min = 0, .max = LIMIT_EPOCH_INDICES / 2,
+	 .commands = BOTH, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_streams),
+	 .help = "new link keys after so many streams as well; 0: never for that"},
+	{.path = "crypto.tls_key_update_bytes", .type = SCHEMA_NUMBER, .min = LIMIT_TLS_KEY_BYTES_LEAST,
+	 .max = LIMIT_TLS_KEY_BYTES, .unit = "bytes", .commands = BOTH, .reloads = true, .initial = "68719476736",
+	 FIELD(crypto.tls_key_update_bytes),
+	 .help = "a stream updates its sending keys after so many bytes, and at every new epoch"},
 	{.path = "crypto.key_overlap_seconds", .type = SCHEMA_NUMBER, .min = 1, .max = LIMIT_EPOCH_OVERLAP_MS / 1000,
 	 .unit = "s", .commands = BOTH, .reloads = true, .initial = "60", FIELD(crypto.key_overlap_seconds),
 	 .help = "the previous link keys open new connections so long after a change"},
@@ -229,6 +254,12 @@ static const struct schema_key keys[] = {
 	{.path = "link.handshake_timeout_ms", .type = SCHEMA_NUMBER, .min = 100, .max = 10 * MINUTE_MS, .unit = "ms",
 	 .commands = BOTH, .reloads = true, .initial = "10000", FIELD(link.handshake_timeout_ms),
 	 .help = "one deadline for a whole TLS handshake"},
+	{.path = "link.user_timeout_ms", .type = SCHEMA_NUMBER, .min = 0, .max = DAY_MS, .unit = "ms", .commands = BOTH,
+	 .reloads = true, .initial_note = "as long as a silent peer is tolerated", FIELD(link.user_timeout_ms),
+	 .help = "a connection of the link whose peer acknowledges nothing of what was sent for so long is given up; 0: never"},
+	{.path = "link.max_stream_age_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 31536000, .unit = "s",
+	 .commands = BOTH, .reloads = true, .initial = "0", FIELD(link.max_stream_age_seconds),
+	 .help = "a flow that has lived so long is reset, whatever it does; 0: never"},
 	{.path = "link.congestion", .type = SCHEMA_NAME, .min = 1, .max = 15, .commands = BOTH, .reloads = true,
 	 .initial = "auto", FIELD(link.congestion), .flag = "--congestion", .value_name = "NAME",
 	 .help = "TCP congestion control: auto (no pacing on loopback), system, or an algorithm of the kernel"},

@@ -1,4 +1,5 @@
 #include "config/validate.h"
+#include "config/dests.h"
 #include "config/text.h"
 #include "config/value_text.h"
 
@@ -25,6 +26,19 @@ static struct tree_place place_of_item(const struct load *load, const char *path
 
 // ---- defaults that depend
 
+// As long as a silent peer is tolerated: link/control has the same formula.
+static void complete_user_timeout(struct load *load)
+{
+	struct config *config = load->config;
+	uint64_t interval = config->link.heartbeat_interval_ms;
+	uint64_t budget = interval * config->link.max_missed_pongs;
+	if (load_is_given(load, "link.user_timeout_ms"))
+		return;
+	if (budget < interval + config->link.heartbeat_timeout_ms)
+		budget = interval + config->link.heartbeat_timeout_ms;
+	config->link.user_timeout_ms = (uint32_t)(budget < INT32_MAX ? budget : INT32_MAX);
+}
+
 void validate_complete(struct load *load)
 {
 	struct config *config = load->config;
@@ -32,6 +46,7 @@ void validate_complete(struct load *load)
 	                     (config->source.exposed_count > 0 || config->source.forward_count > 0);
 	if (load->command == CONFIG_SOURCE && !has_listeners && !load_is_given(load, "source.listen_port"))
 		config->source.listen_port = DEFAULT_LISTEN_PORT;
+	complete_user_timeout(load);
 	if (config->node.name || load_is_given(load, "node.name"))
 		return;
 	char name[HOST_NAME_BYTES] = "";
@@ -76,6 +91,8 @@ static void check_required(struct load *load)
 		if (!(key->required & schema_command_bit(load->command)))
 			continue;
 		const struct load_setting *setting = &load->settings[i];
+		if (dests_replace(load, key->path))
+			continue;
 		if (setting->origin == LOAD_DEFAULT || (is_tables_empty(load, key) && !setting->is_bad))
 			refuse_missing(load, key);
 	}
@@ -220,6 +237,7 @@ static void check_source(struct load *load)
 	check_exposed_ports(load);
 	check_forwards(load);
 	check_mode(load);
+	dests_check(load);
 	if (config->source.initial_reconnect_delay_ms > config->source.max_reconnect_delay_ms)
 		add(load, "source.initial_reconnect_delay_ms", "source.max_reconnect_delay_ms",
 		    "is longer than source.max_reconnect_delay_ms");
