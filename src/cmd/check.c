@@ -60,6 +60,8 @@ static bool try_certificates(const struct load *load, char problem[IDENTITY_PROB
 		.ca_path = config->auth.ca_cert_path,
 		.cert_path = config->auth.cert_path,
 		.key_path = config->auth.key_path,
+		.crl_paths = (const char *const *)config->auth.crl_paths,
+		.crl_count = config->auth.crl_count,
 		.usage = load->command == CONFIG_SOURCE ? IDENTITY_CLIENT : IDENTITY_SERVER,
 	};
 	struct identity *identity = NULL;

@@ -94,6 +94,8 @@ struct identity_files tunnel_identity_files(const struct config *config, enum id
 	return (struct identity_files){.ca_path = config->auth.ca_cert_path,
 	                               .cert_path = config->auth.cert_path,
 	                               .key_path = config->auth.key_path,
+	                               .crl_paths = (const char *const *)config->auth.crl_paths,
+	                               .crl_count = config->auth.crl_count,
 	                               .usage = usage};
 }
 

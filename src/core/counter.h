@@ -21,6 +21,8 @@
 	X(HANDSHAKE_UNKNOWN_CA, "qanat_handshakes_total", "kind=\"control\",outcome=\"unknown_ca\"", "TLS handshakes by outcome") \
 	X(HANDSHAKE_EXPIRED, "qanat_handshakes_total", "kind=\"control\",outcome=\"expired\"", "TLS handshakes by outcome") \
 	X(HANDSHAKE_NOT_YET_VALID, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_yet_valid\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_REVOKED, "qanat_handshakes_total", "kind=\"control\",outcome=\"revoked\"", "TLS handshakes by outcome") \
+	X(HANDSHAKE_NO_CRL, "qanat_handshakes_total", "kind=\"control\",outcome=\"no_crl\"", "TLS handshakes by outcome") \
 	X(HANDSHAKE_WRONG_USAGE, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_usage\"", "TLS handshakes by outcome") \
 	X(HANDSHAKE_WRONG_NAME, "qanat_handshakes_total", "kind=\"control\",outcome=\"wrong_name\"", "TLS handshakes by outcome") \
 	X(HANDSHAKE_NOT_ALLOWED, "qanat_handshakes_total", "kind=\"control\",outcome=\"not_allowed\"", "TLS handshakes by outcome") \

@@ -10,6 +10,11 @@
 enum { CHAIN_REFUSED = 1 };
 MUST_USE int chain_load_store(const char *ca_path, X509_STORE **store, char problem[IDENTITY_PROBLEM_BYTES]);
 
+// From now on every certificate of a chain, the root's own included, must be on no list and have a current one of its
+// issuer. A list must be signed by one of the certificates of the store (of `ca_path`, for the text), begun, and not over.
+MUST_USE int chain_load_lists(X509_STORE *store, const char *ca_path, const char *list_path,
+                              char problem[IDENTITY_PROBLEM_BYTES]);
+
 #define CHAIN_REASON_BYTES 384
 // Builds and checks the chain: signatures, names, times, path length, and the purpose at each step. Refused with a
 // reason in one sentence. `chain`, when not NULL, receives the certificates between the leaf and the root.

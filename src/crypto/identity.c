@@ -116,6 +116,8 @@ static int load_files(const struct identity_files *files, struct identity *ident
 {
 	int result = chain_load_store(files->ca_path, &identity->store, problem);
 
+	for (size_t i = 0; result == 0 && i < files->crl_count; i++)
+		result = chain_load_lists(identity->store, files->ca_path, files->crl_paths[i], problem);
 	if (result == 0)
 		result = pem_certificates(files->cert_path, "certificate", PEM_TO_RELY_ON, others, problem);
 	if (result == 0)
@@ -149,6 +151,16 @@ int identity_load(const struct identity_files *files, struct identity **identity
 	}
 	*identity = fresh;
 	return 0;
+}
+
+bool identity_shows_same(const struct identity *a, const struct identity *b)
+{
+	if (X509_cmp(a->certificate, b->certificate) != 0 || sk_X509_num(a->chain) != sk_X509_num(b->chain))
+		return false;
+	for (int i = 0; i < sk_X509_num(a->chain); i++)
+		if (X509_cmp(sk_X509_value(a->chain, i), sk_X509_value(b->chain, i)) != 0)
+			return false;
+	return true;
 }
 
 struct identity *identity_ref(struct identity *identity)

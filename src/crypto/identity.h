@@ -21,13 +21,17 @@ struct identity_files {
 	const char *ca_path;   // one or more PEM CA certificates
 	const char *cert_path; // PEM leaf, then intermediates
 	const char *key_path;  // PEM private key
+	const char *const *crl_paths; // PEM revocation lists, may be none
+	size_t crl_count;
 	enum identity_usage usage;
 };
 
 // 1: a file is not acceptable. `problem` then says which file, what is wrong and how to mend it, for people: missing;
 // not readable (owner, mode, our uid); key readable by others ("chmod 600 FILE" or 640 with our own group is fine;
 // files of another owner than us or root are refused); not PEM; key does not match the certificate; certificate expired
-// or not yet valid; wrong EKU for its usage; not issued by the CA given. Negative: no memory.
+// or not yet valid; wrong EKU for its usage; not issued by the CA given;
+// a revocation list that is over or of another CA; our own certificate revoked, or without a list of its issuer when
+// there is any. Negative: no memory.
 enum { IDENTITY_REFUSED = 1 };
 #define IDENTITY_PROBLEM_BYTES 512
 MUST_USE int identity_load(const struct identity_files *files, struct identity **identity,
@@ -41,6 +45,8 @@ X509 *identity_certificate(const struct identity *identity);
 STACK_OF(X509) * identity_chain(const struct identity *identity); // intermediates without the root; may be empty
 EVP_PKEY *identity_key(const struct identity *identity);
 X509_STORE *identity_store(const struct identity *identity);
+// Whether both show the same certificates, in the same order.
+bool identity_shows_same(const struct identity *a, const struct identity *b);
 
 // What people see of a certificate, printable ASCII only (everything else escaped as \xNN, in names also the backslash
 // and the comma, so that a name cannot look like two). What was cut to fit ends in "...".

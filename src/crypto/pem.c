@@ -231,6 +231,54 @@ int pem_certificates(const char *path, const char *what, enum pem_care care, STA
 	return result;
 }
 
+static int read_lists(BIO *input, const char *path, STACK_OF(X509_CRL) * lists, char problem[PEM_PROBLEM_BYTES])
+{
+	for (;;) {
+		X509_CRL *list = PEM_read_bio_X509_CRL(input, NULL, NULL, NULL);
+		if (!list)
+			break;
+		if (sk_X509_CRL_push(lists, list) <= 0) {
+			X509_CRL_free(list);
+			return -ENOMEM;
+		}
+	}
+	bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+	ERR_clear_error();
+	if (!at_end)
+		return refuse(problem, "revocation list %s: its list %d is damaged", path, sk_X509_CRL_num(lists) + 1);
+	if (sk_X509_CRL_num(lists) == 0)
+		return refuse(problem,
+		              "revocation list %s holds none in PEM form (-----BEGIN X509 CRL-----). From DER: openssl crl "
+		              "-inform DER -in %s -out NEW.pem",
+		              path, path);
+	return 0;
+}
+
+void pem_lists_free(STACK_OF(X509_CRL) * lists)
+{
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+}
+
+int pem_revocation_lists(const char *path, STACK_OF(X509_CRL) * *lists, char problem[PEM_PROBLEM_BYTES])
+{
+	const struct source source = {path, "revocation list", SOURCE_TRUSTED};
+	struct content content = {0};
+	int result = read_file(&source, &content, problem);
+
+	if (result != 0)
+		return result;
+	BIO *input = BIO_new_mem_buf(content.bytes, (int)content.length);
+	STACK_OF(X509_CRL) *found = sk_X509_CRL_new_null();
+	result = input && found ? read_lists(input, path, found, problem) : -ENOMEM;
+	if (result == 0)
+		*lists = found;
+	else
+		pem_lists_free(found);
+	BIO_free(input);
+	content_fini(&content);
+	return result;
+}
+
 // Only called for an encrypted key. A failure here makes the library give up.
 static int refuse_to_ask(char *buffer, int size, int writing, void *asked)
 {

@@ -9,6 +9,7 @@
 #include <openssl/types.h>
 
 STACK_OF(X509);
+STACK_OF(X509_CRL);
 
 #define PEM_PROBLEM_BYTES 512
 enum { PEM_REFUSED = 1 };
@@ -19,6 +20,10 @@ enum { PEM_REFUSED = 1 };
 enum pem_care { PEM_TO_RELY_ON, PEM_TO_LOOK_AT };
 MUST_USE int pem_certificates(const char *path, const char *what, enum pem_care care, STACK_OF(X509) * *certificates,
                               char problem[PEM_PROBLEM_BYTES]);
+
+// All revocation lists of the file, at least one, from a file to rely on. The caller frees them with pem_lists_free.
+MUST_USE int pem_revocation_lists(const char *path, STACK_OF(X509_CRL) * *lists, char problem[PEM_PROBLEM_BYTES]);
+void pem_lists_free(STACK_OF(X509_CRL) * lists);
 
 // The first private key of the file. Refused: readable or changeable by others; readable by a group that is not ours;
 // changeable by a group; of another owner than us or root; encrypted (there is nobody to ask for a passphrase). What is

@@ -26,23 +26,54 @@ static int refuse_certificate(struct tls_conn *conn, X509_STORE_CTX *store, int 
 	return 0;
 }
 
+// X509_V_OK, or the error that says what is wrong with the peer's chain or its leaf.
+static int judge_peer(X509_STORE_CTX *store, bool is_listener, const struct tls_options *wanted)
+{
+	if (X509_verify_cert(store) != 1)
+		return X509_STORE_CTX_get_error(store);
+	X509 *leaf = X509_STORE_CTX_get0_cert(store);
+	// Hostile: OpenSSL accepts a certificate without any EKU; here the right one must be there.
+	if (!identity_has_usage(leaf, is_listener ? IDENTITY_CLIENT : IDENTITY_SERVER))
+		return X509_V_ERR_INVALID_PURPOSE;
+	if (wanted->peer_name && !identity_has_name(leaf, wanted->peer_name))
+		return X509_V_ERR_HOSTNAME_MISMATCH;
+	if (wanted->judge && wanted->judge(wanted->owner, leaf) != TLS_FAILURE_NONE)
+		return X509_V_ERR_APPLICATION_VERIFICATION;
+	return X509_V_OK;
+}
+
 int tls_conn_verify(X509_STORE_CTX *store, void *unused)
 {
 	(void)unused;
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct tls_conn *conn = SSL_get_app_data(ssl);
-	if (X509_verify_cert(store) != 1)
-		return refuse_certificate(conn, store, X509_STORE_CTX_get_error(store));
-	X509 *leaf = X509_STORE_CTX_get0_cert(store);
+	struct tls_options wanted = {.peer_name = conn->peer_name, .judge = conn->judge, .owner = conn->owner};
+	int error = judge_peer(store, conn->profile->role == PROFILE_LISTENER, &wanted);
+	return error == X509_V_OK ? 1 : refuse_certificate(conn, store, error);
+}
+
+int tls_conn_judge_again(struct tls_conn *conn, struct identity *identity, const struct tls_options *options,
+                         char text[TLS_EXPLANATION_BYTES])
+{
 	bool is_listener = conn->profile->role == PROFILE_LISTENER;
-	// Hostile: OpenSSL accepts a certificate without any EKU; here the right one must be there.
-	if (!identity_has_usage(leaf, is_listener ? IDENTITY_CLIENT : IDENTITY_SERVER))
-		return refuse_certificate(conn, store, X509_V_ERR_INVALID_PURPOSE);
-	if (conn->peer_name && !identity_has_name(leaf, conn->peer_name))
-		return refuse_certificate(conn, store, X509_V_ERR_HOSTNAME_MISMATCH);
-	if (conn->judge && conn->judge(conn->owner, leaf) != TLS_FAILURE_NONE)
-		return refuse_certificate(conn, store, X509_V_ERR_APPLICATION_VERIFICATION);
-	return 1;
+	X509_STORE_CTX *store = X509_STORE_CTX_new();
+	int error = X509_V_ERR_OUT_OF_MEM;
+	if (store &&
+	    X509_STORE_CTX_init(store, identity_store(identity), SSL_get0_peer_certificate(conn->ssl),
+	                        SSL_get_peer_cert_chain(conn->ssl)) == 1 &&
+	    X509_STORE_CTX_set_purpose(store, is_listener ? X509_PURPOSE_SSL_CLIENT : X509_PURPOSE_SSL_SERVER) == 1)
+		error = judge_peer(store, is_listener, options);
+	X509_STORE_CTX_free(store);
+	ERR_clear_error();
+	enum tls_failure failure = error == X509_V_OK               ? TLS_FAILURE_NONE
+	                           : error == X509_V_ERR_OUT_OF_MEM ? TLS_FAILURE_INTERNAL
+	                                                            : tls_failure_of_verification(error);
+	snprintf(text, TLS_EXPLANATION_BYTES, "%s%s%s", tls_failure_name(failure),
+	         failure == TLS_FAILURE_NONE ? "" : ": ",
+	         error == X509_V_OK                              ? ""
+	         : error == X509_V_ERR_APPLICATION_VERIFICATION ? "auth.allowed_peers does not name it"
+	                                                        : X509_verify_cert_error_string(error));
+	return (int)failure;
 }
 
 static SSL_SESSION *psk_session(SSL *ssl, const struct secret *psk)

@@ -29,6 +29,8 @@ enum tls_failure {
 	TLS_FAILURE_UNKNOWN_CA,
 	TLS_FAILURE_EXPIRED,
 	TLS_FAILURE_NOT_YET_VALID,
+	TLS_FAILURE_REVOKED,
+	TLS_FAILURE_NO_CRL, // no current revocation list of its issuer
 	TLS_FAILURE_WRONG_USAGE,
 	TLS_FAILURE_WRONG_NAME,
 	TLS_FAILURE_NOT_ALLOWED,
@@ -110,6 +112,10 @@ uint64_t tls_conn_sent(const struct tls_conn *conn);       // plaintext bytes si
 MUST_USE int tls_conn_export(struct tls_conn *conn, const char *label, const uint8_t *context, size_t context_length,
                              struct secret *out);
 X509 *tls_conn_peer_certificate(const struct tls_conn *conn); // lent; NULL when there is none
+// Judges the peer of a connection that stands against another identity's CAs and revocation lists, and other names:
+// peer_name, judge and owner of the options, as a handshake of now would. enum tls_failure, with a text for people.
+int tls_conn_judge_again(struct tls_conn *conn, struct identity *identity, const struct tls_options *options,
+                         char text[TLS_EXPLANATION_BYTES]);
 
 struct tls_text {
 	char version[16], group[48], cipher[48], signature_own[48], signature_peer[48];

@@ -19,6 +19,8 @@ const char *tls_failure_name(enum tls_failure failure)
 		[TLS_FAILURE_UNKNOWN_CA] = "certificate of an unknown CA",
 		[TLS_FAILURE_EXPIRED] = "certificate expired",
 		[TLS_FAILURE_NOT_YET_VALID] = "certificate not yet valid",
+		[TLS_FAILURE_REVOKED] = "certificate revoked",
+		[TLS_FAILURE_NO_CRL] = "no current revocation list for the certificate",
 		[TLS_FAILURE_WRONG_USAGE] = "certificate not made for this role (EKU)",
 		[TLS_FAILURE_WRONG_NAME] = "certificate of another name",
 		[TLS_FAILURE_NOT_ALLOWED] = "certificate not allowed here",
@@ -37,7 +39,7 @@ const char *tls_failure_name(enum tls_failure failure)
 	return names[failure];
 }
 
-static enum tls_failure failure_of_verification(long error)
+enum tls_failure tls_failure_of_verification(long error)
 {
 	switch (error) {
 	case X509_V_OK:
@@ -46,6 +48,18 @@ static enum tls_failure failure_of_verification(long error)
 		return TLS_FAILURE_EXPIRED;
 	case X509_V_ERR_CERT_NOT_YET_VALID:
 		return TLS_FAILURE_NOT_YET_VALID;
+	case X509_V_ERR_CERT_REVOKED:
+		return TLS_FAILURE_REVOKED;
+	case X509_V_ERR_UNABLE_TO_GET_CRL:
+	case X509_V_ERR_CRL_HAS_EXPIRED:
+	case X509_V_ERR_CRL_NOT_YET_VALID:
+	case X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
+	case X509_V_ERR_CRL_SIGNATURE_FAILURE:
+	case X509_V_ERR_CRL_PATH_VALIDATION_ERROR:
+	case X509_V_ERR_DIFFERENT_CRL_SCOPE:
+	case X509_V_ERR_KEYUSAGE_NO_CRL_SIGN:
+	case X509_V_ERR_UNHANDLED_CRITICAL_CRL_EXTENSION:
+		return TLS_FAILURE_NO_CRL;
 	case X509_V_ERR_INVALID_PURPOSE:
 		return TLS_FAILURE_WRONG_USAGE;
 	case X509_V_ERR_HOSTNAME_MISMATCH:
@@ -90,7 +104,7 @@ static enum tls_failure failure_of_library(struct tls_conn *conn, unsigned long 
 	case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
 		return TLS_FAILURE_NO_CERTIFICATE;
 	case SSL_R_CERTIFICATE_VERIFY_FAILED:
-		return failure_of_verification(SSL_get_verify_result(conn->ssl));
+		return tls_failure_of_verification(SSL_get_verify_result(conn->ssl));
 	case SSL_R_BAD_SIGNATURE:
 		return TLS_FAILURE_BAD_SIGNATURE;
 	case SSL_R_BINDER_DOES_NOT_VERIFY:

@@ -61,6 +61,7 @@ void tls_kept_release(struct tls_conn *conn);
 // call that did not succeed (TLS_BLOCKED, TLS_END, TLS_FAILED).
 int tls_fail(struct tls_conn *conn, enum tls_failure failure, const char *text);
 int tls_judge(struct tls_conn *conn, int error);
+enum tls_failure tls_failure_of_verification(long error);
 
 // tls_callback.c: what the library asks.
 int tls_conn_verify(X509_STORE_CTX *store, void *unused);
