@@ -33,6 +33,7 @@ struct flows_settings source_flows_settings(const struct config *config, struct 
 		.wait_ms = config->source.connection_timeout_ms,
 		.idle_ms = config->source.idle_timeout_ms,
 		.client_max = config->source.max_connections_per_client,
+		.age_ms = config->link.max_stream_age_seconds * 1000ULL,
 	};
 }
 

@@ -2,6 +2,7 @@
 
 #include "cmd/source_internal.h"
 #include "cmd/tunnel.h"
+#include "config/dests.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "node/mail.h"
@@ -67,9 +68,12 @@ static void on_draining(void *owner, struct link *link)
 static void on_down(void *owner, struct link *link, bool cut)
 {
 	struct source *source = owner;
-	keep_link(source, NULL, false);
-	notify_status("no link with dest: dialling again");
-	tell_all(source, on_link, NULL);
+	// An earlier link, which has a successor, takes nothing with it but its own streams.
+	if (link == source->link) {
+		keep_link(source, NULL, false);
+		notify_status("no link with dest: dialling again");
+		tell_all(source, on_link, NULL);
+	}
 	if (cut)
 		tell_all(source, on_cut, link);
 }
@@ -86,20 +90,30 @@ static const struct initiator_ops initiator_ops = {.on_up = on_up,
                                                    .on_down = on_down,
                                                    .on_given_up = on_given_up};
 
-static struct initiator_settings settings_of(struct source *source, const struct config *config)
+// `dests` are lent.
+static struct initiator_settings settings_of(struct source *source, const struct config *config,
+                                             struct destination dests[LIMIT_DESTS])
 {
+	size_t count = dests_count(config);
+	for (size_t i = 0; i < count; i++)
+		dests_get(config, i, dests[i].host, &dests[i].port);
 	return (struct initiator_settings){
 		.loop = workers_loop(source->workers, 0),
 		.identity = source->identity,
 		.pq = tunnel_pq(config),
-		.host = config->source.dest_host,
-		.port = config->source.dest_tunnel_port,
+		.dests = dests,
+		.dest_count = count,
+		.order = config->source.dest_selection == CONFIG_DEST_PRIORITY ? DESTINATIONS_PRIORITY : DESTINATIONS_ROUND_ROBIN,
+		.failback_ms = config->source.failback_interval_seconds * 1000,
+		.outbound = config->source.allowed_outbound,
+		.outbound_count = config->source.allowed_outbound_count,
 		.peer_name = config->auth.peer_name,
 		.allowed_peers = (const char *const *)config->auth.allowed_peers,
 		.allowed_count = config->auth.allowed_peer_count,
 		.congestion = config->link.congestion,
 		.keepalive_ms = config->link.keep_alive_interval_ms,
 		.handshake_ms = config->link.handshake_timeout_ms,
+		.user_timeout_ms = config->link.user_timeout_ms,
 		.reconnect = config->source.reconnection_enabled,
 		.attempts_max = config->source.max_reconnect_attempts,
 		.delay_first_ms = config->source.initial_reconnect_delay_ms,
@@ -118,7 +132,8 @@ int source_link_start(struct source *source)
 		log_error("source", "no room for McEliece keys: %s", outcome_text(r));
 		return 1;
 	}
-	struct initiator_settings settings = settings_of(source, source->config);
+	struct destination dests[LIMIT_DESTS];
+	struct initiator_settings settings = settings_of(source, source->config, dests);
 	r = initiator_new(&settings, &initiator_ops, source, &source->initiator);
 	if (r < 0)
 		log_error("source", "cannot start: %s", outcome_text(r));
@@ -127,7 +142,8 @@ int source_link_start(struct source *source)
 
 void source_link_set(struct source *source)
 {
-	struct initiator_settings settings = settings_of(source, source->config);
+	struct destination dests[LIMIT_DESTS];
+	struct initiator_settings settings = settings_of(source, source->config, dests);
 	int r = initiator_set(source->initiator, &settings);
 	if (r < 0)
 		log_error("source", "the next link is made with the old settings: %s", outcome_text(r));

@@ -59,6 +59,9 @@ struct link_settings tunnel_link(const struct config *config)
 	return (struct link_settings){
 		.overlap_ms = config->crypto.key_overlap_seconds * 1000,
 		.rotation_bytes = config->crypto.key_rotation_bytes,
+		.rotation_streams = config->crypto.key_rotation_streams,
+		.key_update_bytes = config->crypto.tls_key_update_bytes,
+		.silence_ms = config->link.user_timeout_ms,
 		.connections_max = LIMIT_LINK_CONNECTIONS,
 	};
 }

@@ -46,6 +46,7 @@ struct flow *flow_make(struct flows *flows)
 	flow->fd = -1;
 	flow->release.run = release;
 	flow->moved = true;
+	flow->begun_ms = loop_now_ms(flows->settings.loop);
 	flow->older = flows->newest;
 	if (flows->newest)
 		flows->newest->newer = flow;
@@ -378,6 +379,23 @@ static void end_idle(struct flows *flows)
 	}
 }
 
+// For a byte stream there is no gentle way to be told to come again: both sides see a reset.
+static void end_old(struct flows *flows)
+{
+	uint64_t now = loop_now_ms(flows->settings.loop);
+	struct flow *flow = flows->newest;
+	while (flow) {
+		struct flow *older = flow->older;
+		if (flow->phase == FLOW_JOINED && now - flow->begun_ms >= flows->settings.age_ms) {
+			counter_add(COUNTER_FLOW_TOO_OLD, 1);
+			log_info("flow", "link %s: a flow was ended: it has lived for %llu s (link.max_stream_age_seconds)",
+			         link_name(stream_link(flow->stream)), (unsigned long long)(flows->settings.age_ms / 1000));
+			flow_close(flow);
+		}
+		flow = older;
+	}
+}
+
 static void on_trim(void *owner)
 {
 	struct flows *flows = owner;
@@ -388,6 +406,8 @@ static void on_trim(void *owner)
 		log_warn("flow", "%llu more connections were refused (qanat_flows_total says why)", (unsigned long long)held);
 	if (flows->settings.idle_ms > 0)
 		end_idle(flows);
+	if (flows->settings.age_ms > 0)
+		end_old(flows);
 }
 
 void flows_set(struct flows *flows, const struct flows_settings *settings)

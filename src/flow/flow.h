@@ -24,6 +24,7 @@ struct flows_settings {
 	uint32_t target_ms;             // dest: to connect to a target, one that is just coming up included
 	uint32_t idle_ms;               // a flow that moves nothing either way for so long is reset, 0: never
 	unsigned dials_max;             // source: data connections dialled at once; 0: LIMIT_DIALS
+	uint64_t age_ms;                // a flow that has lived so long is reset, whatever it does, 0: never
 	struct pool *pool;              // source, NULL on dest
 	struct service_table *services; // dest, NULL on source; a reference is taken
 	uint32_t client_max;            // flows at once of one client's address or one peer's certificate, 0: no limit

@@ -388,7 +388,9 @@ int control_start(struct control *control, uint64_t now_us)
 static uint64_t silence_us(const struct control *control)
 {
 	const struct control_settings *settings = &control->settings;
-	return ((uint64_t)settings->heartbeat_ms * settings->missed_pongs_max + settings->heartbeat_timeout_ms) * 1000;
+	uint64_t missed_ms = (uint64_t)settings->heartbeat_ms * settings->missed_pongs_max;
+	uint64_t answer_ms = (uint64_t)settings->heartbeat_ms + settings->heartbeat_timeout_ms;
+	return (missed_ms > answer_ms ? missed_ms : answer_ms) * 1000;
 }
 
 // Two intervals, and never less than an exchange may need on a slow link.

@@ -1,158 +1,181 @@
+// Theory of operation. A line is a control connection that stands. At most one of them is fresh (not up yet), at most one
+// is in use (new streams go there), the others retire: they were in use, and are closed when their last stream has ended.
+// Attempts at a new line (initiator_dial.c) go on, one at a time, while none is in use, and while the one in use is to be
+// replaced (`wish`). When a fresh line comes up it is the one in use, and its predecessor retires.
+
 #include "link/initiator.h"
 
+#include "core/clock.h"
 #include "core/counter.h"
 #include "core/log.h"
-#include "crypto/digest.h"
-#include "link/verdict.h"
-#include "net/dial.h"
-#include "net/socket.h"
+#include "link/initiator_internal.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-struct initiator {
-	struct initiator_settings settings;
-	const struct initiator_ops *ops;
-	void *owner;
-	struct tls_profile *profile;
-	uint8_t own_digest[DIGEST_BYTES];
-	struct dial *dial;
-	struct tls_conn *tls;
-	struct loop_io *io;
-	struct loop_timer *timer; // the handshake's deadline, or the pause before the next try
-	enum { INITIATOR_PAUSE, INITIATOR_DIALING, INITIATOR_HANDSHAKE, INITIATOR_SESSION } phase;
-	struct session *session;
-	struct link *link; // while it is up
-	struct address peer;
-	uint32_t delay_ms;
-	struct loop_task release;
+// How often retiring links, fail-back and expiry are looked at.
+#define CARE_MS 250
+// A link that has a successor is kept at least so long: workers hear of it by mail, and what they begin meanwhile counts.
+#define RETIRE_MS 1000
+// A link that lived so long was no accident: with several dests the next one is tried at once.
+#define SETTLED_MS 5000
+// A peer's certificate is looked for anew so long before the old one expires, or when a tenth of its life is left.
+#define EXPIRY_LEAD_S 600
 
-	pthread_mutex_t lock;
-	struct initiator_state state;
-};
+// ---- lines ---------------------------------------------------------------------------------------------------------
 
-static void dial(struct initiator *initiator);
-
-// ---- what people see -----------------------------------------------------------------------------------------------
-
-static void show(struct initiator *initiator, const char *state)
+unsigned initiator_retiring(const struct initiator *initiator)
 {
-	pthread_mutex_lock(&initiator->lock);
-	initiator->state.state = state;
-	pthread_mutex_unlock(&initiator->lock);
+	unsigned count = 0;
+	for (const struct line *line = initiator->lines; line; line = line->next)
+		count += line->link && line != initiator->in_use;
+	return count;
 }
 
-void initiator_read(struct initiator *initiator, struct initiator_state *state)
+static void line_drop(struct line *line)
 {
-	pthread_mutex_lock(&initiator->lock);
-	*state = initiator->state;
-	pthread_mutex_unlock(&initiator->lock);
+	struct initiator *initiator = line->initiator;
+	struct line **at = &initiator->lines;
+	while (*at != line)
+		at = &(*at)->next;
+	*at = line->next;
+	if (initiator->in_use == line)
+		initiator->in_use = NULL;
+	if (initiator->fresh == line)
+		initiator->fresh = NULL;
+	link_unref(&line->link);
+	free(line);
 }
 
-// ---- back-off ------------------------------------------------------------------------------------------------------
-
-// Decorrelated jitter: uniform between the first delay and three times the last one, at most the maximum.
-static uint32_t next_delay(struct initiator *initiator)
+static void retire(struct line *line)
 {
-	uint32_t first = initiator->settings.delay_first_ms, most = initiator->settings.delay_max_ms, random;
-	uint64_t ceiling = (uint64_t)initiator->delay_ms * 3;
-	if (ceiling > most)
-		ceiling = most;
-	if (ceiling < first)
-		ceiling = first;
-	random_bytes(&random, sizeof random);
-	initiator->delay_ms = first + (uint32_t)(random % (ceiling - first + 1));
-	return initiator->delay_ms;
+	line->has_successor = true;
+	line->retired_ms = loop_now_ms(line->initiator->settings.loop);
+	if (line->initiator->in_use == line)
+		line->initiator->in_use = NULL;
 }
-
-static void forget_connection(struct initiator *initiator)
-{
-	dial_cancel(&initiator->dial);
-	loop_io_close(&initiator->io);
-	tls_conn_free(&initiator->tls);
-}
-
-static void retry(struct initiator *initiator, const char *reason)
-{
-	forget_connection(initiator);
-	initiator->phase = INITIATOR_PAUSE;
-	pthread_mutex_lock(&initiator->lock);
-	initiator->state.state = "connecting";
-	initiator->state.attempts++;
-	initiator->state.errors++;
-	snprintf(initiator->state.last_error, sizeof initiator->state.last_error, "%s", reason);
-	uint64_t attempts = initiator->state.attempts;
-	pthread_mutex_unlock(&initiator->lock);
-	const struct initiator_settings *settings = &initiator->settings;
-	if (!settings->reconnect || (settings->attempts_max > 0 && attempts >= settings->attempts_max)) {
-		log_error("initiator", "no link with %s:%u: %s; not trying again", settings->host, settings->port, reason);
-		initiator->ops->on_given_up(initiator->owner, reason);
-		return;
-	}
-	uint32_t delay = next_delay(initiator);
-	log_warn("initiator", "no link with %s:%u: %s; next try in %u ms", settings->host, settings->port, reason, delay);
-	loop_timer_arm(initiator->timer, delay, 0);
-}
-
-// ---- the session ---------------------------------------------------------------------------------------------------
 
 static bool on_up(void *owner, struct link *link)
 {
-	struct initiator *initiator = owner;
+	struct line *line = owner;
+	struct initiator *initiator = line->initiator;
 	const struct link_peer *peer = link_peer(link);
-	initiator->link = link_ref(link);
-	initiator->delay_ms = 0;
-	pthread_mutex_lock(&initiator->lock);
-	initiator->state.state = "up";
-	initiator->state.attempts = 0;
-	pthread_mutex_unlock(&initiator->lock);
 	struct link_state state;
 	link_read(link, &state);
-	log_info("initiator", "link %s with %s (%s, %s) is up: %s, %s, epoch %u of %s, services %s", link_name(link),
-	         peer->node_name, peer->address, peer->certificate.subject, peer->tls.group, peer->tls.signature_peer,
-	         state.epoch, link_legs_text(state.legs), peer->services);
+	log_info("initiator", "link %s with %s (%s:%u, %s, %s) is up: %s, %s, epoch %u of %s, services %s", link_name(link),
+	         peer->node_name, line->dest.host, line->dest.port, peer->address, peer->certificate.subject,
+	         peer->tls.group, peer->tls.signature_peer, state.epoch, link_legs_text(state.legs), peer->services);
+	struct line *before = initiator->in_use;
+	if (before) {
+		log_info("initiator", "link %s takes over from link %s (%s)", link_name(link), link_name(before->link),
+		         initiator->wish ? initiator->wish : "renewed");
+		counter_add(COUNTER_LINKS_RENEWED, 1);
+		retire(before);
+	}
+	line->link = link_ref(link);
+	initiator->fresh = NULL;
+	initiator->in_use = line;
+	initiator->wish = NULL;
+	initiator->phase = INITIATOR_IDLE;
+	initiator->delay_ms = 0;
+	initiator->wished_ms = loop_now_ms(initiator->settings.loop);
+	destinations_take(&initiator->dests);
+	pthread_mutex_lock(&initiator->lock);
+	initiator->state.attempts = 0;
+	pthread_mutex_unlock(&initiator->lock);
+	initiator_show(initiator);
 	initiator->ops->on_up(initiator->owner, link);
 	return true;
 }
 
-static void link_over(struct initiator *initiator, bool cut)
+// The one in use is lost.
+static void reconnect(struct initiator *initiator, uint64_t lived_ms)
 {
-	if (!initiator->link)
+	bool at_once = initiator->dests.count > 1 && lived_ms >= SETTLED_MS && initiator->settings.reconnect;
+	if (!initiator->settings.reconnect) {
+		if (initiator->lines)
+			return; // until the last one is over
+		log_error("initiator", "the link is lost and source.reconnection_enabled is false");
+		initiator->ops->on_given_up(initiator->owner, "the link is lost");
 		return;
-	struct link *link = initiator->link;
-	initiator->link = NULL;
+	}
+	initiator->is_failback = false;
+	initiator_begin(initiator, at_once ? 0 : initiator_pause(initiator));
+}
+
+static void note_loss(struct initiator *initiator, const char *reason)
+{
+	pthread_mutex_lock(&initiator->lock);
+	initiator->state.errors++;
+	snprintf(initiator->state.last_error, sizeof initiator->state.last_error, "%s", reason);
+	pthread_mutex_unlock(&initiator->lock);
+}
+
+static void on_line_lost(struct line *line, bool cut, const char *reason)
+{
+	struct initiator *initiator = line->initiator;
+	bool was_in_use = line == initiator->in_use;
+	struct link *link = link_ref(line->link);
+	struct link_state state;
+	link_read(link, &state);
+	if (was_in_use)
+		log_warn("initiator", "link %s is down: %s", link_name(link), reason);
+	else
+		log_info("initiator", "link %s is down, it had a successor or none was wanted: %s", link_name(link), reason);
+	line_drop(line);
+	if (was_in_use)
+		note_loss(initiator, reason);
 	initiator->ops->on_down(initiator->owner, link, cut);
 	link_unref(&link);
+	if (!initiator->in_use && (initiator->phase == INITIATOR_IDLE || (was_in_use && initiator->phase == INITIATOR_PAUSE)))
+		reconnect(initiator, clock_ms() - state.up_since_ms);
+	initiator_show(initiator);
 }
 
 static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 {
-	struct initiator *initiator = owner;
-	initiator->session = NULL;
-	if (link)
-		log_warn("initiator", "link %s is down: %s", link_name(link), reason);
-	else
-		counter_add(COUNTER_LINK_DIAL_FAILED, 1);
-	link_over(initiator, cut);
-	retry(initiator, reason);
+	struct line *line = owner;
+	struct initiator *initiator = line->initiator;
+	line->session = NULL;
+	if (link) {
+		on_line_lost(line, cut, reason);
+		return;
+	}
+	line_drop(line);
+	initiator_fail(initiator, reason);
 }
 
 static void on_goaway(void *owner, struct link *link)
 {
-	struct initiator *initiator = owner;
-	// New streams need a link that takes them; the live ones of this one go on until dest ends it.
-	show(initiator, "draining");
+	struct line *line = owner;
+	struct initiator *initiator = line->initiator;
+	if (line != initiator->in_use)
+		return; // it takes nothing new anyway
+	retire(line);
 	initiator->ops->on_draining(initiator->owner, link);
+	// New streams need a link that takes them; the live ones of this one go on until they end, or dest ends it.
+	if (initiator->settings.reconnect && initiator->phase == INITIATOR_IDLE) {
+		initiator->is_failback = false;
+		initiator_begin(initiator, 0);
+	}
+	initiator_show(initiator);
 }
 
 static const struct session_ops session_ops = {.on_up = on_up, .on_end = on_end, .on_goaway = on_goaway};
 
-static int session_of(struct initiator *initiator)
+int initiator_establish(struct initiator *initiator)
 {
 	char peer[ADDRESS_TEXT_BYTES];
+	struct line *line = calloc(1, sizeof *line);
+	if (!line)
+		return -ENOMEM;
 	address_format(&initiator->peer, peer);
+	line->initiator = initiator;
+	line->dest = *destinations_now(&initiator->dests);
+	line->peer = initiator->peer;
+	line->next = initiator->lines;
+	initiator->lines = initiator->fresh = line;
 	struct session_settings settings = {
 		.loop = initiator->settings.loop,
 		.control = initiator->settings.control,
@@ -161,106 +184,169 @@ static int session_of(struct initiator *initiator)
 		.keycache = initiator->settings.keycache,
 	};
 	settings.link.data_address = initiator->peer;
-	return session_start(&settings, &initiator->tls, peer, &session_ops, initiator, &initiator->session);
-}
-
-// ---- the handshake -------------------------------------------------------------------------------------------------
-
-static void fail(struct initiator *initiator, const char *reason)
-{
-	counter_add(COUNTER_LINK_DIAL_FAILED, 1);
-	retry(initiator, reason);
-}
-
-static void handshake_step(struct initiator *initiator)
-{
-	int r = tls_conn_flush(initiator->tls);
-	if (r == 0 || r == TLS_BLOCKED)
-		r = tls_conn_handshake(initiator->tls);
-	if (r == TLS_BLOCKED) {
-		loop_io_want(initiator->io, tls_conn_wants(initiator->tls));
-		return;
-	}
-	if (r != 0) {
-		char text[TLS_EXPLANATION_BYTES];
-		verdict_count(tls_conn_failure(initiator->tls));
-		tls_conn_explain(initiator->tls, text);
-		fail(initiator, text);
-		return;
-	}
-	counter_add(COUNTER_HANDSHAKE_CONTROL_OK, 1);
-	loop_timer_disarm(initiator->timer);
-	loop_io_close(&initiator->io);
-	initiator->phase = INITIATOR_SESSION;
-	if (session_of(initiator) < 0)
-		fail(initiator, "out of memory");
-}
-
-static void on_io(void *owner, int events)
-{
-	struct initiator *initiator = owner;
-	if (events & LOOP_READ)
-		tls_conn_readable(initiator->tls);
-	handshake_step(initiator);
-}
-
-static int judge(void *owner, X509 *certificate)
-{
-	struct initiator *initiator = owner;
-	const struct initiator_settings *settings = &initiator->settings;
-	for (size_t i = 0; i < settings->allowed_count; i++)
-		if (identity_matches(certificate, settings->allowed_peers[i]))
-			return TLS_FAILURE_NONE;
-	return settings->allowed_count == 0 ? TLS_FAILURE_NONE : TLS_FAILURE_NOT_ALLOWED;
-}
-
-static void on_dialled(void *owner, const struct dial_result *result)
-{
-	struct initiator *initiator = owner;
-	if (result->fd < 0) {
-		fail(initiator, result->problem);
-		return;
-	}
-	const struct initiator_settings *settings = &initiator->settings;
-	int fd = result->fd;
-	initiator->peer = result->peer;
-	socket_tune(fd,
-	            &(struct socket_options){.congestion = settings->congestion, .keepalive_ms = settings->keepalive_ms});
-	struct tls_options options = {.peer_name = settings->peer_name ? settings->peer_name : settings->host,
-	                              .judge = judge,
-	                              .owner = initiator};
-	int r = tls_conn_new(initiator->profile, &fd, &options, &initiator->tls);
-	if (r == 0)
-		r = loop_io_open(settings->loop, tls_conn_fd(initiator->tls), on_io, initiator, &initiator->io);
-	socket_close(&fd);
-	if (r < 0) {
-		fail(initiator, outcome_text(r));
-		return;
-	}
-	initiator->phase = INITIATOR_HANDSHAKE;
-	show(initiator, "handshake");
-	loop_timer_arm(initiator->timer, settings->handshake_ms, 0);
-	handshake_step(initiator);
-}
-
-static void dial(struct initiator *initiator)
-{
-	const struct initiator_settings *settings = &initiator->settings;
-	initiator->phase = INITIATOR_DIALING;
-	show(initiator, "connecting");
-	int r = dial_start(settings->loop, settings->host, settings->port, settings->handshake_ms, on_dialled, initiator,
-	                   &initiator->dial);
+	int r = session_start(&settings, &initiator->tls, peer, &session_ops, line, &line->session);
 	if (r < 0)
-		fail(initiator, outcome_text(r));
+		line_drop(line);
+	return r;
 }
 
-static void on_timer(void *owner)
+// ---- renewal -------------------------------------------------------------------------------------------------------
+
+// Begins what is wished for, unless too many earlier links still carry streams: then it waits for one of them to end.
+static void grant(struct initiator *initiator)
+{
+	if (!initiator->wish || !initiator->in_use || initiator->phase != INITIATOR_IDLE ||
+	    initiator_retiring(initiator) >= LIMIT_RETIRING_LINKS)
+		return;
+	if (!initiator->is_failback)
+		log_info("initiator", "a new link is made beside link %s: %s", link_name(initiator->in_use->link),
+		         initiator->wish);
+	initiator_begin(initiator, 0);
+}
+
+void initiator_renew(struct initiator *initiator, const char *reason)
+{
+	if (!initiator->in_use)
+		return;
+	// What a person asked for is more than a fail-back, which goes over the better dests only.
+	if (initiator->is_failback && initiator->phase == INITIATOR_PAUSE)
+		initiator->phase = INITIATOR_IDLE;
+	if (initiator->phase == INITIATOR_IDLE)
+		initiator->is_failback = false;
+	initiator->wish = reason;
+	grant(initiator);
+}
+
+static void close_the_empty(struct initiator *initiator)
+{
+	uint64_t now = loop_now_ms(initiator->settings.loop);
+	for (struct line *line = initiator->lines, *next; line; line = next) {
+		struct link_state state;
+		next = line->next;
+		if (!line->link || !line->has_successor || now - line->retired_ms < RETIRE_MS)
+			continue;
+		link_read(line->link, &state);
+		if (state.streams_open > 0)
+			continue;
+		session_end(line->session, CONTROL_REASON_SHUTDOWN, "its streams are done");
+	}
+}
+
+static void look_for_better(struct initiator *initiator, uint64_t now)
+{
+	uint32_t failback_ms = initiator->settings.failback_ms;
+	if (failback_ms == 0 || initiator->wish || now - initiator->wished_ms < failback_ms ||
+	    initiator->dests.order != DESTINATIONS_PRIORITY || initiator->dests.used == 0)
+		return;
+	initiator->wished_ms = now;
+	initiator->is_failback = true;
+	initiator->wish = "a dest before it in the list answers again";
+}
+
+// The peer may have a newer certificate by now: a link made with that lives on when the old one expires.
+static void look_at_expiry(struct initiator *initiator, uint64_t now)
+{
+	const struct identity_text *certificate = &link_peer(initiator->in_use->link)->certificate;
+	int64_t left_s = certificate->not_after - clock_wall_s();
+	int64_t lead_s = (certificate->not_after - certificate->not_before) / 10;
+	if (lead_s > EXPIRY_LEAD_S)
+		lead_s = EXPIRY_LEAD_S;
+	// Again when half of what was left has passed.
+	if (initiator->wish || left_s > lead_s || left_s < 0 ||
+	    now - initiator->wished_ms < (uint64_t)(left_s > 4 ? left_s : 4) * 500)
+		return;
+	initiator->wished_ms = now;
+	initiator->is_failback = false;
+	initiator->wish = "its certificate is about to expire";
+}
+
+static void on_care(void *owner)
 {
 	struct initiator *initiator = owner;
-	if (initiator->phase == INITIATOR_PAUSE)
-		dial(initiator);
-	else if (initiator->phase == INITIATOR_HANDSHAKE)
-		fail(initiator, "dest did not finish the handshake in time");
+	uint64_t now = loop_now_ms(initiator->settings.loop);
+	close_the_empty(initiator);
+	if (initiator->in_use && initiator->phase == INITIATOR_IDLE) {
+		look_for_better(initiator, now);
+		look_at_expiry(initiator, now);
+		grant(initiator);
+	}
+}
+
+// ---- new settings --------------------------------------------------------------------------------------------------
+
+// False: the line is over, and may be gone.
+static bool judge(struct initiator *initiator, struct line *line)
+{
+	const struct initiator_settings *settings = &initiator->settings;
+	struct tls_options wanted = {.peer_name = settings->peer_name ? settings->peer_name : line->dest.host,
+	                             .judge = initiator_judge,
+	                             .owner = initiator};
+	const char *problem = NULL;
+	if (!initiator_allows(initiator, &line->peer.any))
+		problem = "source.allowed_outbound does not list its address any more";
+	else if (!tls_pq_allows(settings->pq, link_peer(line->link)->tls.group))
+		problem = tls_pq_demand(settings->pq);
+	if (!problem)
+		return session_judge(line->session, settings->identity, &wanted);
+	counter_add(COUNTER_LINKS_REJUDGED, 1);
+	session_end(line->session, CONTROL_REASON_PEER_POLICY, problem);
+	return false;
+}
+
+// What was begun with the old settings is begun again.
+static void start_over(struct initiator *initiator)
+{
+	if (initiator->phase == INITIATOR_IDLE)
+		return;
+	bool was_failback = initiator->is_failback && initiator->in_use;
+	initiator_forget(initiator);
+	if (initiator->fresh) {
+		session_close(&initiator->fresh->session, CONTROL_REASON_SHUTDOWN, "source has new settings");
+		line_drop(initiator->fresh);
+	}
+	initiator->is_failback = false;
+	initiator->phase = INITIATOR_IDLE;
+	loop_timer_disarm(initiator->timer);
+	if (was_failback)
+		initiator->wish = NULL; // at its next time
+	else
+		initiator_begin(initiator, 0);
+}
+
+static const char *reason_to_renew(const struct initiator *initiator, const struct identity *before, uint8_t legs)
+{
+	if (!initiator->in_use)
+		return NULL;
+	if (!identity_shows_same(before, initiator->settings.identity))
+		return "source has another certificate";
+	if (!destinations_has(&initiator->dests, &initiator->in_use->dest))
+		return "its dest is not listed any more";
+	if (legs != initiator->settings.control.hello.legs)
+		return "crypto.kem_mode has changed";
+	return NULL;
+}
+
+int initiator_set(struct initiator *initiator, const struct initiator_settings *settings)
+{
+	struct identity *before = identity_ref(initiator->settings.identity);
+	uint8_t legs = initiator->settings.control.hello.legs;
+	int r = initiator_settings_take(initiator, settings);
+	if (r < 0) {
+		identity_unref(&before);
+		return r;
+	}
+	start_over(initiator);
+	for (struct line *line = initiator->lines, *next; line; line = next) {
+		next = line->next;
+		if (line->link)
+			(void)judge(initiator, line);
+	}
+	const char *reason = reason_to_renew(initiator, before, legs);
+	identity_unref(&before);
+	if (reason)
+		initiator_renew(initiator, reason);
+	initiator_show(initiator);
+	return 0;
 }
 
 // ---- life ----------------------------------------------------------------------------------------------------------
@@ -278,43 +364,24 @@ int initiator_new(const struct initiator_settings *settings, const struct initia
 	struct initiator *initiator = calloc(1, sizeof *initiator);
 	if (!initiator)
 		return -ENOMEM;
-	initiator->settings = *settings;
 	initiator->ops = ops;
 	initiator->owner = owner;
 	initiator->release.run = release;
 	pthread_mutex_init(&initiator->lock, NULL);
 	initiator->state.state = "connecting";
-	int r = identity_digest(identity_certificate(settings->identity), initiator->own_digest);
+	int r = initiator_settings_take(initiator, settings);
 	if (r == 0)
-		r = tls_profile_control(settings->identity, settings->pq, &initiator->profile);
+		r = loop_timer_open(settings->loop, initiator_on_timer, initiator, &initiator->timer);
 	if (r == 0)
-		r = loop_timer_open(settings->loop, on_timer, initiator, &initiator->timer);
+		r = loop_timer_open(settings->loop, on_care, initiator, &initiator->care);
 	if (r < 0) {
+		initiator->settings.loop = settings->loop;
 		initiator_free(&initiator, CONTROL_REASON_SHUTDOWN);
 		return r;
 	}
+	loop_timer_arm(initiator->care, CARE_MS, CARE_MS);
 	*out = initiator;
-	dial(initiator);
-	return 0;
-}
-
-int initiator_set(struct initiator *initiator, const struct initiator_settings *settings)
-{
-	struct tls_profile *profile = NULL;
-	uint8_t digest[DIGEST_BYTES];
-	int r = identity_digest(identity_certificate(settings->identity), digest);
-	if (r == 0)
-		r = tls_profile_control(settings->identity, settings->pq, &profile);
-	if (r < 0)
-		return r;
-	tls_profile_free(&initiator->profile);
-	initiator->profile = profile;
-	memcpy(initiator->own_digest, digest, sizeof digest);
-	struct loop *loop = initiator->settings.loop;
-	struct keycache *keycache = initiator->settings.keycache;
-	initiator->settings = *settings;
-	initiator->settings.loop = loop;
-	initiator->settings.keycache = keycache;
+	initiator_begin(initiator, 0);
 	return 0;
 }
 
@@ -324,16 +391,20 @@ void initiator_free(struct initiator **slot, enum control_reason reason)
 	*slot = NULL;
 	if (!initiator)
 		return;
-	session_close(&initiator->session, reason, "source stops");
-	forget_connection(initiator);
+	struct loop *loop = initiator->settings.loop;
+	while (initiator->lines) {
+		session_close(&initiator->lines->session, reason, "source stops");
+		line_drop(initiator->lines);
+	}
+	initiator_forget(initiator);
 	loop_timer_close(&initiator->timer);
-	tls_profile_free(&initiator->profile);
-	link_unref(&initiator->link);
-	loop_defer(initiator->settings.loop, &initiator->release);
+	loop_timer_close(&initiator->care);
+	initiator_settings_drop(initiator);
+	loop_defer(loop, &initiator->release);
 }
 
 void initiator_want_epoch(struct initiator *initiator)
 {
-	if (initiator->session)
-		session_want_epoch(initiator->session);
+	if (initiator->in_use)
+		session_want_epoch(initiator->in_use->session);
 }

@@ -1,12 +1,17 @@
-// The initiator's side of a link over time: dials, proves itself, keeps the control connection, and when it is lost
-// dials again with jittered back-off, for ever unless told otherwise. Names are resolved anew each time. Lives on one
-// loop.
+// The initiator's side of a link over time: dials one of its dests, proves itself, keeps the control connection, and when
+// it is lost dials again with jittered back-off, for ever unless told otherwise. Names are resolved anew each time.
+//
+// Make before break: a link that is to be replaced (a renewal) takes new streams until its successor is up, and is then
+// kept until its last stream has ended. So does one whose dest said GOAWAY, except that it takes nothing new meanwhile.
+// Lives on one loop.
 
 #pragma once
 
 #include "core/loop.h"
 #include "crypto/identity.h"
+#include "link/destinations.h"
 #include "link/session.h"
+#include "policy/cidr.h"
 #include "wire/tls_profile.h"
 
 #include <stdbool.h>
@@ -17,15 +22,21 @@ struct initiator_settings {
 	struct loop *loop;
 	struct identity *identity;
 	enum tls_pq pq;
-	const char *host; // dest: name, IP literal
+	const char *host; // the first dest: name, IP literal; NULL: only those of `dests`
 	uint16_t port;
-	const char *peer_name;            // expected in its certificate; NULL: host
+	const struct destination *dests; // more of them; with host at most LIMIT_DESTS, and at least one in all
+	size_t dest_count;
+	enum destinations_order order;
+	uint32_t failback_ms;             // how often those before the one in use are tried, 0: never
+	const struct cidr *outbound;      // addresses that may be dialled; empty: all
+	size_t outbound_count;
+	const char *peer_name;            // expected in every dest's certificate; NULL: its host
 	const char *const *allowed_peers; // patterns, may be empty
 	size_t allowed_count;
 	const char *congestion;
-	uint32_t keepalive_ms, handshake_ms;
+	uint32_t keepalive_ms, handshake_ms, user_timeout_ms;
 	bool reconnect;
-	uint32_t attempts_max; // in a row, 0: for ever
+	uint32_t attempts_max; // rounds over all dests in a row, 0: for ever
 	uint32_t delay_first_ms, delay_max_ms;
 	struct control_settings control;
 	struct link_settings link;
@@ -33,21 +44,26 @@ struct initiator_settings {
 };
 
 struct initiator_ops {
-	// The link may be used; a reference is the owner's to take.
+	// The link is the one for new streams from now on, instead of the one before; a reference is the owner's to take.
 	void (*on_up)(void *owner, struct link *link);
-	// Dest takes no new streams on it; those that live go on, and on_down follows.
+	// Dest takes no new streams on the one in use; those that live go on, and on_down follows.
 	void (*on_draining)(void *owner, struct link *link);
-	// It may not any more. cut: its live data connections end too.
+	// It is over, the one in use or an earlier one. cut: its live data connections end too.
 	void (*on_down)(void *owner, struct link *link, bool cut);
 	// It will not be tried again (reconnect off, attempts used up).
 	void (*on_given_up)(void *owner, const char *reason);
 };
 
-// Texts and lists are lent until initiator_set names others. Starts dialling at once.
+// Settings are copied, whatever they point to as well; the identity is referenced. Starts dialling at once.
 MUST_USE int initiator_new(const struct initiator_settings *settings, const struct initiator_ops *ops, void *owner,
                            struct initiator **initiator);
-// New settings for the next control connection; loop, keycache and the link that is up stay. Negative: as before.
+// New settings; loop and keycache stay. Links that stand are judged again: one whose peer would not be taken now is
+// ended, with its streams. When we show another certificate now, or the dest in use is not listed any more, the link is
+// renewed. Negative: as before.
 MUST_USE int initiator_set(struct initiator *initiator, const struct initiator_settings *settings);
+// Dials a second link beside the one in use, which it then replaces. `reason` is for the log. Does nothing while there
+// is no link: one is on its way.
+void initiator_renew(struct initiator *initiator, const char *reason);
 // Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason
 // has the peer cut them. No callback afterwards.
 void initiator_free(struct initiator **initiator, enum control_reason reason);
@@ -56,8 +72,10 @@ void initiator_want_epoch(struct initiator *initiator);
 // For people; from any thread.
 struct initiator_state {
 	const char *state; // "connecting", "handshake", "up", "draining"
+	char dest[300];    // "host:port" of the link in use, or of the one that is tried
 	char last_error[256];
-	uint64_t attempts; // since the link was last up
+	uint64_t attempts; // rounds over all dests since the link was last up
 	uint64_t errors;
+	unsigned retiring; // earlier links that still carry streams
 };
 void initiator_read(struct initiator *initiator, struct initiator_state *state);

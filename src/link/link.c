@@ -29,7 +29,7 @@ struct link {
 	_Atomic uint32_t epoch;
 	_Atomic uint32_t connections;
 	_Atomic uint64_t streams_open, streams_total, bytes_outward, bytes_inward;
-	_Atomic uint64_t epoch_bytes; // carried since the last epoch
+	_Atomic uint64_t epoch_bytes, epoch_streams; // carried, begun since the last epoch
 	_Atomic bool epoch_wanted;
 	_Atomic uint32_t rtt_us;
 	_Atomic uint64_t epoch_since_ms, heard_ms;
@@ -102,6 +102,7 @@ void link_add_epoch(struct link *link, uint32_t epoch, uint8_t legs, struct secr
 	pthread_mutex_unlock(&link->lock);
 	atomic_store(&link->epoch_since_ms, now_ms);
 	atomic_store(&link->epoch_bytes, 0);
+	atomic_store(&link->epoch_streams, 0);
 	atomic_store(&link->epoch, epoch);
 	atomic_store(&link->up, true);
 }
@@ -119,6 +120,7 @@ static void want_epoch(struct link *link)
 	if (!link->epoch_task || atomic_exchange(&link->epoch_wanted, true))
 		return;
 	atomic_store(&link->epoch_bytes, 0);
+	atomic_store(&link->epoch_streams, 0);
 	loop_post(link->epoch_loop, link->epoch_task);
 }
 
@@ -226,6 +228,16 @@ const struct link_peer *link_peer(const struct link *link)
 	return &link->peer;
 }
 
+uint64_t link_key_update_bytes(const struct link *link)
+{
+	return link->settings.key_update_bytes ? link->settings.key_update_bytes : LIMIT_TLS_KEY_BYTES;
+}
+
+uint32_t link_silence_ms(const struct link *link)
+{
+	return link->settings.silence_ms;
+}
+
 // ---- what it carries -----------------------------------------------------------------------------------------------
 
 bool link_enter_connection(struct link *link)
@@ -245,6 +257,15 @@ void link_begin_stream(struct link *link)
 {
 	atomic_fetch_add_explicit(&link->streams_open, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&link->streams_total, 1, memory_order_relaxed);
+	uint32_t limit = link->settings.rotation_streams;
+	if (limit == 0)
+		return;
+	uint64_t now = atomic_fetch_add_explicit(&link->epoch_streams, 1, memory_order_relaxed);
+	if (now + 1 < limit || atomic_load_explicit(&link->epoch_wanted, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&link->lock);
+	want_epoch(link);
+	pthread_mutex_unlock(&link->lock);
 }
 
 void link_end_stream(struct link *link)

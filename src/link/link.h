@@ -33,6 +33,9 @@ struct link_settings {
 	struct address data_address; // initiator: where to dial data connections
 	uint32_t overlap_ms;         // the previous epoch's keys stay valid so long
 	uint64_t rotation_bytes;     // ask for a new epoch after so many payload bytes, 0 = never
+	uint32_t rotation_streams;   // and after so many streams, 0 = never
+	uint64_t key_update_bytes;   // streams update their sending keys after so many bytes, 0 = LIMIT_TLS_KEY_BYTES
+	uint32_t silence_ms;         // streams whose peer acknowledges nothing for so long are given up, 0 = never
 	uint32_t connections_max;
 };
 
@@ -71,6 +74,9 @@ void link_leave_connection(struct link *link);
 // Streams, for people.
 void link_begin_stream(struct link *link);
 void link_end_stream(struct link *link);
+// How its streams behave, as it was set.
+uint64_t link_key_update_bytes(const struct link *link);
+uint32_t link_silence_ms(const struct link *link);
 // Payload bytes moved; asks for a new epoch when its share is used up.
 void link_count(struct link *link, uint64_t outward, uint64_t inward);
 // Who is asked for a new epoch (posted to that loop); NULL ends it. True when the task is still on its way: it must

@@ -89,12 +89,14 @@ static inline void link_rig_down(void *owner, struct link *link, bool cut)
 {
 	struct link_rig *rig = owner;
 	rig->downs++;
-	assert_int_equal(pool_set_link(rig->pool, NULL), 0);
+	if (link == rig->link)
+		assert_int_equal(pool_set_link(rig->pool, NULL), 0);
 	if (cut) {
 		rig->cuts++;
 		stream_cut_all(link);
 	}
-	link_unref(&rig->link);
+	if (link == rig->link)
+		link_unref(&rig->link);
 }
 
 static inline void link_rig_given_up(void *owner, const char *reason)

@@ -143,14 +143,20 @@ static int burn_psk(void *owner, struct tls_conn *conn)
 
 static const struct tls_listener_ops listener_ops = {.on_hello = on_hello, .find_psk = find_psk, .burn_psk = burn_psk};
 
-static int judge(void *owner, X509 *certificate)
+static int judge_by_name(void *owner, X509 *certificate)
 {
-	struct visitor *visitor = owner;
-	const struct responder_settings *settings = &visitor->responder->settings;
+	struct responder *responder = owner;
+	const struct responder_settings *settings = &responder->settings;
 	for (size_t i = 0; i < settings->allowed_count; i++)
 		if (identity_matches(certificate, settings->allowed_peers[i]))
 			return TLS_FAILURE_NONE;
 	return settings->allowed_count == 0 ? TLS_FAILURE_NONE : TLS_FAILURE_NOT_ALLOWED;
+}
+
+static int judge(void *owner, X509 *certificate)
+{
+	struct visitor *visitor = owner;
+	return judge_by_name(visitor->responder, certificate);
 }
 
 // ---- links ---------------------------------------------------------------------------------------------------------
@@ -220,6 +226,7 @@ static int welcome_control(struct visitor *visitor)
 	responder->guests = guest;
 	char peer[ADDRESS_TEXT_BYTES];
 	address_format(&visitor->peer, peer);
+	socket_set_user_timeout(tls_conn_fd(visitor->tls), responder->settings.user_timeout_ms);
 	struct session_settings settings = {
 		.loop = responder->settings.loop,
 		.control = responder->settings.control,
@@ -411,6 +418,22 @@ int responder_new(const struct responder_settings *settings, const struct respon
 	return r;
 }
 
+static void judge_guests(struct responder *responder)
+{
+	const struct responder_settings *settings = &responder->settings;
+	struct tls_options wanted = {.judge = judge_by_name, .owner = responder};
+	for (struct guest *guest = responder->guests, *next; guest; guest = next) {
+		struct link *link = session_link(guest->session);
+		next = guest->next;
+		if (link && !tls_pq_allows(settings->pq, link_peer(link)->tls.group)) {
+			counter_add(COUNTER_LINKS_REJUDGED, 1);
+			session_end(guest->session, CONTROL_REASON_PEER_POLICY, tls_pq_demand(settings->pq));
+		} else {
+			(void)session_judge(guest->session, settings->identity, &wanted);
+		}
+	}
+}
+
 int responder_set(struct responder *responder, const struct responder_settings *settings)
 {
 	struct tls_profile *profile = NULL;
@@ -428,6 +451,7 @@ int responder_set(struct responder *responder, const struct responder_settings *
 	responder->settings.loop = old.loop;
 	responder->settings.registry = old.registry;
 	responder->settings.gate = old.gate;
+	judge_guests(responder);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct responder_settings {
 	const char *const *allowed_peers; // patterns, may be empty
 	size_t allowed_count;
 	const char *congestion;
-	uint32_t keepalive_ms, handshake_ms;
+	uint32_t keepalive_ms, handshake_ms, user_timeout_ms;
 	struct registry *registry;   // shared
 	struct gate *gate;           // shared
 	struct keyserver *keyserver; // shared; NULL when the McEliece leg is off
@@ -41,7 +41,8 @@ struct responder_ops {
 
 MUST_USE int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
                            struct responder **responder);
-// New settings for connections that come from now on; loop and tables stay. Texts and lists are lent until the next
+// New settings for connections that come from now on; loop and tables stay. Links of this worker that stand are judged
+// again: one whose peer would not be taken now is ended, with its streams. Texts and lists are lent until the next
 // call. Negative: as before.
 MUST_USE int responder_set(struct responder *responder, const struct responder_settings *settings);
 // Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason

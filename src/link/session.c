@@ -206,8 +206,8 @@ static void on_close(void *owner, enum control_reason reason, const char *text, 
 	set_reason(session, line);
 	session->ended = true;
 	// A peer that stops has waited for its streams or resets them itself; what it has sent must still be read to its
-	// end. A peer that fell silent is a lost connection.
-	session->cut = reason != CONTROL_REASON_TIMEOUT && reason != CONTROL_REASON_SHUTDOWN;
+	// end. Streams of a peer that fell silent hang with it: their clients are told.
+	session->cut = reason != CONTROL_REASON_SHUTDOWN;
 }
 
 static bool key_current(void *owner, uint8_t digest[DIGEST_BYTES])
@@ -464,6 +464,31 @@ void session_goaway(struct session *session, uint32_t deadline_ms)
 {
 	control_goaway(session->control, CONTROL_REASON_SHUTDOWN, deadline_ms);
 	after_engine(session, 0);
+}
+
+void session_end(struct session *session, enum control_reason reason, const char *text)
+{
+	if (session->leaving || session->ended)
+		return;
+	control_close(session->control, reason, text);
+	after_engine(session, 0);
+}
+
+bool session_judge(struct session *session, struct identity *identity, const struct tls_options *wanted)
+{
+	char text[TLS_EXPLANATION_BYTES];
+	if (session->leaving || session->ended)
+		return true;
+	int failure = tls_conn_judge_again(session->tls, identity, wanted, text);
+	if (failure == TLS_FAILURE_NONE)
+		return true;
+	counter_add(COUNTER_LINKS_REJUDGED, 1);
+	session_end(session,
+	            failure == TLS_FAILURE_REVOKED   ? CONTROL_REASON_REVOKED
+	            : failure == TLS_FAILURE_EXPIRED ? CONTROL_REASON_EXPIRED
+	                                             : CONTROL_REASON_PEER_POLICY,
+	            text);
+	return false;
 }
 
 void session_want_epoch(struct session *session)

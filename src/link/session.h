@@ -14,8 +14,8 @@ struct session_ops {
 	// The first epoch is there; the link may carry streams. The owner takes a reference if it keeps it; false: it
 	// cannot take the link, which then ends.
 	bool (*on_up)(void *owner, struct link *link);
-	// Over, once; the session has freed itself. `link` is NULL when it never came up. cut: by a CLOSE other than for a
-	// peer's orderly stop, so live data connections are to be cut too; otherwise they go on.
+	// Over, once; the session has freed itself. `link` is NULL when it never came up. cut: by a CLOSE other than for an
+	// orderly stop, or a peer that fell silent, so live data connections are to be cut too; otherwise they go on.
 	void (*on_end)(void *owner, struct link *link, bool cut, const char *reason);
 	// The peer will not take new streams (drain).
 	void (*on_goaway)(void *owner, struct link *link);
@@ -36,5 +36,10 @@ MUST_USE int session_start(const struct session_settings *settings, struct tls_c
 // Sends CLOSE, waits shortly for it to leave, frees itself; no callback afterwards. Leaves NULL.
 void session_close(struct session **session, enum control_reason reason, const char *text);
 void session_goaway(struct session *session, uint32_t deadline_ms);
+// Judges the peer again, as a handshake of now would: against this identity's CAs and revocation lists, and the names,
+// judge and owner of `wanted`. A peer that fails is told why and the session ends, which may call on_end. False then.
+bool session_judge(struct session *session, struct identity *identity, const struct tls_options *wanted);
+// Ends the session for a reason of the owner's, as if it had found it itself: on_end is called.
+void session_end(struct session *session, enum control_reason reason, const char *text);
 void session_want_epoch(struct session *session);
 struct link *session_link(const struct session *session); // NULL before it is up

@@ -244,7 +244,7 @@ int stream_recv(struct stream *stream, uint8_t *out, size_t size, size_t *got)
 static int refresh_keys(struct stream *stream)
 {
 	uint32_t epoch = link_epoch(stream->link);
-	if (epoch == stream->key_epoch && tls_conn_sent(stream->tls) < LIMIT_TLS_KEY_BYTES)
+	if (epoch == stream->key_epoch && tls_conn_sent(stream->tls) < link_key_update_bytes(stream->link))
 		return 0;
 	stream->key_epoch = epoch;
 	return tls_conn_update_keys(stream->tls);
@@ -338,10 +338,10 @@ void stream_own(struct stream *stream, const struct stream_ops *ops, void *owner
 
 // ---- all streams of this thread ------------------------------------------------------------------------------------
 
-static void cut(struct stream *stream)
+static void cut(struct stream *stream, const char *problem)
 {
 	enum stream_phase was = stream->phase;
-	stream_break(stream, "the link was closed");
+	stream_break(stream, problem);
 	if (was == STREAM_DIALING || was == STREAM_HANDSHAKE || was == STREAM_PARKED || was == STREAM_ASKING)
 		stream_on_opener(stream);
 	else if (was == STREAM_HEADER || was == STREAM_LEAVING)
@@ -356,7 +356,7 @@ void stream_cut_all(struct link *link)
 {
 	for (struct stream *stream = newest; stream; stream = stream->older)
 		if (!stream->closed && stream->link == link && stream->phase != STREAM_BROKEN)
-			cut(stream);
+			cut(stream, "the link was closed");
 }
 
 void stream_drop_unowned(void)
@@ -368,9 +368,31 @@ void stream_drop_unowned(void)
 	}
 }
 
+// A peer that is gone acknowledges nothing; one that only does not read does, so TCP_USER_TIMEOUT, which ends both, is not
+// for streams. Streams that have nothing on its way cost nothing here.
+static bool is_given_up(struct stream *stream)
+{
+	uint32_t limit_ms = link_silence_ms(stream->link), silent_ms = 0;
+	stream->unanswered = stream->unanswered || stream->touched;
+	if (limit_ms == 0 || !stream->unanswered || !stream->tls || stream->phase == STREAM_BROKEN)
+		return false;
+	uint64_t now = loop_now_ms(stream->loop), since = stream->unanswered_since_ms;
+	stream->unanswered = socket_awaits_answer(tls_conn_fd(stream->tls), &silent_ms);
+	if (!stream->unanswered)
+		stream->unanswered_since_ms = 0;
+	else if (since == 0 || now - since > silent_ms)
+		stream->unanswered_since_ms = since == 0 ? now : now - silent_ms;
+	return stream->unanswered && since != 0 && now - stream->unanswered_since_ms >= limit_ms;
+}
+
 void stream_trim_idle(void)
 {
 	for (struct stream *stream = newest; stream; stream = stream->older) {
+		if (is_given_up(stream)) {
+			counter_add(COUNTER_STREAM_SILENT, 1);
+			cut(stream, "the peer acknowledges nothing that is sent");
+			continue;
+		}
 		if (!stream->touched && !stream->trimmed && stream->tls) {
 			tls_conn_trim(stream->tls);
 			stream->trimmed = true;

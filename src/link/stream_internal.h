@@ -51,6 +51,8 @@ struct stream {
 
 	struct stream *newer, *older; // all streams of this thread
 	bool touched, trimmed;        // since stream_trim_idle; record buffers given back
+	bool unanswered;              // something is on its way that the peer's kernel has not acknowledged
+	uint64_t unanswered_since_ms;
 };
 
 // A null stream on this thread's list. NULL without memory.

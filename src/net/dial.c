@@ -31,6 +31,7 @@ struct dial {
 	struct dial **owners_pointer;
 	dial_fn on_done;
 	void *owner;
+	dial_filter_fn allows; // may be NULL
 
 	char *host; // NULL when the caller gave addresses
 	uint16_t port;
@@ -233,6 +234,10 @@ static bool take(struct dial *dial, const struct addrinfo *entry)
 		to.in6.sin6_port = htons(dial->port);
 	else
 		return false;
+	if (dial->allows != NULL && !dial->allows(dial->owner, &to.any)) {
+		note_attempt(dial, &to, "not allowed");
+		return false;
+	}
 	add(dial, &to);
 	return true;
 }
@@ -340,6 +345,11 @@ int dial_address_start(struct loop *loop, const struct address *to, uint32_t tim
                        struct dial **dial)
 {
 	return dial_addresses_start(loop, to, 1, timeout_ms, on_done, owner, dial);
+}
+
+void dial_set_filter(struct dial *dial, dial_filter_fn allows)
+{
+	dial->allows = allows;
 }
 
 void dial_cancel(struct dial **dial)

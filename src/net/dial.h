@@ -8,6 +8,7 @@
 #include "core/outcome.h"
 #include "net/address.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct dial;
@@ -33,5 +34,9 @@ MUST_USE int dial_addresses_start(struct loop *loop, const struct address *list,
 // To one known address.
 MUST_USE int dial_address_start(struct loop *loop, const struct address *to, uint32_t timeout_ms, dial_fn on_done,
                                 void *owner, struct dial **dial);
+// Right after dial_start of a name: which of the resolver's addresses may be dialled (asked with the dial's owner). An
+// address that the caller gave is the caller's to judge.
+typedef bool (*dial_filter_fn)(void *owner, const struct sockaddr *address);
+void dial_set_filter(struct dial *dial, dial_filter_fn allows);
 // Harmless on NULL; no callback afterwards. Before the callback runs the owner's pointer has been set to NULL.
 void dial_cancel(struct dial **dial);

@@ -235,6 +235,21 @@ void socket_tune(int fd, const struct socket_options *options)
 	tune_congestion(fd, options->congestion);
 }
 
+void socket_set_user_timeout(int fd, uint32_t timeout_ms)
+{
+	set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)timeout_ms, "TCP_USER_TIMEOUT");
+}
+
+bool socket_awaits_answer(int fd, uint32_t *silent_ms)
+{
+	struct tcp_info info = {0};
+	socklen_t length = sizeof(info);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 || info.tcpi_unacked == 0)
+		return false;
+	*silent_ms = info.tcpi_last_ack_recv;
+	return true;
+}
+
 // ---- closing
 
 void socket_close_resets(int fd, bool on)

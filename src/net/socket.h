@@ -43,6 +43,13 @@ bool socket_is_reserved(int fd);
 // TCP_NODELAY, keepalive, user timeout, congestion. Never fails: what the kernel refuses is skipped (debug log).
 // Congestion "auto" looks at both ends of the connected socket. No-op on Unix sockets.
 void socket_tune(int fd, const struct socket_options *options);
+// TCP_USER_TIMEOUT alone; 0: off. It also ends a connection whose peer answers but does not read, so it is for
+// connections whose peer always reads.
+void socket_set_user_timeout(int fd, uint32_t timeout_ms);
+// Whether something that was sent is not acknowledged yet; then also how long ago the last acknowledgement of anything
+// came. A peer that does not read any more still acknowledges, one that is gone does not. False when the kernel does not
+// tell.
+bool socket_awaits_answer(int fd, uint32_t *silent_ms);
 // While on, any close of the socket is a reset, also the kernel's when this process dies: what was cut must not look
 // like an end. No effect on Unix sockets.
 void socket_close_resets(int fd, bool on);

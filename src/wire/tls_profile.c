@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Spec: protocol.md 1, "Groups by policy".
 static const char *groups_of(enum tls_pq pq)
@@ -33,6 +34,19 @@ const char *tls_pq_demand(enum tls_pq pq)
 		return "crypto.pq = \"off\" takes X25519 and P-256 only";
 	}
 	return "";
+}
+
+bool tls_pq_allows(enum tls_pq pq, const char *group)
+{
+	const char *list = groups_of(pq), *at = list;
+	size_t length = strlen(group);
+	while (length > 0 && (at = strcasestr(at, group)) != NULL) {
+		if ((at == list || at[-1] == ':') && (at[length] == ':' || at[length] == '\0'))
+			return true;
+		at += length;
+	}
+	// The library calls P-256 by another of its names.
+	return pq != TLS_PQ_REQUIRE && (strcasecmp(group, "secp256r1") == 0 || strcasecmp(group, "prime256v1") == 0);
 }
 
 static int allow_early(SSL *ssl, void *unused)

@@ -25,6 +25,8 @@ enum tls_kind { TLS_UNDECIDED, TLS_CONTROL, TLS_DATA };
 enum tls_pq { TLS_PQ_REQUIRE, TLS_PQ_PREFER, TLS_PQ_OFF };
 // What a policy asks of a peer, for the log.
 const char *tls_pq_demand(enum tls_pq pq);
+// Whether a link with this group (of tls_conn_describe) is one that the policy would make.
+bool tls_pq_allows(enum tls_pq pq, const char *group);
 
 // What a listener's owner is asked during a handshake; return values are enum tls_failure (0 = go on).
 struct tls_listener_ops {
