@@ -64,6 +64,7 @@
 	X(FLOW_FINISHED, "qanat_flows_total", "outcome=\"finished\"", "Flows by outcome") \
 	X(FLOW_RESET_LOCAL, "qanat_flows_total", "outcome=\"reset_by_local\"", "Flows by outcome") \
 	X(FLOW_RESET_PEER, "qanat_flows_total", "outcome=\"reset_by_peer\"", "Flows by outcome") \
+	X(FLOW_ASKED_AGAIN, "qanat_flows_asked_again_total", "", "Flows whose data connection failed before anything had left, and that wait for another") \
 	X(FLOW_TOO_OLD, "qanat_flows_total", "outcome=\"too_old\"", "Flows by outcome") \
 	X(FLOW_IDLE, "qanat_flows_total", "outcome=\"idle\"", "Flows by outcome") \
 	X(FLOW_REFUSED_SERVICE, "qanat_flows_total", "outcome=\"unknown_service\"", "Flows by outcome") \

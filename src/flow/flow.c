@@ -68,6 +68,7 @@ void flow_close(struct flow *flow)
 	if (flow->older)
 		flow->older->newer = flow->newer;
 	flow_wait_end(flow);
+	flow_rest_end(flow);
 	atomic_fetch_sub_explicit(&flows->open, 1, memory_order_relaxed);
 	dial_cancel(&flow->dial);
 	loop_timer_close(&flow->timer);
@@ -401,6 +402,7 @@ static void on_trim(void *owner)
 	struct flows *flows = owner;
 	stream_trim_idle();
 	flow_look_at_waiting(flows);
+	flow_wait_wake(flows);
 	uint64_t held = brake_sum(&flows->refusals, loop_now_ms(flows->settings.loop));
 	if (held > 0)
 		log_warn("flow", "%llu more connections were refused (qanat_flows_total says why)", (unsigned long long)held);

@@ -14,6 +14,7 @@ struct flow {
 	struct flow *newer, *older;
 	enum {
 		FLOW_WAITING, // source: for a link, or until fewer dials are under way
+		FLOW_RESTING, // source: its data connection failed before anything had left; waits again from the next look on
 		FLOW_ASKING,  // source: for dest's answer; bytes may go outward already
 		FLOW_DIALING, // dest: the target; the timer runs between two tries
 		FLOW_JOINED,
@@ -54,7 +55,7 @@ struct flows {
 	struct flows_settings settings;
 	struct flow *newest;
 	struct flow *first_waiting, *last_waiting;
-	unsigned waiting, dialling;
+	unsigned waiting, resting, dialling;
 	bool serving, stopping;
 	_Atomic uint32_t open;
 	struct loop_timer *trim;
@@ -106,6 +107,11 @@ void flow_ask(struct flow *flow);
 void flow_wait(struct flow *flow);
 void flow_wait_end(struct flow *flow);
 void flow_wait_serve(struct flows *flows);
+// Not asked for again at once: what failed a moment ago would fail again. Those that rest wait again at the next look,
+// and when a link comes up.
+void flow_rest(struct flow *flow);
+void flow_rest_end(struct flow *flow);
+void flow_wait_wake(struct flows *flows);
 void flow_dial_begins(struct flow *flow);
 void flow_dial_ends(struct flow *flow);
 // Turns away the flows that wait and whose clients have gone.

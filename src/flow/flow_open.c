@@ -60,6 +60,30 @@ void flow_refuse(struct flow *flow, enum counter counter, enum reply_verdict ver
 	flow_close(flow);
 }
 
+// Nothing of it has left, so it may be asked for on another data connection; otherwise it would risk to be done twice.
+static bool wait_again(struct flow *flow)
+{
+	const uint8_t *first;
+	size_t length;
+	if (flow->phase != FLOW_ASKING || stream_has_left(flow->stream))
+		return false;
+	stream_unsent(flow->stream, &first, &length);
+	uint8_t *copy = length > 0 ? malloc(length) : NULL;
+	if (length > 0 && !copy)
+		return false;
+	if (length > 0)
+		memcpy(copy, first, length);
+	free(flow->first);
+	flow->first = copy;
+	flow->first_length = length;
+	counter_add(COUNTER_FLOW_ASKED_AGAIN, 1);
+	loop_io_close(&flow->io);
+	stream_close(&flow->stream);
+	flow_rest(flow);
+	flow_dial_ends(flow);
+	return true;
+}
+
 void flow_on_refused(void *owner, const struct header_answer *answer)
 {
 	struct flow *flow = owner;
@@ -68,6 +92,8 @@ void flow_on_refused(void *owner, const struct header_answer *answer)
 		flow_refuse(flow, COUNTER_FLOW_REFUSED_DESCRIPTORS, REPLY_LIMIT, NO_DESCRIPTOR);
 		return;
 	}
+	if (wait_again(flow))
+		return;
 	snprintf(reason, sizeof reason, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
 	         answer->reason);
 	link_set_error(stream_link(flow->stream), reason);
@@ -77,7 +103,7 @@ void flow_on_refused(void *owner, const struct header_answer *answer)
 static void on_timer(void *owner)
 {
 	struct flow *flow = owner;
-	if (flow->phase == FLOW_WAITING)
+	if (flow->phase == FLOW_WAITING || flow->phase == FLOW_RESTING)
 		flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK,
 		            pool_is_ready(flow->flows->settings.pool)
 		                ? "too many connections are being opened"
@@ -86,19 +112,37 @@ static void on_timer(void *owner)
 		flow_refuse(flow, COUNTER_FLOW_REFUSED_PEER, REPLY_TIMED_OUT, "dest did not answer in time");
 }
 
-// Only when the pool will take it: what is read from the socket must leave on this stream.
+// What the client has said first, into the unit. What is in the socket stays there until a stream has it.
+static bool look_at_first(struct flow *flow, size_t *length)
+{
+	uint8_t *unit = flow->flows->unit;
+	size_t kept = flow->first_length;
+	if (kept > 0)
+		memcpy(unit, flow->first, kept);
+	ssize_t n = kept < FIRST_BYTES ? recv(flow->fd, unit + kept, FIRST_BYTES - kept, MSG_PEEK) : -1;
+	if (kept == FIRST_BYTES)
+		errno = EAGAIN;
+	if (n == 0)
+		flow->local_end = true;
+	*length = kept + (n > 0 ? (size_t)n : 0);
+	return n >= 0 || errno == EAGAIN || errno == EINTR;
+}
+
+// A stream has it.
+static void drop_first(struct flow *flow, size_t length)
+{
+	if (length > flow->first_length)
+		(void)!recv(flow->fd, flow->flows->unit, length - flow->first_length, 0);
+	free(flow->first);
+	flow->first = NULL;
+	flow->first_length = 0;
+}
+
 void flow_ask(struct flow *flow)
 {
 	struct flows *flows = flow->flows;
-	size_t first = flow->first_length;
-	if (first > 0)
-		memcpy(flows->unit, flow->first, first);
-	ssize_t n = recv(flow->fd, flows->unit + first, FIRST_BYTES - first, 0);
-	if (n > 0)
-		first += (size_t)n;
-	if (n == 0)
-		flow->local_end = true;
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+	size_t first;
+	if (!look_at_first(flow, &first)) {
 		counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
 		flow_close(flow);
 		return;
@@ -108,8 +152,15 @@ void flow_ask(struct flow *flow)
 	struct stream_opening opening = {
 		.header = &flow->header, .first = flows->unit, .first_length = first, .ops = &flow_stream_ops, .owner = flow};
 	int r = pool_open(flows->settings.pool, &opening, &flow->stream);
-	if (r == 0)
+	if (r == POOL_NO_LINK) {
+		// It went down this very moment; the client's bytes are still where they were.
+		flow_wait(flow);
+		return;
+	}
+	if (r == 0) {
+		drop_first(flow, first);
 		r = flow_watch(flow);
+	}
 	if (r != 0) {
 		flow_refuse(flow, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, r < 0 ? outcome_text(r) : "the link went down");
 		return;

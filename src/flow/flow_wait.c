@@ -72,13 +72,39 @@ void flow_wait_serve(struct flows *flows)
 	flows->serving = false;
 }
 
+void flow_rest(struct flow *flow)
+{
+	flow->phase = FLOW_RESTING;
+	flow->flows->resting++;
+}
+
+void flow_rest_end(struct flow *flow)
+{
+	if (flow->phase == FLOW_RESTING)
+		flow->flows->resting--;
+}
+
+void flow_wait_wake(struct flows *flows)
+{
+	for (struct flow *flow = flows->resting ? flows->newest : NULL; flow; flow = flow->older) {
+		if (flow->phase != FLOW_RESTING)
+			continue;
+		flow_rest_end(flow);
+		flow_wait(flow);
+	}
+	flow_wait_serve(flows);
+}
+
 void flows_link_is_up(struct flows *flows)
 {
-	flow_wait_serve(flows);
+	flow_wait_wake(flows);
 }
 
 void flows_drain(struct flows *flows)
 {
+	flows->serving = true; // nobody is asked for any more
+	flow_wait_wake(flows);
+	flows->serving = false;
 	while (flows->first_waiting)
 		flow_refuse(flows->first_waiting, COUNTER_FLOW_REFUSED_NO_LINK, REPLY_NO_LINK, "source stops");
 }

@@ -208,15 +208,19 @@ int pool_open(struct pool *pool, const struct stream_opening *opening, struct st
 {
 	if (!pool->link || !link_is_up(pool->link))
 		return POOL_NO_LINK;
-	struct slot *slot = take(pool);
-	counter_add(slot ? COUNTER_POOL_HIT : COUNTER_POOL_MISS, 1);
-	if (slot) {
+	// One that dest has dropped meanwhile costs nothing but a look: the next one is asked.
+	struct slot *slot;
+	int r = STREAM_UNSENT;
+	while (r == STREAM_UNSENT && (slot = take(pool)) != NULL) {
 		*stream = slot->stream;
 		slot_unlist(slot);
 		free(slot);
-		int r = stream_open_parked(*stream, opening);
-		if (r < 0)
+		r = stream_open_parked(*stream, opening);
+		if (r != 0)
 			stream_close(stream);
+	}
+	counter_add(r == STREAM_UNSENT ? COUNTER_POOL_MISS : COUNTER_POOL_HIT, 1);
+	if (r != STREAM_UNSENT) {
 		fill(pool);
 		return r;
 	}

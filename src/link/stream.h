@@ -54,8 +54,14 @@ MUST_USE int stream_dial_parked(const struct stream_dial *dial, struct link *lin
                                 void *owner, struct stream **stream);
 MUST_USE int stream_dial_open(const struct stream_dial *dial, struct link *link, const struct stream_opening *opening,
                               struct stream **stream);
-// Puts a parked stream into use.
+// Puts a parked stream into use. STREAM_UNSENT: it is broken, and nothing of the opening has left: another stream may
+// have it.
+enum { STREAM_UNSENT = 4 };
 MUST_USE int stream_open_parked(struct stream *stream, const struct stream_opening *opening);
+// Of a dialled stream that was refused: whether any of it has left. When nothing has, the opening may be sent on another
+// stream; its first bytes are lent.
+bool stream_has_left(const struct stream *stream);
+void stream_unsent(const struct stream *stream, const uint8_t **first, size_t *length);
 uint32_t stream_epoch(const struct stream *stream); // the epoch whose PSK it was dialled with
 
 // ---- acceptor (the link's responder) -------------------------------------------------------------------------------

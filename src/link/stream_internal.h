@@ -45,7 +45,7 @@ struct stream {
 
 	uint8_t
 		*opening; // opener: header and first bytes until they are known to have arrived; acceptor: the answer to send
-	size_t opening_length;
+	size_t opening_length, header_length;
 	uint8_t *prefix; // what was read while looking for header or answer; bytes behind it belong to the owner
 	size_t prefix_at, prefix_length;
 

@@ -131,6 +131,7 @@ static int prepare(struct stream *stream, const struct stream_opening *opening)
 	size_t length = header_encode(opening->header, stream->opening);
 	if (opening->first_length > 0)
 		memcpy(stream->opening + length, opening->first, opening->first_length);
+	stream->header_length = length;
 	stream->opening_length = length + opening->first_length;
 	stream_count(stream);
 	link_count(stream->link, opening->first_length, 0);
@@ -159,10 +160,25 @@ int stream_open_parked(struct stream *stream, const struct stream_opening *openi
 	stream->phase = STREAM_ASKING;
 	stream->touched = true;
 	stream->trimmed = false;
+	uint64_t put = tls_conn_put(stream->tls);
 	r = stream_send_opening(stream);
 	stream->had_room = stream_has_room(stream);
 	stream_set_wants(stream);
-	return r == 0 ? 0 : -EPIPE;
+	if (r == 0)
+		return 0;
+	return tls_conn_put(stream->tls) == put ? STREAM_UNSENT : -EPIPE;
+}
+
+// A ClientHello leaves together with the early data, so what has left of a dialled stream may be all of its opening.
+bool stream_has_left(const struct stream *stream)
+{
+	return !stream->opening || (stream->tls && tls_conn_put(stream->tls) > 0);
+}
+
+void stream_unsent(const struct stream *stream, const uint8_t **first, size_t *length)
+{
+	*first = stream->opening + stream->header_length;
+	*length = stream->opening_length - stream->header_length;
 }
 
 static void handshake_step(struct stream *stream)

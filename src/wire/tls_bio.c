@@ -181,6 +181,7 @@ int tls_put(struct tls_conn *conn, const uint8_t *bytes, size_t length, size_t *
 		ssize_t n = send(conn->fd, bytes + *done, length - *done, MSG_NOSIGNAL);
 		if (n >= 0) {
 			*done += (size_t)n;
+			conn->put += (size_t)n;
 			continue;
 		}
 		if (errno == EINTR)

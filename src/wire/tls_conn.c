@@ -367,6 +367,11 @@ const char *tls_conn_problem(const struct tls_conn *conn)
 	return conn->problem;
 }
 
+uint64_t tls_conn_put(const struct tls_conn *conn)
+{
+	return conn->put;
+}
+
 uint64_t tls_conn_sent(const struct tls_conn *conn)
 {
 	return conn->sent;

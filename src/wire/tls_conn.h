@@ -106,6 +106,7 @@ enum tls_failure tls_conn_failure(const struct tls_conn *conn);
 #define TLS_EXPLANATION_BYTES 256
 void tls_conn_explain(const struct tls_conn *conn, char text[TLS_EXPLANATION_BYTES]);
 const char *tls_conn_problem(const struct tls_conn *conn); // for people, lent; "" when there is none
+uint64_t tls_conn_put(const struct tls_conn *conn);        // sealed bytes that have left for the network at all
 uint64_t tls_conn_sent(const struct tls_conn *conn);       // plaintext bytes since the last key update
 
 // CONTROL. RFC 8446 7.5.

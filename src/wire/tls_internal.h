@@ -46,6 +46,7 @@ struct tls_conn {
 	size_t kept_at, kept_length, kept_size;
 	bool tx_end;
 	uint64_t sent;
+	uint64_t put; // sealed bytes the kernel took
 };
 
 // tls_bio.c: the BIO that joins an SSL to its connection's socket. Every library call that may write stands between
