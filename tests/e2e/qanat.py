@@ -339,9 +339,12 @@ class Node:
         assert code == 200, text
         return json.loads(text)
 
+    def links_up(self):
+        return [link for link in self.status()["links"] if link["state"] == "up"]
+
     def link(self):
         """The one link that is up."""
-        links = [link for link in self.status()["links"] if link["state"] == "up"]
+        links = self.links_up()
         assert len(links) == 1, "%d links are up" % len(links)
         return links[0]
 
