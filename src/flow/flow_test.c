@@ -435,6 +435,55 @@ static void flow_that_moves_nothing_is_ended_only_when_told_so(void **state)
 	end(&scene);
 }
 
+static void flow_is_ended_at_its_age_whatever_it_does(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin(&scene, UINT64_MAX, UINT64_MAX);
+	struct flows_settings settings = {
+		.loop = scene.rig.loop, .wait_ms = 15000, .pool = scene.rig.pool, .age_ms = 900};
+	flows_set(scene.source, &settings);
+	uint64_t old = counter_read(COUNTER_FLOW_TOO_OLD), began = clock_ms();
+	connect_client(&scene, "echo");
+	link_rig_wait(&scene.rig, target_is_there, &scene);
+	link_rig_wait(&scene.rig, client_is_over, &scene);
+	link_rig_wait(&scene.rig, target_is_over, &scene);
+	assert_true(clock_ms() - began >= 900);
+	assert_true(scene.client.reset && scene.target.reset);
+	assert_int_equal(counter_read(COUNTER_FLOW_TOO_OLD), old + 1);
+	end(&scene);
+}
+
+static bool is_asked_again(void *owner)
+{
+	return counter_read(COUNTER_FLOW_ASKED_AGAIN) > *(uint64_t *)owner;
+}
+
+// The link stands, but dest's door is shut for a moment: nothing of the flow has left, so it may be asked for again.
+static void flow_is_asked_for_again_when_nothing_has_left(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin_pooled(&scene, 0, 5000, 100000);
+	listener_close(&scene.rig.listener);
+	uint64_t again = counter_read(COUNTER_FLOW_ASKED_AGAIN), refused = counter_read(COUNTER_FLOW_REFUSED_PEER);
+	connect_client(&scene, "echo"); // its request and its end are there already
+	link_rig_wait(&scene.rig, is_asked_again, &again);
+	uint64_t until = clock_ms() + 700; // it is looked at meanwhile
+	link_rig_wait(&scene.rig, is_past, &until);
+	assert_int_equal(flows_open(scene.source), 1);
+	assert_int_equal(
+		listener_open(scene.rig.loop, &scene.rig.address, link_rig_accept, &scene.rig, &scene.rig.listener), 0);
+	link_rig_wait(&scene.rig, flows_are_over, &scene);
+	link_rig_wait(&scene.rig, client_is_over, &scene);
+	link_rig_wait(&scene.rig, target_is_over, &scene);
+	assert_int_equal(scene.target.received, 5000);
+	assert_int_equal(scene.client.received, 100000);
+	assert_false(scene.client.reset || scene.target.reset);
+	assert_int_equal(counter_read(COUNTER_FLOW_REFUSED_PEER), refused);
+	end(&scene);
+}
+
 static void reset_of_one_end_is_a_reset_of_the_other(void **state)
 {
 	(void)state;
@@ -555,6 +604,8 @@ int main(void)
 		cmocka_unit_test(target_that_comes_up_in_time_is_reached),
 		cmocka_unit_test(target_that_stays_down_is_given_up),
 		cmocka_unit_test(flow_that_moves_nothing_is_ended_only_when_told_so),
+		cmocka_unit_test(flow_is_ended_at_its_age_whatever_it_does),
+		cmocka_unit_test(flow_is_asked_for_again_when_nothing_has_left),
 		cmocka_unit_test(reset_of_one_end_is_a_reset_of_the_other),
 		cmocka_unit_test(client_that_ended_and_then_vanishes_takes_the_flow_with_it),
 		cmocka_unit_test(cut_reaches_flows_that_look_at_nothing),

@@ -2,6 +2,7 @@
 
 #include "link/link_rig.h"
 
+#include <linux/filter.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
@@ -83,6 +84,11 @@ static bool is_lost_on_both_sides(void *owner)
 {
 	const struct held *one = owner;
 	return one->near_lost && one->far_lost;
+}
+
+static bool is_near_lost(void *owner)
+{
+	return ((const struct held *)owner)->near_lost;
 }
 
 static void let_go(unsigned number)
@@ -323,6 +329,59 @@ static void dest_that_drains_and_takes_nobody_is_shown_as_draining(void **state)
 	                 0);
 	wait_for(&scene, 2, 0);
 	assert_true(is_held(&held[0]));
+	end(&scene);
+}
+
+// ---- data connections that lead nowhere
+
+static void on_look(void *owner)
+{
+	(void)owner;
+	stream_trim_idle();
+}
+
+// The far side's kernel sees none of what is sent any more, so it acknowledges nothing.
+static void make_a_black_hole(int fd)
+{
+	struct sock_filter nothing = {.code = BPF_RET | BPF_K, .k = 0};
+	struct sock_fprog program = {.len = 1, .filter = &nothing};
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
+}
+
+static void fill_up(struct stream *stream)
+{
+	static const uint8_t bytes[LIMIT_UNIT_BYTES];
+	for (unsigned i = 0; i < 1000 && stream_has_room(stream); i++)
+		assert_int_equal(stream_send(stream, bytes, sizeof bytes), 0);
+}
+
+static void black_hole_is_given_up_and_a_reader_that_rests_is_not(void **state)
+{
+	(void)state;
+	struct scene scene;
+	struct loop_timer *look;
+	begin_dest(&scene);
+	scene.settings.link.silence_ms = 1000;
+	begin_source(&scene);
+	wait_for(&scene, 1, 0);
+	assert_int_equal(loop_timer_open(scene.rig.loop, on_look, NULL, &look), 0);
+	loop_timer_arm(look, 50, 50);
+	for (unsigned i = 0; i < 3; i++) {
+		hold(&scene.rig, i);
+		link_rig_wait(&scene.rig, is_held, &held[i]);
+	}
+	uint64_t silent = counter_read(COUNTER_STREAM_SILENT), began = clock_ms();
+	// One is a black hole, one has a reader that rests with all buffers full, one is idle.
+	make_a_black_hole(tls_conn_fd(held[0].far->tls));
+	stream_want_read(held[1].far, false);
+	fill_up(held[0].near);
+	fill_up(held[1].near);
+	link_rig_wait(&scene.rig, is_near_lost, &held[0]);
+	assert_true(clock_ms() - began >= 1000);
+	let_pass(&scene, 2500);
+	assert_true(is_held(&held[1]) && is_held(&held[2]));
+	assert_int_equal(counter_read(COUNTER_STREAM_SILENT), silent + 1);
+	loop_timer_close(&look);
 	end(&scene);
 }
 
@@ -635,6 +694,7 @@ int main(void)
 		cmocka_unit_test(old_links_are_bounded_and_a_renewal_waits_for_one_to_end),
 		cmocka_unit_test(dest_that_drains_is_replaced_while_its_streams_go_on),
 		cmocka_unit_test(dest_that_drains_and_takes_nobody_is_shown_as_draining),
+		cmocka_unit_test(black_hole_is_given_up_and_a_reader_that_rests_is_not),
 		cmocka_unit_test(next_dest_is_tried_at_once_and_the_better_one_later),
 		cmocka_unit_test(failback_can_be_off),
 		cmocka_unit_test(round_robin_goes_on_to_the_next_with_each_link),

@@ -411,6 +411,60 @@ static void bytes_carried_ask_for_a_new_epoch(void **state)
 	link_rig_stop(&rig);
 }
 
+static void streams_begun_ask_for_a_new_epoch(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	begin(&rig, 0);
+	link_rig_stop(&rig);
+	link_rig_start(&rig, &(struct link_rig_settings){.rotation_streams = 3, .on_header = on_header});
+	for (uint16_t i = 0; i < 2; i++)
+		open_talk(&rig, "talk", i, 1000, 0);
+	link_rig_wait(&rig, all_are_over, NULL);
+	link_rig_turn(&rig, 20);
+	assert_int_equal(link_epoch(rig.link), 1);
+	open_talk(&rig, "talk", 2, 1000, 0);
+	link_rig_wait(&rig, epoch_has_changed, &rig);
+	link_rig_wait(&rig, all_are_over, NULL);
+	link_rig_stop(&rig);
+}
+
+static void stream_crosses_many_key_updates_in_both_directions_at_once(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	begin(&rig, 0);
+	link_rig_stop(&rig);
+	link_rig_start(&rig, &(struct link_rig_settings){.key_update_bytes = LIMIT_TLS_KEY_BYTES_LEAST, .on_header = on_header});
+	uint64_t updates = counter_read(COUNTER_KEY_UPDATE_SENT);
+	dest_length = 12 << 20;
+	open_talk(&rig, "talk", 1, 12 << 20, 500);
+	link_rig_wait(&rig, all_are_over, NULL);
+	expect_complete(&acceptors[1], 12 << 20);
+	expect_complete(&openers[1], 12 << 20);
+	// Each side at its first unit behind every 64 KiB.
+	assert_true(counter_read(COUNTER_KEY_UPDATE_SENT) - updates >= 2 * (12 << 20) / (2 * LIMIT_TLS_KEY_BYTES_LEAST));
+	assert_int_equal(link_epoch(rig.link), 1);
+	link_rig_stop(&rig);
+}
+
+static void side_that_only_receives_updates_nothing(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	begin(&rig, 0);
+	link_rig_stop(&rig);
+	link_rig_start(&rig, &(struct link_rig_settings){.key_update_bytes = 1 << 20, .on_header = on_header});
+	uint64_t updates = counter_read(COUNTER_KEY_UPDATE_SENT);
+	dest_length = 100;
+	open_talk(&rig, "talk", 1, 8 << 20, 0);
+	link_rig_wait(&rig, all_are_over, NULL);
+	expect_complete(&acceptors[1], 8 << 20);
+	updates = counter_read(COUNTER_KEY_UPDATE_SENT) - updates;
+	assert_true(updates >= 6 && updates <= 8);
+	link_rig_stop(&rig);
+}
+
 // ---- ends that are none
 
 static void stream_that_is_cut_looks_cut_to_the_other_side(void **state)
@@ -712,6 +766,9 @@ int main(void)
 		cmocka_unit_test(reader_that_pauses_stops_the_writer_and_loses_nothing),
 		cmocka_unit_test(keys_change_many_times_a_second_while_bytes_flow),
 		cmocka_unit_test(bytes_carried_ask_for_a_new_epoch),
+		cmocka_unit_test(streams_begun_ask_for_a_new_epoch),
+		cmocka_unit_test(stream_crosses_many_key_updates_in_both_directions_at_once),
+		cmocka_unit_test(side_that_only_receives_updates_nothing),
 		cmocka_unit_test(stream_that_is_cut_looks_cut_to_the_other_side),
 		cmocka_unit_test(close_of_the_link_cuts_all_streams_of_dest),
 		cmocka_unit_test(close_of_the_link_cuts_all_streams_of_source),
