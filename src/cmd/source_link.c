@@ -90,6 +90,17 @@ static const struct initiator_ops initiator_ops = {.on_up = on_up,
                                                    .on_down = on_down,
                                                    .on_given_up = on_given_up};
 
+static enum destinations_order order_of(enum config_dest_selection selection)
+{
+	switch (selection) {
+	case CONFIG_DEST_PRIORITY:
+		return DESTINATIONS_PRIORITY;
+	case CONFIG_DEST_ROUND_ROBIN:
+		return DESTINATIONS_ROUND_ROBIN;
+	}
+	return DESTINATIONS_PRIORITY;
+}
+
 // `dests` are lent.
 static struct initiator_settings settings_of(struct source *source, const struct config *config,
                                              struct destination dests[LIMIT_DESTS])
@@ -103,7 +114,7 @@ static struct initiator_settings settings_of(struct source *source, const struct
 		.pq = tunnel_pq(config),
 		.dests = dests,
 		.dest_count = count,
-		.order = config->source.dest_selection == CONFIG_DEST_PRIORITY ? DESTINATIONS_PRIORITY : DESTINATIONS_ROUND_ROBIN,
+		.order = order_of(config->source.dest_selection),
 		.failback_ms = config->source.failback_interval_seconds * 1000,
 		.outbound = config->source.allowed_outbound,
 		.outbound_count = config->source.allowed_outbound_count,

@@ -105,7 +105,7 @@ struct config {
 		uint32_t handshake_timeout_ms;
 		uint32_t user_timeout_ms;        // 0: off
 		uint32_t max_stream_age_seconds; // 0: no limit
-		char *congestion; // "auto" (no pacing on loopback), "system", or an algorithm's name
+		char *congestion;                // "auto" (no pacing on loopback), "system", or an algorithm's name
 	} link;
 	struct { // [logging]
 		enum log_level level;

@@ -21,9 +21,10 @@ static void hosts_and_ports_are_taken_apart(void **state)
 	assert_string_equal(host, "2001:db8::1");
 	assert_int_equal(port, 65535);
 	assert_null(dests_parse("192.0.2.1:1", host, &port));
-	static const char *const bad[] = {"",        "host",       "host:",   ":1",          "host:0",      "host:65536", "host:1x",
-	                                  "host: 1", "::1:8443",   "[::1]",   "[]:1",        "10.0.0.300:1", "http://h:1", "h/x:1",
-	                                  "host:-1", "unix:/a:1",  "ho st:1", "host:99999999999999999999"};
+	static const char *const bad[] = {
+		"",           "host",    "host:",    ":1",        "host:0",  "host:65536",
+		"host:1x",    "host: 1", "::1:8443", "[::1]",     "[]:1",    "10.0.0.300:1",
+		"http://h:1", "h/x:1",   "host:-1",  "unix:/a:1", "ho st:1", "host:99999999999999999999"};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		if (!dests_parse(bad[i], host, &port))
 			fail_msg("%s was taken", bad[i]);

@@ -45,7 +45,7 @@
 	X(LINKS_OPENED, "qanat_links_opened_total", "", "Links that reached their first completed epoch") \
 	X(LINKS_CLOSED, "qanat_links_closed_total", "", "Links that ended") \
 	X(LINK_DIAL_FAILED, "qanat_link_dials_failed_total", "", "Attempts to open a link that failed") \
-	X(LINK_DIAL_NOT_ALLOWED, "qanat_link_dials_refused_total", "", "Addresses of dest not dialled because source.allowed_outbound lacks them") \
+	X(LINK_DIAL_NOT_ALLOWED, "qanat_link_dials_refused_total", "", "Addresses of dest outside source.allowed_outbound") \
 	X(LINKS_RENEWED, "qanat_links_renewed_total", "", "Links that took over from one that still stood") \
 	X(LINKS_REJUDGED, "qanat_links_rejudged_out_total", "", "Links ended because a reload allows their peer no longer") \
 	X(CONTROL_VIOLATION, "qanat_control_violations_total", "", "Links ended because the peer broke the link protocol") \
@@ -64,7 +64,7 @@
 	X(FLOW_FINISHED, "qanat_flows_total", "outcome=\"finished\"", "Flows by outcome") \
 	X(FLOW_RESET_LOCAL, "qanat_flows_total", "outcome=\"reset_by_local\"", "Flows by outcome") \
 	X(FLOW_RESET_PEER, "qanat_flows_total", "outcome=\"reset_by_peer\"", "Flows by outcome") \
-	X(FLOW_ASKED_AGAIN, "qanat_flows_asked_again_total", "", "Flows whose data connection failed before anything had left, and that wait for another") \
+	X(FLOW_ASKED_AGAIN, "qanat_flows_asked_again_total", "", "Flows that nothing had left of, asked for again") \
 	X(FLOW_TOO_OLD, "qanat_flows_total", "outcome=\"too_old\"", "Flows by outcome") \
 	X(FLOW_IDLE, "qanat_flows_total", "outcome=\"idle\"", "Flows by outcome") \
 	X(FLOW_REFUSED_SERVICE, "qanat_flows_total", "outcome=\"unknown_service\"", "Flows by outcome") \
@@ -85,7 +85,7 @@
 	X(ENTRY_CLOSED, "qanat_entry_requests_total", "outcome=\"closed\"", "Requests at the entry by outcome") \
 	X(ENTRY_FULL, "qanat_entry_requests_total", "outcome=\"pending_full\"", "Requests at the entry by outcome") \
 	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
-	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections given up because their peer acknowledged nothing for link.user_timeout_ms") \
+	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \

@@ -101,10 +101,11 @@ static int judge_signer(X509_STORE *store, X509_CRL *list, const char *names[2],
 		snprintf(problem, IDENTITY_PROBLEM_BYTES,
 		         "revocation list %s: its signature is not of the CA that it names (%.150s)", names[1], issuer);
 	else
-		snprintf(problem, IDENTITY_PROBLEM_BYTES,
-		         "revocation list %s is of a CA that is not in CA file %s (%.150s). Add that CA's certificate there, or "
-		         "take the list out of auth.crl_paths",
-		         names[1], names[0], issuer);
+		snprintf(
+			problem, IDENTITY_PROBLEM_BYTES,
+			"revocation list %s is of a CA that is not in CA file %s (%.150s). Add that CA's certificate there, or "
+			"take the list out of auth.crl_paths",
+			names[1], names[0], issuer);
 	return CHAIN_REFUSED;
 }
 
@@ -115,7 +116,8 @@ static int judge_list_time(X509_CRL *list, const char *path, char problem[IDENTI
 
 	if (!next) {
 		snprintf(problem, IDENTITY_PROBLEM_BYTES,
-		         "revocation list %s does not say when the next one is due: nobody could tell when it is too old", path);
+		         "revocation list %s does not say when the next one is due: nobody could tell when it is too old",
+		         path);
 		return CHAIN_REFUSED;
 	}
 	date_text(next, when);

@@ -11,7 +11,8 @@ enum { CHAIN_REFUSED = 1 };
 MUST_USE int chain_load_store(const char *ca_path, X509_STORE **store, char problem[IDENTITY_PROBLEM_BYTES]);
 
 // From now on every certificate of a chain, the root's own included, must be on no list and have a current one of its
-// issuer. A list must be signed by one of the certificates of the store (of `ca_path`, for the text), begun, and not over.
+// issuer. A list must be signed by one of the certificates of the store (of `ca_path`, for the text), begun, and not
+// over.
 MUST_USE int chain_load_lists(X509_STORE *store, const char *ca_path, const char *list_path,
                               char problem[IDENTITY_PROBLEM_BYTES]);
 

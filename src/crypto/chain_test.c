@@ -35,8 +35,8 @@ static int start(void **state)
 	middle = forge(&(struct forgery){
 		.common_name = "middle CA", .key = middle_key, .constraints = "critical,CA:TRUE", .issuer = ca});
 	server = forge(&(struct forgery){.common_name = "server", .usage = "serverAuth", .issuer = ca});
-	deep = forge(&(struct forgery){
-		.common_name = "deep", .usage = "serverAuth", .issuer = middle, .issuer_key = middle_key});
+	deep = forge(
+		&(struct forgery){.common_name = "deep", .usage = "serverAuth", .issuer = middle, .issuer_key = middle_key});
 	return 0;
 }
 

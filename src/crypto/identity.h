@@ -18,9 +18,9 @@ struct identity;
 enum identity_usage { IDENTITY_SERVER, IDENTITY_CLIENT };
 
 struct identity_files {
-	const char *ca_path;   // one or more PEM CA certificates
-	const char *cert_path; // PEM leaf, then intermediates
-	const char *key_path;  // PEM private key
+	const char *ca_path;          // one or more PEM CA certificates
+	const char *cert_path;        // PEM leaf, then intermediates
+	const char *key_path;         // PEM private key
 	const char *const *crl_paths; // PEM revocation lists, may be none
 	size_t crl_count;
 	enum identity_usage usage;

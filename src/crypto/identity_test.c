@@ -108,8 +108,10 @@ static struct identity_files good_files(void)
 	write_certificates("server.crt", server, NULL);
 	write_key("server.key", forge_leaf_key, 0600, NULL);
 	X509_free(server);
-	return (struct identity_files){
-		.ca_path = ca_path, .cert_path = cert_path, .key_path = key_path, .usage = IDENTITY_SERVER};
+	return (struct identity_files){.ca_path = ca_path,
+	                               .cert_path = cert_path,
+	                               .key_path = key_path,
+	                               .usage = IDENTITY_SERVER};
 }
 
 static void expect_loaded(const struct identity_files *files)

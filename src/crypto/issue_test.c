@@ -130,8 +130,10 @@ static void every_leaf_algorithm_works_below_every_ca_algorithm(void **state)
 		make_ca((enum issue_key)ca);
 		for (int leaf = ISSUE_KEY_P256; leaf <= ISSUE_KEY_ML_DSA_87; leaf++) {
 			struct issue_request request = leaf_request(ISSUE_SERVER, "server.example.org");
-			struct identity_files files = {
-				.ca_path = "ca.crt", .cert_path = "x.crt", .key_path = "x.key", .usage = IDENTITY_SERVER};
+			struct identity_files files = {.ca_path = "ca.crt",
+			                               .cert_path = "x.crt",
+			                               .key_path = "x.key",
+			                               .usage = IDENTITY_SERVER};
 			struct identity *identity = NULL;
 			char problem[IDENTITY_PROBLEM_BYTES] = "";
 			request.key = (enum issue_key)leaf;

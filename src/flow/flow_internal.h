@@ -33,7 +33,7 @@ struct flow {
 	// Source, WAITING: whom this one stands before, whom it stands behind.
 	struct flow *waits_before, *waits_behind;
 	bool dialling; // source, ASKING: its data connection is not there yet
-	uint64_t begun_ms;           // when it was made
+	uint64_t begun_ms; // when it was made
 	bool closed;
 	bool moved;           // since the last look at idle flows
 	uint64_t moved_at_ms; // as that look saw it

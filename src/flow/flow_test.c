@@ -440,8 +440,7 @@ static void flow_is_ended_at_its_age_whatever_it_does(void **state)
 	(void)state;
 	struct scene scene;
 	begin(&scene, UINT64_MAX, UINT64_MAX);
-	struct flows_settings settings = {
-		.loop = scene.rig.loop, .wait_ms = 15000, .pool = scene.rig.pool, .age_ms = 900};
+	struct flows_settings settings = {.loop = scene.rig.loop, .wait_ms = 15000, .pool = scene.rig.pool, .age_ms = 900};
 	flows_set(scene.source, &settings);
 	uint64_t old = counter_read(COUNTER_FLOW_TOO_OLD), began = clock_ms();
 	connect_client(&scene, "echo");
@@ -472,8 +471,9 @@ static void flow_is_asked_for_again_when_nothing_has_left(void **state)
 	uint64_t until = clock_ms() + 700; // it is looked at meanwhile
 	link_rig_wait(&scene.rig, is_past, &until);
 	assert_int_equal(flows_open(scene.source), 1);
-	assert_int_equal(
-		listener_open(scene.rig.loop, &scene.rig.address, link_rig_accept, &scene.rig, &scene.rig.listener), 0);
+	assert_int_equal(listener_open(scene.rig.loop, &scene.rig.address, link_rig_accept, &scene.rig,
+	                               &scene.rig.listener),
+	                 0);
 	link_rig_wait(&scene.rig, flows_are_over, &scene);
 	link_rig_wait(&scene.rig, client_is_over, &scene);
 	link_rig_wait(&scene.rig, target_is_over, &scene);

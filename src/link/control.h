@@ -96,8 +96,8 @@ struct control_settings {
 	uint32_t rotation_ms;  // interval of epochs; the initiator offers up to 10 % earlier, the responder asks 10 % later
 	uint32_t heartbeat_ms; // we ping this often, one PING at a time: none is sent while one is unanswered
 	uint32_t heartbeat_timeout_ms;
-	// The peer is dead when heartbeat_ms * missed_pongs_max brought nothing at all, no frame and no part of a KEY; never
-	// sooner than one PING and its heartbeat_timeout_ms take.
+	// The peer is dead when heartbeat_ms * missed_pongs_max brought nothing at all, no frame and no part of a KEY;
+	// never sooner than one PING and its heartbeat_timeout_ms take.
 	uint32_t missed_pongs_max;
 };
 

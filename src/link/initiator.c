@@ -1,13 +1,14 @@
-// Theory of operation. A line is a control connection that stands. At most one of them is fresh (not up yet), at most one
-// is in use (new streams go there), the others retire: they were in use, and are closed when their last stream has ended.
-// Attempts at a new line (initiator_dial.c) go on, one at a time, while none is in use, and while the one in use is to be
-// replaced (`wish`). When a fresh line comes up it is the one in use, and its predecessor retires.
+// Theory of operation. A line is a control connection that stands. At most one of them is fresh (not up yet), at most
+// one is in use (new streams go there), the others retire: they were in use, and are closed when their last stream has
+// ended. Attempts at a new line (initiator_dial.c) go on, one at a time, while none is in use, and while the one in use
+// is to be replaced (`wish`). When a fresh line comes up it is the one in use, and its predecessor retires.
 
 #include "link/initiator.h"
 
 #include "core/clock.h"
 #include "core/counter.h"
 #include "core/log.h"
+#include "core/secret.h"
 #include "link/initiator_internal.h"
 
 #include <errno.h>
@@ -16,7 +17,8 @@
 
 // How often retiring links, fail-back and expiry are looked at.
 #define CARE_MS 250
-// A link that has a successor is kept at least so long: workers hear of it by mail, and what they begin meanwhile counts.
+// A link that has a successor is kept at least so long: workers hear of it by mail, and what they begin meanwhile
+// counts.
 #define RETIRE_MS 1000
 // A link that lived so long was no accident: with several dests the next one is tried at once.
 #define SETTLED_MS 5000
@@ -128,7 +130,8 @@ static void on_line_lost(struct line *line, bool cut, const char *reason)
 		note_loss(initiator, reason);
 	initiator->ops->on_down(initiator->owner, link, cut);
 	link_unref(&link);
-	if (!initiator->in_use && (initiator->phase == INITIATOR_IDLE || (was_in_use && initiator->phase == INITIATOR_PAUSE)))
+	bool is_waiting = initiator->phase == INITIATOR_IDLE || (was_in_use && initiator->phase == INITIATOR_PAUSE);
+	if (!initiator->in_use && is_waiting)
 		reconnect(initiator, clock_ms() - state.up_since_ms);
 	initiator_show(initiator);
 }
@@ -251,6 +254,7 @@ static void look_at_expiry(struct initiator *initiator, uint64_t now)
 	int64_t lead_s = (certificate->not_after - certificate->not_before) / 10;
 	if (lead_s > EXPIRY_LEAD_S)
 		lead_s = EXPIRY_LEAD_S;
+	lead_s -= lead_s * initiator->spread / (2 * UINT16_MAX); // so that a fleet does not come at once
 	// Again when half of what was left has passed.
 	if (initiator->wish || left_s > lead_s || left_s < 0 ||
 	    now - initiator->wished_ms < (uint64_t)(left_s > 4 ? left_s : 4) * 500)
@@ -369,6 +373,7 @@ int initiator_new(const struct initiator_settings *settings, const struct initia
 	initiator->release.run = release;
 	pthread_mutex_init(&initiator->lock, NULL);
 	initiator->state.state = "connecting";
+	random_bytes(&initiator->spread, sizeof initiator->spread);
 	int r = initiator_settings_take(initiator, settings);
 	if (r == 0)
 		r = loop_timer_open(settings->loop, initiator_on_timer, initiator, &initiator->timer);

@@ -1,5 +1,6 @@
-// The initiator's side of a link over time: dials one of its dests, proves itself, keeps the control connection, and when
-// it is lost dials again with jittered back-off, for ever unless told otherwise. Names are resolved anew each time.
+// The initiator's side of a link over time: dials one of its dests, proves itself, keeps the control connection, and
+// when it is lost dials again with jittered back-off, for ever unless told otherwise. Names are resolved anew each
+// time.
 //
 // Make before break: a link that is to be replaced (a renewal) takes new streams until its successor is up, and is then
 // kept until its last stream has ended. So does one whose dest said GOAWAY, except that it takes nothing new meanwhile.
@@ -27,8 +28,8 @@ struct initiator_settings {
 	const struct destination *dests; // more of them; with host at most LIMIT_DESTS, and at least one in all
 	size_t dest_count;
 	enum destinations_order order;
-	uint32_t failback_ms;             // how often those before the one in use are tried, 0: never
-	const struct cidr *outbound;      // addresses that may be dialled; empty: all
+	uint32_t failback_ms;        // how often those before the one in use are tried, 0: never
+	const struct cidr *outbound; // addresses that may be dialled; empty: all
 	size_t outbound_count;
 	const char *peer_name;            // expected in every dest's certificate; NULL: its host
 	const char *const *allowed_peers; // patterns, may be empty

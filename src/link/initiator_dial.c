@@ -17,7 +17,8 @@ static const char *state_of(const struct initiator *initiator)
 		return "up";
 	if (initiator_retiring(initiator) > 0)
 		return "draining";
-	return initiator->phase == INITIATOR_HANDSHAKE || initiator->phase == INITIATOR_SESSION ? "handshake" : "connecting";
+	return initiator->phase == INITIATOR_HANDSHAKE || initiator->phase == INITIATOR_SESSION ? "handshake"
+	                                                                                        : "connecting";
 }
 
 void initiator_show(struct initiator *initiator)
@@ -98,7 +99,8 @@ static void end_round(struct initiator *initiator, const struct destination *des
 {
 	const struct initiator_settings *settings = &initiator->settings;
 	if (initiator->is_failback && initiator->in_use) {
-		log_info("initiator", "%s:%u stays without a link: %s; the one in use serves on", dest->host, dest->port, reason);
+		log_info("initiator", "%s:%u stays without a link: %s; the one in use serves on", dest->host, dest->port,
+		         reason);
 		initiator->wish = NULL;
 		initiator->phase = INITIATOR_IDLE;
 		return;

@@ -52,6 +52,7 @@ struct initiator {
 	struct loop_timer *timer; // the handshake's deadline, or the pause before the next try
 	struct address peer;
 	uint32_t delay_ms;
+	uint16_t spread; // random, of this initiator
 
 	struct loop_timer *care;
 	struct loop_task release;

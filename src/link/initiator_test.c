@@ -3,9 +3,6 @@
 #include "link/link_rig.h"
 
 #include <linux/filter.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <sys/stat.h>
 
 // ---- streams that are held open
 
@@ -325,7 +322,8 @@ static void dest_that_drains_and_takes_nobody_is_shown_as_draining(void **state)
 	assert_true(seen.attempts > 0);
 	assert_true(is_held(&held[0]));
 	assert_int_equal(pool_is_ready(scene.rig.pool), false);
-	assert_int_equal(listener_open(scene.rig.loop, &scene.rig.address, link_rig_accept, &scene.rig, &scene.rig.listener),
+	assert_int_equal(listener_open(scene.rig.loop, &scene.rig.address, link_rig_accept, &scene.rig,
+	                               &scene.rig.listener),
 	                 0);
 	wait_for(&scene, 2, 0);
 	assert_true(is_held(&held[0]));
@@ -434,8 +432,7 @@ static void round_robin_goes_on_to_the_next_with_each_link(void **state)
 	struct scene scene;
 	begin_dest(&scene);
 	scene.spare_address = quiet_port(&scene);
-	assert_int_equal(
-		listener_open(scene.rig.loop, &scene.spare_address, link_rig_accept, &scene.rig, &scene.spare), 0);
+	assert_int_equal(listener_open(scene.rig.loop, &scene.spare_address, link_rig_accept, &scene.rig, &scene.spare), 0);
 	list_two(&scene, &scene.rig.address, &scene.spare_address);
 	scene.settings.order = DESTINATIONS_ROUND_ROBIN;
 	begin_source(&scene);
@@ -562,8 +559,7 @@ static void dest_that_is_not_listed_any_more_is_left(void **state)
 	struct scene scene;
 	begin(&scene);
 	scene.spare_address = quiet_port(&scene);
-	assert_int_equal(
-		listener_open(scene.rig.loop, &scene.spare_address, link_rig_accept, &scene.rig, &scene.spare), 0);
+	assert_int_equal(listener_open(scene.rig.loop, &scene.spare_address, link_rig_accept, &scene.rig, &scene.spare), 0);
 	list_two(&scene, &scene.spare_address, &scene.spare_address);
 	scene.settings.dest_count = 1;
 	hold(&scene.rig, 0);
@@ -601,53 +597,6 @@ static void peer_that_is_not_allowed_any_more_is_cut(void **state)
 
 // ---- revocation
 
-static void write_list(const char *path, X509 *revoked)
-{
-	char name[128];
-	snprintf(name, sizeof name, "%s/ca.key", link_rig_tls.folder);
-	BIO *in = BIO_new_file(name, "rb");
-	EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, NULL, NULL);
-	BIO_free(in);
-	X509_CRL *list = X509_CRL_new();
-	ASN1_TIME *time = ASN1_TIME_new();
-	X509_gmtime_adj(time, -60);
-	X509_CRL_set_version(list, X509_CRL_VERSION_2);
-	X509_CRL_set_issuer_name(list, X509_get_issuer_name(identity_certificate(link_rig_tls.server)));
-	X509_CRL_set1_lastUpdate(list, time);
-	if (revoked) {
-		X509_REVOKED *entry = X509_REVOKED_new();
-		X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(revoked));
-		X509_REVOKED_set_revocationDate(entry, time);
-		X509_CRL_add0_revoked(list, entry);
-	}
-	X509_gmtime_adj(time, 3600);
-	X509_CRL_set1_nextUpdate(list, time);
-	assert_true(X509_CRL_sign(list, key, EVP_sha256()) > 0);
-	BIO *out = BIO_new_file(path, "wb");
-	assert_int_equal(PEM_write_bio_X509_CRL(out, list), 1);
-	BIO_free(out);
-	ASN1_TIME_free(time);
-	X509_CRL_free(list);
-	EVP_PKEY_free(key);
-}
-
-static struct identity *load_with_list(enum identity_usage usage, const char *name, X509 *revoked)
-{
-	char ca[128], cert[128], key[128], list[128], problem[IDENTITY_PROBLEM_BYTES];
-	const char *lists[] = {list};
-	struct identity *identity;
-	snprintf(ca, sizeof ca, "%s/ca.crt", link_rig_tls.folder);
-	snprintf(cert, sizeof cert, "%s/%s.crt", link_rig_tls.folder, name);
-	snprintf(key, sizeof key, "%s/%s.key", link_rig_tls.folder, name);
-	snprintf(list, sizeof list, "%s/ca.crl", link_rig_tls.folder);
-	write_list(list, revoked);
-	struct identity_files files = {
-		.ca_path = ca, .cert_path = cert, .key_path = key, .crl_paths = lists, .crl_count = 1, .usage = usage};
-	if (identity_load(&files, &identity, problem) != 0)
-		fail_msg("%s", problem);
-	return identity;
-}
-
 static void revoked_peer_is_cut_and_does_not_return(void **state)
 {
 	(void)state;
@@ -659,13 +608,15 @@ static void revoked_peer_is_cut_and_does_not_return(void **state)
 		uint64_t refused = counter_read(COUNTER_HANDSHAKE_REVOKED);
 		struct identity *harmless, *fresh;
 		if (by_dest) {
-			harmless = load_with_list(IDENTITY_SERVER, "server", NULL);
-			fresh = load_with_list(IDENTITY_SERVER, "server", identity_certificate(link_rig_tls.client));
+			harmless = tls_rig_load_with_list(&link_rig_tls, IDENTITY_SERVER, "server", NULL);
+			fresh = tls_rig_load_with_list(&link_rig_tls, IDENTITY_SERVER, "server",
+			                               identity_certificate(link_rig_tls.client));
 			scene.dest_settings.identity = harmless;
 			assert_int_equal(responder_set(scene.rig.responder, &scene.dest_settings), 0);
 		} else {
-			harmless = load_with_list(IDENTITY_CLIENT, "client", NULL);
-			fresh = load_with_list(IDENTITY_CLIENT, "client", identity_certificate(link_rig_tls.server));
+			harmless = tls_rig_load_with_list(&link_rig_tls, IDENTITY_CLIENT, "client", NULL);
+			fresh = tls_rig_load_with_list(&link_rig_tls, IDENTITY_CLIENT, "client",
+			                               identity_certificate(link_rig_tls.server));
 			scene.settings.identity = harmless;
 			assert_int_equal(initiator_set(scene.rig.initiator, &scene.settings), 0);
 		}

@@ -38,7 +38,7 @@ struct link_rig_settings {
 	uint32_t rotation_streams;
 	uint64_t key_update_bytes; // both sides
 	uint32_t silence_ms;       // both sides
-	uint32_t connections_max; // 0: many
+	uint32_t connections_max;  // 0: many
 	stream_header_fn on_header;
 	void *owner;
 };
@@ -199,9 +199,9 @@ static inline void link_rig_start_dest(struct link_rig *rig, const struct link_r
 		.gate = rig->gate,
 		.control = link_rig_control(CONTROL_RESPONDER),
 		.link = {.overlap_ms = 60000,
-		         .key_update_bytes = settings->key_update_bytes,
-		         .silence_ms = settings->silence_ms,
-		         .connections_max = settings->connections_max ? settings->connections_max : 10000},
+	             .key_update_bytes = settings->key_update_bytes,
+	             .silence_ms = settings->silence_ms,
+	             .connections_max = settings->connections_max ? settings->connections_max : 10000},
 	};
 	link_rig_on_header = settings->on_header;
 	link_rig_owner = settings->owner;
@@ -230,11 +230,11 @@ static inline void link_rig_start_source(struct link_rig *rig, const struct link
 		.delay_max_ms = 100,
 		.control = link_rig_control(CONTROL_INITIATOR),
 		.link = {.overlap_ms = 60000,
-		         .connections_max = 10000,
-		         .rotation_bytes = settings->rotation_bytes,
-		         .rotation_streams = settings->rotation_streams,
-		         .key_update_bytes = settings->key_update_bytes,
-		         .silence_ms = settings->silence_ms},
+	             .connections_max = 10000,
+	             .rotation_bytes = settings->rotation_bytes,
+	             .rotation_streams = settings->rotation_streams,
+	             .key_update_bytes = settings->key_update_bytes,
+	             .silence_ms = settings->silence_ms},
 	};
 	assert_int_equal(initiator_new(&initiator, &ops, rig, &rig->initiator), 0);
 }

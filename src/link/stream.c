@@ -368,8 +368,8 @@ void stream_drop_unowned(void)
 	}
 }
 
-// A peer that is gone acknowledges nothing; one that only does not read does, so TCP_USER_TIMEOUT, which ends both, is not
-// for streams. Streams that have nothing on its way cost nothing here.
+// A peer that is gone acknowledges nothing; one that only does not read does, so TCP_USER_TIMEOUT, which ends both, is
+// not for streams. A stream with nothing on its way costs nothing here.
 static bool is_given_up(struct stream *stream)
 {
 	uint32_t limit_ms = link_silence_ms(stream->link), silent_ms = 0;

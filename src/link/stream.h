@@ -41,7 +41,7 @@ struct stream_opening {
 
 struct stream_dial {
 	struct loop *loop;
-	struct tls_profile *profile; // data, of the link's group
+	struct tls_profile *profile;              // data, of the link's group
 	char congestion[SOCKET_CONGESTION_BYTES]; // copied: a dial may outlive the settings it was started with
 	uint32_t keepalive_ms, timeout_ms;
 };
@@ -58,8 +58,8 @@ MUST_USE int stream_dial_open(const struct stream_dial *dial, struct link *link,
 // have it.
 enum { STREAM_UNSENT = 4 };
 MUST_USE int stream_open_parked(struct stream *stream, const struct stream_opening *opening);
-// Of a dialled stream that was refused: whether any of it has left. When nothing has, the opening may be sent on another
-// stream; its first bytes are lent.
+// Of a dialled stream that was refused: whether any of it has left. When nothing has, the opening may be sent on
+// another stream; its first bytes are lent.
 bool stream_has_left(const struct stream *stream);
 void stream_unsent(const struct stream *stream, const uint8_t **first, size_t *length);
 uint32_t stream_epoch(const struct stream *stream); // the epoch whose PSK it was dialled with

@@ -435,7 +435,8 @@ static void stream_crosses_many_key_updates_in_both_directions_at_once(void **st
 	struct link_rig rig;
 	begin(&rig, 0);
 	link_rig_stop(&rig);
-	link_rig_start(&rig, &(struct link_rig_settings){.key_update_bytes = LIMIT_TLS_KEY_BYTES_LEAST, .on_header = on_header});
+	struct link_rig_settings settings = {.key_update_bytes = LIMIT_TLS_KEY_BYTES_LEAST, .on_header = on_header};
+	link_rig_start(&rig, &settings);
 	uint64_t updates = counter_read(COUNTER_KEY_UPDATE_SENT);
 	dest_length = 12 << 20;
 	open_talk(&rig, "talk", 1, 12 << 20, 500);

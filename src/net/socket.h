@@ -47,8 +47,8 @@ void socket_tune(int fd, const struct socket_options *options);
 // connections whose peer always reads.
 void socket_set_user_timeout(int fd, uint32_t timeout_ms);
 // Whether something that was sent is not acknowledged yet; then also how long ago the last acknowledgement of anything
-// came. A peer that does not read any more still acknowledges, one that is gone does not. False when the kernel does not
-// tell.
+// came. A peer that does not read any more still acknowledges, one that is gone does not. False when the kernel does
+// not tell.
 bool socket_awaits_answer(int fd, uint32_t *silent_ms);
 // While on, any close of the socket is a reset, also the kernel's when this process dies: what was cut must not look
 // like an end. No effect on Unix sockets.

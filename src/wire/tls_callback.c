@@ -68,9 +68,8 @@ int tls_conn_judge_again(struct tls_conn *conn, struct identity *identity, const
 	enum tls_failure failure = error == X509_V_OK               ? TLS_FAILURE_NONE
 	                           : error == X509_V_ERR_OUT_OF_MEM ? TLS_FAILURE_INTERNAL
 	                                                            : tls_failure_of_verification(error);
-	snprintf(text, TLS_EXPLANATION_BYTES, "%s%s%s", tls_failure_name(failure),
-	         failure == TLS_FAILURE_NONE ? "" : ": ",
-	         error == X509_V_OK                              ? ""
+	snprintf(text, TLS_EXPLANATION_BYTES, "%s%s%s", tls_failure_name(failure), failure == TLS_FAILURE_NONE ? "" : ": ",
+	         error == X509_V_OK                             ? ""
 	         : error == X509_V_ERR_APPLICATION_VERIFICATION ? "auth.allowed_peers does not name it"
 	                                                        : X509_verify_cert_error_string(error));
 	return (int)failure;

@@ -17,6 +17,8 @@
 #include <cmocka.h>
 #include <netinet/in.h>
 #include <openssl/crypto.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +75,56 @@ static inline struct identity *tls_rig_load(const struct tls_rig *rig, enum iden
 	snprintf(key, sizeof key, "%s/%s.key", rig->folder, name);
 	struct identity_files files = {.ca_path = ca_cert, .cert_path = cert, .key_path = key, .usage = usage};
 	struct identity *identity = NULL;
+	if (identity_load(&files, &identity, problem) != 0)
+		fail_msg("%s: %s", name, problem);
+	return identity;
+}
+
+// The CA's list, which names one certificate or none (NULL), into "ca.crl".
+static inline void tls_rig_write_list(const struct tls_rig *rig, X509 *revoked)
+{
+	char path[96];
+	snprintf(path, sizeof path, "%s/ca.key", rig->folder);
+	BIO *in = BIO_new_file(path, "rb");
+	EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, NULL, NULL);
+	BIO_free(in);
+	X509_CRL *list = X509_CRL_new();
+	ASN1_TIME *time = ASN1_TIME_new();
+	X509_gmtime_adj(time, -60);
+	assert_int_equal(X509_CRL_set_version(list, X509_CRL_VERSION_2), 1);
+	assert_int_equal(X509_CRL_set_issuer_name(list, X509_get_issuer_name(identity_certificate(rig->server))), 1);
+	assert_int_equal(X509_CRL_set1_lastUpdate(list, time), 1);
+	if (revoked) {
+		X509_REVOKED *entry = X509_REVOKED_new();
+		assert_int_equal(X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(revoked)), 1);
+		assert_int_equal(X509_REVOKED_set_revocationDate(entry, time), 1);
+		assert_int_equal(X509_CRL_add0_revoked(list, entry), 1);
+	}
+	X509_gmtime_adj(time, 3600);
+	assert_int_equal(X509_CRL_set1_nextUpdate(list, time), 1);
+	assert_true(X509_CRL_sign(list, key, EVP_sha256()) > 0);
+	snprintf(path, sizeof path, "%s/ca.crl", rig->folder);
+	BIO *out = BIO_new_file(path, "wb");
+	assert_int_equal(PEM_write_bio_X509_CRL(out, list), 1);
+	BIO_free(out);
+	ASN1_TIME_free(time);
+	X509_CRL_free(list);
+	EVP_PKEY_free(key);
+}
+
+static inline struct identity *tls_rig_load_with_list(const struct tls_rig *rig, enum identity_usage usage,
+                                                      const char *name, X509 *revoked)
+{
+	char ca[96], cert[96], key[96], list[96], problem[IDENTITY_PROBLEM_BYTES];
+	const char *lists[] = {list};
+	struct identity *identity = NULL;
+	snprintf(ca, sizeof ca, "%s/ca.crt", rig->folder);
+	snprintf(cert, sizeof cert, "%s/%s.crt", rig->folder, name);
+	snprintf(key, sizeof key, "%s/%s.key", rig->folder, name);
+	snprintf(list, sizeof list, "%s/ca.crl", rig->folder);
+	tls_rig_write_list(rig, revoked);
+	struct identity_files files = {
+		.ca_path = ca, .cert_path = cert, .key_path = key, .crl_paths = lists, .crl_count = 1, .usage = usage};
 	if (identity_load(&files, &identity, problem) != 0)
 		fail_msg("%s: %s", name, problem);
 	return identity;

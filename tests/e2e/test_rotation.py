@@ -114,7 +114,7 @@ def test_a_flow_crosses_many_key_updates_in_both_directions(world):
     status, result = peers.call_helper("bulk", "run", "%s:%d" % near, "--bytes", 96 << 20)
     assert status == 0, result
     for node in (source, dest):
-        # Each side updates the keys it sends with; a unit is at most 64 KiB, so an update comes at 320 KiB at the latest.
+        # Each side updates the keys it sends with; a unit is at most 64 KiB, so they last 320 KiB at most.
         assert node.metric("qanat_tls_key_updates_total") >= (96 << 20) / (320 << 10)
     no_resets(source, dest)
 
@@ -133,7 +133,7 @@ def test_only_the_side_that_sends_updates_its_keys(world):
 @pytest.mark.parametrize("side", ["source", "dest"])
 def test_a_flow_that_is_too_old_is_ended(world, side):
     """
-    client ══ verified stream ══ source ══ dest ══ target     (max_stream_age_seconds = 1 on one side) ──► both see a reset
+    client ══ source ══ dest ══ target     (max_stream_age_seconds = 1 on one side) ──► both see a reset
     """
     target = world.add(Recorder())
     dest_age, source_age = (1, 0) if side == "dest" else (0, 1)
@@ -226,7 +226,8 @@ def test_a_link_is_renewed_before_the_certificate_of_dest_expires(world, tmp_pat
         "short", "serverAuth", stamp(-60), stamp(20 * PATIENCE), "/CN=dest.short", "DNS:localhost,IP:127.0.0.1"
     )
     target = world.add(Server(peers.echo))
-    dest = world.dest([("service", target.address)], certs=certs, auth={"server_cert_path": short, "server_key_path": short_key})  # fmt: skip
+    auth = {"server_cert_path": short, "server_key_path": short_key}
+    dest = world.dest([("service", target.address)], certs=certs, auth=auth)
     port = free_port()
     source = world.source(dest, [("127.0.0.1:%d" % port, "service")], certs=certs)
     assert "dest.short" in source.link()["subject"]
@@ -272,7 +273,7 @@ class RevocationList:
 @pytest.mark.parametrize("by", ["source", "dest"])
 def test_a_revoked_peer_is_cut_while_it_transfers_and_stays_out(world, tmp_path, by):
     """
-    verified streams ══ source ══ dest      SIGHUP with a list that names the other ──► cut at once, refused from then on
+    verified streams ══ source ══ dest      SIGHUP with a list that names the other ──► cut, refused from then on
     """
     certs = Certs(str(tmp_path / "certs"))
     lists = RevocationList(str(tmp_path), certs.ca, certs.ca_key)
@@ -310,9 +311,10 @@ def test_lists_that_prove_nothing_are_refused_by_name(world, tmp_path):
     target = world.add(Server(peers.echo))
     good = lists.write("good.pem")
     near, source, dest = world.pair(target.address, certs=certs, auth={"crl_paths": [good]})
+    old = "-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z"
     cases = [
         (theirs.write("foreign.pem"), "is of a CA that is not in CA file"),
-        (lists.write("old.pem", "-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z"), "was to be replaced on 2020-02-01"),
+        (lists.write("old.pem", *old), "was to be replaced on 2020-02-01"),
         (str(tmp_path / "nothing.pem"), "does not exist"),
         (certs.ca, "holds none in PEM form"),
     ]  # fmt: skip
