@@ -1,6 +1,7 @@
 // Who may come in at source's doors, and what the clients of its entry may ask for.
 
 #include "cmd/source_internal.h"
+#include "config/dests.h"
 #include "core/counter.h"
 #include "core/log.h"
 
@@ -47,9 +48,16 @@ int source_make_routes(const struct config *config, struct route_table **routes)
 		ports[i] = (struct route_port){.port = config->source.exposed_ports[i].port, .tcp = true};
 	for (size_t i = 0; names && i < name_count; i++)
 		names[i] = (struct route_name){.service = config->source.forwards[i].service, .tcp = true};
+	char hosts[LIMIT_DESTS][DESTS_HOST_BYTES];
+	const char *dests[LIMIT_DESTS];
+	uint16_t unused;
+	for (size_t i = 0; i < dests_count(config); i++) {
+		dests_get(config, i, hosts[i], &unused);
+		dests[i] = hosts[i];
+	}
 	struct route_settings settings = {
-		.dest_hosts = (const char *const *)&config->source.dest_host,
-		.dest_host_count = config->source.dest_host != NULL,
+		.dest_hosts = dests,
+		.dest_host_count = dests_count(config),
 		.outbound = config->source.allowed_outbound,
 		.outbound_count = config->source.allowed_outbound_count,
 		.ports = ports,

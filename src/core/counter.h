@@ -64,7 +64,6 @@
 	X(FLOW_FINISHED, "qanat_flows_total", "outcome=\"finished\"", "Flows by outcome") \
 	X(FLOW_RESET_LOCAL, "qanat_flows_total", "outcome=\"reset_by_local\"", "Flows by outcome") \
 	X(FLOW_RESET_PEER, "qanat_flows_total", "outcome=\"reset_by_peer\"", "Flows by outcome") \
-	X(FLOW_ASKED_AGAIN, "qanat_flows_asked_again_total", "", "Flows that nothing had left of, asked for again") \
 	X(FLOW_TOO_OLD, "qanat_flows_total", "outcome=\"too_old\"", "Flows by outcome") \
 	X(FLOW_IDLE, "qanat_flows_total", "outcome=\"idle\"", "Flows by outcome") \
 	X(FLOW_REFUSED_SERVICE, "qanat_flows_total", "outcome=\"unknown_service\"", "Flows by outcome") \
@@ -84,6 +83,7 @@
 	X(ENTRY_TIMEOUT, "qanat_entry_requests_total", "outcome=\"timeout\"", "Requests at the entry by outcome") \
 	X(ENTRY_CLOSED, "qanat_entry_requests_total", "outcome=\"closed\"", "Requests at the entry by outcome") \
 	X(ENTRY_FULL, "qanat_entry_requests_total", "outcome=\"pending_full\"", "Requests at the entry by outcome") \
+	X(FLOW_ASKED_AGAIN, "qanat_flows_asked_again_total", "", "Flows that nothing had left of, asked for again") \
 	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
 	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
