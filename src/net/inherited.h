@@ -1,5 +1,6 @@
 // Sockets that a service manager has opened for us (sd_listen_fds(3), without its library): socket activation.
-// socket_listen and socket_bind_datagrams take what fits their address before they open a socket of their own.
+// socket_listen takes what fits its address before it opens a socket of its own; whoever binds a datagram socket asks
+// inherited_take first.
 
 #pragma once
 
