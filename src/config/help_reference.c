@@ -70,9 +70,8 @@ static void print_section(size_t first, FILE *out)
 {
 	const struct schema_key *head = &schema.keys[first];
 	fprintf(out, "\n## [%.*s]\n\n", (int)schema_section_length(head->path), head->path);
-	fputs(
-		"| key | type | default | meaning | flag and environment | reload |\n| --- | --- | --- | --- | --- | --- |\n",
-		out);
+	fputs("| key | type | default | meaning | flag and environment | reload |\n| --- | --- | --- | --- | --- | --- |\n",
+	      out);
 	for (size_t i = first; i < schema.count && is_same_section(head, &schema.keys[i]); i++) {
 		if (schema.keys[i].state != SCHEMA_BUILT)
 			continue;

@@ -77,7 +77,7 @@ def test_services_are_for_the_certificates_they_name(world):
     refused = sum(len(lists) - len(allowed) for allowed in expected.values())
     assert dest.metric("qanat_flows_total", outcome="not_allowed") == refused
     assert dest.metric("qanat_flows_total", outcome="unknown_service") in (0, None)
-    dest.wait_log(r"service by-dns asked by 127\.0\.0\.1:\d+ refused: the peer's certificate matches none")
+    dest.wait_log(r"from 127\.0\.0\.1:\d+: service by-dns refused: the peer's certificate matches none")
 
 
 @pytest.mark.threads
