@@ -364,7 +364,7 @@ class TlsPair(Pair):
         libraries = re.findall(r"OpenSSL (\d+)\.(\d+)(\.\d+)", said)
         version = tuple(int(part) for part in libraries[-1][:2]) if libraries else (0, 0)
         self.group = "X25519MLKEM768" if version >= (3, 5) else "X25519"
-        own = re.search(r"(?i)%s\S*\s*(?:version)?[\s:/]*(\d[\w.]*)" % self.programs[0], said)
+        own = re.search(r"(?i)%s(?: version|/)?\s*(\d[\w.]*)" % self.programs[0], said)
         self.note = "%s, OpenSSL %s: %s, AES-256-GCM%s" % (
             own.group(1) if own else "version unknown",
             "%s.%s%s" % libraries[-1] if libraries else "unknown",
