@@ -107,8 +107,12 @@ class Servers:
         self.processes = [
             start(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(self.bulk_port)], os.devnull),
             start([os.path.join(HELPERS, "echo"), "serve", "127.0.0.1:%d" % self.echo_port], os.devnull),
-            start([os.path.join(HELPERS, "udp_load"), "serve", "127.0.0.1:%d" % self.udp_port], os.devnull),
         ]
+        if os.path.exists(os.path.join(HELPERS, "udp")):
+            command = [os.path.join(HELPERS, "udp"), "serve", "127.0.0.1:%d" % self.udp_port]
+            self.processes.append(start(command, os.devnull))
+        else:
+            self.udp_port = None
         for port, process in zip((self.bulk_port, self.echo_port), self.processes):
             wait_port(port, process, os.devnull)
 
@@ -213,6 +217,8 @@ class Qanat(Pair):
 
     def add_datagrams(self, dest, source, servers):
         """Unless this build does not carry them: then its configuration says so."""
+        if not servers.udp_port:
+            return
         port = free_port()
         with_udp = {**source, "source": {**source["source"], "exposed_ports": [{"port": port, "protocol": "udp"}]}}
         if subprocess.run(
@@ -259,9 +265,9 @@ class Socat(Pair):
     options = ()
 
     def start(self, servers):
-        self.udp_port = free_port()
+        self.udp_port = free_port() if servers.udp_port else None
         between = free_port()
-        for listen, to in ((between, servers.udp_port), (self.udp_port, between)):
+        for listen, to in ((between, servers.udp_port), (self.udp_port, between)) if servers.udp_port else ():
             command = "UDP-LISTEN:%d,bind=127.0.0.1,fork" % listen, "UDP:127.0.0.1:%d" % to
             self.launch("socat-udp-%d" % listen, ["socat", *self.options, *command])
         for near, target in ((self.bulk_port, servers.bulk_port), (self.echo_port, servers.echo_port)):

@@ -6,8 +6,8 @@
     client ──► A ══════ B ──► server      everything on loopback; A and B are the pair under test
 
 Measured: Gbit/s of iperf3 with 1 and 8 flows in both directions, CPU-seconds of A and B (and their children) for each
-GiB, p50 and p99 of a 64-byte echo, new connections per second, memory; of pairs that carry datagrams the same echo, and how
-many of 1200 bytes come back each second with 64 under way. Repetitions are interleaved, so that a slow minute
+GiB, p50 and p99 of a 64-byte echo, new connections per second, memory; of pairs that carry datagrams the same echo, how
+many of 1200 bytes come back each second with 64 under way, and how much arrives of as many as one can send. Repetitions are interleaved, so that a slow minute
 of the machine hits all pairs alike; medians are reported. Absolute numbers drift, ratios within one run are what counts.
 A pair that fails is named, with what it said, and the rest goes on. All of it takes about eight minutes, --quick (or
 BENCH_QUICK=1) one; the answers go to build/bench.json and, as a table, to build/bench.md.
@@ -105,32 +105,35 @@ def measure_connect(pair, seconds):
     }
 
 
-def measure_datagrams(pair, *words, count=None):
-    """The answer of udp_load, and CPU for each datagram there and back. Nothing of a pair that carries none."""
+def measure_datagrams(pair, *words):
+    """What the helper `udp` says, and the CPU it took. Nothing of a pair that carries no datagrams."""
     if not pair.udp_port:
         return {}, 0.0
     before = pairs.cpu_seconds(pair.pids())
-    said = helper(words[0], "127.0.0.1:%d" % pair.udp_port, *words[1:], name="udp_load")
-    return said, (pairs.cpu_seconds(pair.pids()) - before) / (count or said["back"]) * 1e6
+    said = helper(words[0], "127.0.0.1:%d" % pair.udp_port, *words[1:], name="udp")
+    return said, pairs.cpu_seconds(pair.pids()) - before
 
 
 def measure_udp_echo(pair, count):
-    said, cpu = measure_datagrams(pair, "ping", "--count", count, "--bytes", 64, count=count)
+    said, cpu = measure_datagrams(pair, "latency", "--count", count, "--size", 64)
+    return said and {"p50_us": said["p50_us"], "p99_us": said["p99_us"], "cpu_us_each": cpu / count * 1e6}
+
+
+def measure_udp_both_ways(pair, count):
+    said, cpu = measure_datagrams(pair, "many", "--clients", 1, "--window", 64, "--size", 1200, "--count", count)
     return said and {
-        "p50_us": said["p50_us"],
-        "p99_us": said["p99_us"],
-        "lost_percent": 100.0 * said["lost"] / count,
-        "cpu_us_each": cpu,
+        "per_second": said["packets_per_s"],
+        "lost_percent": 100.0 * said["lost"] / said["sent"],
+        "cpu_us_each": cpu / max(said["right"], 1) * 1e6,
     }
 
 
-def measure_udp_rate(pair, seconds):
-    said, cpu = measure_datagrams(pair, "pump", "--seconds", seconds, "--bytes", 1200, "--window", 64)
+def measure_udp_one_way(pair, seconds):
+    said, cpu = measure_datagrams(pair, "blast", "--seconds", seconds, "--size", 1200)
     return said and {
-        "per_second": said["per_second"],
-        "gbit_s": said["gbit_s"],
-        "lost_percent": 100.0 * said["lost"] / said["sent"],
-        "cpu_us_each": cpu,
+        "gbit_s": said["gbit_per_s"],
+        "lost_percent": 100.0 * (1 - said["received"] / said["sent"]),
+        "cpu_us_each": cpu / max(said["received"], 1) * 1e6,
     }
 
 
@@ -144,7 +147,8 @@ def workloads(options):
     yield "echo 64 B", lambda pair: measure_echo(pair, 2000 if options.quick else 20000)
     yield "new connections", lambda pair: measure_connect(pair, 1 if options.quick else 3)
     yield "UDP echo 64 B", lambda pair: measure_udp_echo(pair, 2000 if options.quick else 20000)
-    yield "UDP 1200 B", lambda pair: measure_udp_rate(pair, 1 if options.quick else 3)
+    yield "UDP 1200 B, there and back", lambda pair: measure_udp_both_ways(pair, 10000 if options.quick else 50000)
+    yield "UDP 1200 B, one way", lambda pair: measure_udp_one_way(pair, 1 if options.quick else 2)
 
 
 # ---- running
