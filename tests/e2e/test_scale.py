@@ -63,8 +63,12 @@ def test_nine_thousand_flows_at_once(world, window):
     """
     need_descriptors(DESCRIPTORS)
     target = world.add(Helper("echo", "serve", "127.0.0.1:0"))
-    patient = {"source": {"connection_timeout_ms": 90000 * PATIENCE}, "link": {"handshake_timeout_ms": 60000 * PATIENCE}}
-    near, source, dest = world.pair(target.address, logging={"level": "info"}, **patient)
+    near, source, dest = world.pair(
+        target.address,
+        logging={"level": "info"},
+        source={"connection_timeout_ms": 90000 * PATIENCE},
+        link={"handshake_timeout_ms": 60000 * PATIENCE},
+    )
     nodes = source, dest
     assert peers.ask(near, b"warm") == b"warm"
     memory, descriptors = [node.memory() for node in nodes], [node.descriptors() for node in nodes]
