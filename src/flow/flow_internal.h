@@ -32,7 +32,7 @@ struct flow {
 	struct address peer;         // source: the local client
 	// Source, WAITING: whom this one stands before, whom it stands behind.
 	struct flow *waits_before, *waits_behind;
-	bool dialling; // source, ASKING: its data connection is not there yet
+	bool dialling;     // source, ASKING: its data connection is not there yet
 	uint64_t begun_ms; // when it was made
 	bool closed;
 	bool moved;           // since the last look at idle flows
