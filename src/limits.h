@@ -117,3 +117,24 @@
 #define LIMIT_REFUSAL_LINES_PER_S 10
 // A PROXY header with all its TLVs. What proxies send is below 536 bytes; certificates in TLVs make it larger.
 #define LIMIT_PROXY_HEADER_BYTES 4096
+
+// ---- UDP -----------------------------------------------------------------------------------------------------------
+
+// The largest datagram IPv4 has (65 535 less 20 and 8). Larger ones, which only IPv6 knows, are dropped and counted.
+#define LIMIT_DATAGRAM_BYTES 65507
+// System calls (of up to DATAGRAM_BATCH messages) for one UDP socket before others get their turn: a flood costs a
+// worker well below a millisecond at a time, and what is more stays in the kernel, which drops it for nothing.
+#define LIMIT_DATAGRAM_BATCHES_PER_TURN 4
+// What the kernel may keep of a port of source, and of an association's target; it cuts both to net.core.rmem_max.
+#define LIMIT_UDP_PORT_BUFFER_BYTES (4 * 1024 * 1024)
+#define LIMIT_UDP_TARGET_BUFFER_BYTES (1024 * 1024)
+// New associations of a source node per second, and at once after a quiet time. Each costs a handshake of about half a
+// millisecond on either end, so a flood from invented addresses takes half a core at most.
+#define LIMIT_UDP_NEW_PER_S 1000
+#define LIMIT_UDP_NEW_AT_ONCE 2000
+// A client whose association dest refused is not asked about again for so long.
+#define LIMIT_UDP_REFUSED_MS 2000
+// An association that has ended here waits so long for the end from there, so that what is under way arrives.
+#define LIMIT_UDP_ENDING_MS 2000
+// Services that one SOCKS client may speak to at once through its relay.
+#define LIMIT_UDP_RELAY_SERVICES 32

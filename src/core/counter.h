@@ -84,6 +84,33 @@
 	X(ENTRY_CLOSED, "qanat_entry_requests_total", "outcome=\"closed\"", "Requests at the entry by outcome") \
 	X(ENTRY_FULL, "qanat_entry_requests_total", "outcome=\"pending_full\"", "Requests at the entry by outcome") \
 	X(FLOW_ASKED_AGAIN, "qanat_flows_asked_again_total", "", "Flows that nothing had left of, asked for again") \
+	X(ASSOCIATION_OPENED, "qanat_associations_total", "outcome=\"opened\"", "UDP associations by outcome") \
+	X(ASSOCIATION_IDLE, "qanat_associations_total", "outcome=\"idle\"", "UDP associations by outcome") \
+	X(ASSOCIATION_ENDED, "qanat_associations_total", "outcome=\"ended_by_peer\"", "UDP associations by outcome") \
+	X(ASSOCIATION_BROKEN, "qanat_associations_total", "outcome=\"broken\"", "UDP associations by outcome") \
+	X(ASSOCIATION_LIMIT, "qanat_associations_total", "outcome=\"limit\"", "UDP associations by outcome") \
+	X(ASSOCIATION_CLIENT_LIMIT, "qanat_associations_total", "outcome=\"client_limit\"", "UDP associations by outcome") \
+	X(ASSOCIATION_RATE, "qanat_associations_total", "outcome=\"rate\"", "UDP associations by outcome") \
+	X(ASSOCIATION_NOT_ALLOWED, "qanat_associations_total", "outcome=\"not_allowed\"", "UDP associations by outcome") \
+	X(ASSOCIATION_UNKNOWN_SERVICE, "qanat_associations_total", "outcome=\"unknown_service\"", "UDP associations by outcome") \
+	X(ASSOCIATION_NO_TARGET, "qanat_associations_total", "outcome=\"target_unreachable\"", "UDP associations by outcome") \
+	X(ASSOCIATION_REFUSED, "qanat_associations_total", "outcome=\"refused_by_peer\"", "UDP associations by outcome") \
+	X(DATAGRAM_OUTWARD, "qanat_datagrams_total", "direction=\"outward\"", "Datagrams carried, outward = from our local side to the peer") \
+	X(DATAGRAM_INWARD, "qanat_datagrams_total", "direction=\"inward\"", "Datagrams carried, outward = from our local side to the peer") \
+	X(DATAGRAM_NO_LINK, "qanat_datagrams_dropped_total", "reason=\"no_link\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_CONGESTED, "qanat_datagrams_dropped_total", "reason=\"congested\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_NO_ASSOCIATION, "qanat_datagrams_dropped_total", "reason=\"no_association\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_REFUSED, "qanat_datagrams_dropped_total", "reason=\"refused_by_peer\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_BROKEN, "qanat_datagrams_dropped_total", "reason=\"broken\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_TOO_LARGE, "qanat_datagrams_dropped_total", "reason=\"too_large\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_TRUNCATED, "qanat_datagrams_dropped_total", "reason=\"truncated\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_OVERFLOW, "qanat_datagrams_dropped_total", "reason=\"socket_overflow\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_LOCAL_FULL, "qanat_datagrams_dropped_total", "reason=\"local_full\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_UNREACHABLE, "qanat_datagrams_dropped_total", "reason=\"unreachable\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_STRANGER, "qanat_datagrams_dropped_total", "reason=\"stranger\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_MALFORMED, "qanat_datagrams_dropped_total", "reason=\"malformed\"", "Datagrams dropped by reason") \
+	X(DATAGRAM_NOT_EXPOSED, "qanat_datagrams_dropped_total", "reason=\"not_exposed\"", "Datagrams dropped by reason") \
+	X(ICMP_REPORTS, "qanat_datagrams_unreachable_reports_total", "", "Reports from the network that a datagram sent to a target did not arrive") \
 	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
 	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \

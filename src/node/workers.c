@@ -2,6 +2,7 @@
 
 #include "core/block.h"
 #include "core/log.h"
+#include "net/datagram.h"
 #include "wire/tls_conn.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ static void *run(void *argument)
 		_exit(1);
 	}
 	block_trim();
+	datagram_trim();
 	tls_conn_trim_thread();
 	return NULL;
 }
@@ -104,6 +106,7 @@ void workers_free(struct workers **slot)
 			loop_free(&worker->loop);
 	}
 	block_trim();
+	datagram_trim();
 	tls_conn_trim_thread();
 	free(group);
 }

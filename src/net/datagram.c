@@ -1,0 +1,323 @@
+// Receiving: a thread has one set of slots, one for each message of recvmmsg, each as large as a message can be; only
+// the pages that are used cost memory. Sending: neighbours of equal size become one message with UDP_SEGMENT. A kernel
+// or a route that cannot do that says so when it is tried (EINVAL: larger than the route takes, EIO: the device cannot
+// sum), and from then on this socket sends such sizes one by one.
+//
+// Syscalls: socket, bind, connect, setsockopt, getsockname, recvmmsg, sendmmsg, close.
+
+#include "net/datagram.h"
+
+#include "core/counter.h"
+#include "core/log.h"
+#include "limits.h"
+#include "net/socket.h"
+
+#include <errno.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The kernel's UDP_MAX_SEGMENTS of old, and what a segmented message may hold below the largest IP packet.
+#define SEGMENTS_MAX 64
+#define SEGMENTED_BYTES 65000
+// Odd multiples of a cache line apart, so that the beginnings of all slots do not compete for the same lines.
+#define SLOT_BYTES (65536 + 33 * 64)
+// Reports of lost datagrams that one datagram_send takes in its stride.
+#define REPORTS_MAX 8
+
+union control {
+	struct cmsghdr header;
+	uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t))];
+};
+
+struct buffers {
+	struct mmsghdr message[DATAGRAM_BATCH];
+	union control control[DATAGRAM_BATCH];
+	struct iovec slot[DATAGRAM_BATCH];
+	struct datagram_run run[DATAGRAM_BATCH];
+	struct iovec out[DATAGRAM_BATCH * SEGMENTS_MAX];
+	size_t datagrams[DATAGRAM_BATCH]; // in each message that is sent
+	uint8_t bytes[DATAGRAM_BATCH][SLOT_BYTES];
+};
+
+static _Thread_local struct buffers *own;
+
+static struct buffers *buffers(void)
+{
+	// Not cleared: the slots are touched when they are used.
+	if (!own)
+		own = malloc(sizeof *own);
+	return own;
+}
+
+void datagram_trim(void)
+{
+	free(own);
+	own = NULL;
+}
+
+// ---- sockets -------------------------------------------------------------------------------------------------------
+
+static void set_option(int fd, int level, int option, int value, const char *name)
+{
+	if (setsockopt(fd, level, option, &value, sizeof value) != 0)
+		log_debug("datagram", "the kernel refuses %s=%d: %s", name, value, outcome_text(-errno));
+}
+
+static int make(const struct address *address, int buffer_bytes, struct datagram_socket *out)
+{
+	int fd = socket(address->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	set_option(fd, SOL_SOCKET, SO_RCVBUF, buffer_bytes, "SO_RCVBUF");
+	set_option(fd, SOL_SOCKET, SO_SNDBUF, buffer_bytes, "SO_SNDBUF");
+	set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL");
+	set_option(fd, SOL_UDP, UDP_GRO, 1, "UDP_GRO");
+	*out = (struct datagram_socket){.fd = fd, .segment_max = LIMIT_DATAGRAM_BYTES};
+	return 0;
+}
+
+static int bind_one(struct address *address, enum datagram_role role, int fd)
+{
+	struct address bound = {.length = sizeof bound.storage};
+	int on = 1;
+	if (address->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr))
+		set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0, "IPV6_V6ONLY");
+	// Without the option the first one finds out whether the port is taken, also by one who would share it.
+	if (role == DATAGRAM_JOINS && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+		return -errno;
+	if (bind(fd, &address->any, address->length) != 0)
+		return -errno;
+	if (role == DATAGRAM_FIRST && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+		return -errno;
+	if (getsockname(fd, &bound.any, &bound.length) != 0)
+		return -errno;
+	*address = bound;
+	return 0;
+}
+
+int datagram_bind(struct address *address, enum datagram_role role, struct datagram_socket *out)
+{
+	int r = make(address, LIMIT_UDP_PORT_BUFFER_BYTES, out);
+	if (r < 0)
+		return r;
+	r = bind_one(address, role, out->fd);
+	if (r < 0)
+		datagram_close(out);
+	return r;
+}
+
+int datagram_connect(const struct address *to, struct datagram_socket *out)
+{
+	int r = make(to, LIMIT_UDP_TARGET_BUFFER_BYTES, out);
+	if (r < 0)
+		return r;
+	if (connect(out->fd, &to->any, to->length) != 0) {
+		r = -errno;
+		datagram_close(out);
+	}
+	return r;
+}
+
+void datagram_close(struct datagram_socket *closing)
+{
+	socket_close(&closing->fd);
+}
+
+// ---- receiving -----------------------------------------------------------------------------------------------------
+
+size_t datagram_run_count(const struct datagram_run *run)
+{
+	return run->each == 0 ? 1 : (run->length + run->each - 1) / run->each;
+}
+
+static void prepare(struct buffers *mine)
+{
+	for (size_t i = 0; i < DATAGRAM_BATCH; i++) {
+		mine->slot[i] = (struct iovec){.iov_base = mine->bytes[i], .iov_len = 65536};
+		mine->message[i].msg_hdr = (struct msghdr){.msg_name = &mine->run[i].peer.storage,
+		                                           .msg_namelen = sizeof mine->run[i].peer.storage,
+		                                           .msg_iov = &mine->slot[i],
+		                                           .msg_iovlen = 1,
+		                                           .msg_control = &mine->control[i],
+		                                           .msg_controllen = sizeof mine->control[i]};
+	}
+}
+
+static void read_control(struct datagram_socket *from, struct msghdr *header, struct datagram_run *run)
+{
+	for (struct cmsghdr *at = CMSG_FIRSTHDR(header); at; at = CMSG_NXTHDR(header, at)) {
+		int size;
+		uint32_t overflowed;
+		if (at->cmsg_level == SOL_UDP && at->cmsg_type == UDP_GRO) {
+			memcpy(&size, CMSG_DATA(at), sizeof size);
+			if (size > 0)
+				run->each = (size_t)size;
+		} else if (at->cmsg_level == SOL_SOCKET && at->cmsg_type == SO_RXQ_OVFL) {
+			memcpy(&overflowed, CMSG_DATA(at), sizeof overflowed);
+			counter_add(COUNTER_DATAGRAM_OVERFLOW, overflowed - from->overflowed);
+			from->overflowed = overflowed;
+		}
+	}
+}
+
+// False: counted, and of no use.
+static bool take(struct datagram_socket *from, struct mmsghdr *message, struct datagram_run *run)
+{
+	run->peer.length = message->msg_hdr.msg_namelen;
+	run->length = run->each = message->msg_len;
+	read_control(from, &message->msg_hdr, run);
+	if (message->msg_hdr.msg_flags & MSG_TRUNC) {
+		counter_add(COUNTER_DATAGRAM_TRUNCATED, 1);
+		return false;
+	}
+	if (run->each > LIMIT_DATAGRAM_BYTES) {
+		counter_add(COUNTER_DATAGRAM_TOO_LARGE, datagram_run_count(run));
+		return false;
+	}
+	return true;
+}
+
+static bool is_report(int error)
+{
+	return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN ||
+	       error == ENOPROTOOPT || error == EPROTO;
+}
+
+int datagram_recv(struct datagram_socket *from, const struct datagram_run **runs, size_t *count)
+{
+	struct buffers *mine = buffers();
+	*count = 0;
+	if (!mine)
+		return -ENOMEM;
+	prepare(mine);
+	int n = recvmmsg(from->fd, mine->message, DATAGRAM_BATCH, 0, NULL);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return DATAGRAM_NONE;
+	if (n < 0)
+		return is_report(errno) ? DATAGRAM_UNREACHABLE : -errno;
+	size_t kept = 0;
+	for (int i = 0; i < n; i++) {
+		struct datagram_run *run = &mine->run[kept];
+		if (kept != (size_t)i)
+			run->peer = mine->run[i].peer;
+		run->bytes = mine->bytes[i];
+		if (take(from, &mine->message[i], run))
+			kept++;
+	}
+	*runs = mine->run;
+	*count = kept;
+	return 0;
+}
+
+// ---- sending -------------------------------------------------------------------------------------------------------
+
+struct sending {
+	struct datagram_socket *socket;
+	const struct address *to;
+	const struct iovec *prefix;
+	const struct iovec *list;
+	size_t count, at, gone;
+	unsigned reports;
+};
+
+// How many datagrams from `at` on make one message.
+static size_t run_length(const struct sending *sending, size_t at)
+{
+	const struct iovec *list = sending->list;
+	size_t size = list[at].iov_len, total = size, n = 1;
+	if (sending->prefix || size == 0 || size > sending->socket->segment_max)
+		return 1;
+	while (n < SEGMENTS_MAX && at + n < sending->count) {
+		size_t next = list[at + n].iov_len;
+		if (next == 0 || next > size || total + next > SEGMENTED_BYTES)
+			break;
+		total += next;
+		n++;
+		if (next < size)
+			break;
+	}
+	return n;
+}
+
+static void segment(struct msghdr *header, union control *control, size_t size)
+{
+	uint16_t each = (uint16_t)size;
+	header->msg_control = control;
+	header->msg_controllen = CMSG_SPACE(sizeof each);
+	struct cmsghdr *at = CMSG_FIRSTHDR(header);
+	*at = (struct cmsghdr){.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof each)};
+	memcpy(CMSG_DATA(at), &each, sizeof each);
+}
+
+static unsigned build(const struct sending *sending, struct buffers *mine)
+{
+	unsigned messages = 0;
+	size_t at = sending->at;
+	struct iovec *out = mine->out;
+	for (; messages < DATAGRAM_BATCH && at < sending->count; messages++) {
+		size_t n = run_length(sending, at);
+		struct msghdr *header = &mine->message[messages].msg_hdr;
+		*header = (struct msghdr){.msg_iov = out};
+		if (sending->to) {
+			header->msg_name = (void *)&sending->to->storage;
+			header->msg_namelen = sending->to->length;
+		}
+		if (sending->prefix)
+			*out++ = *sending->prefix;
+		memcpy(out, sending->list + at, n * sizeof *out);
+		out += n;
+		header->msg_iovlen = (size_t)(out - header->msg_iov);
+		if (n > 1)
+			segment(header, &mine->control[messages], sending->list[at].iov_len);
+		mine->datagrams[messages] = n;
+		at += n;
+	}
+	return messages;
+}
+
+static void drop(struct sending *sending, size_t n, enum counter reason)
+{
+	counter_add(reason, n);
+	sending->at += n;
+}
+
+// The first message did not go.
+static void take_error(struct sending *sending, size_t n, int error)
+{
+	struct datagram_socket *to = sending->socket;
+	if (n > 1 && (error == EINVAL || error == EMSGSIZE || error == EIO)) {
+		to->segment_max = error == EIO ? 0 : sending->list[sending->at].iov_len - 1;
+		return;
+	}
+	if (is_report(error) && sending->reports++ < REPORTS_MAX)
+		return; // of an earlier one: this one is tried again
+	if (error == EMSGSIZE)
+		drop(sending, n, COUNTER_DATAGRAM_TOO_LARGE);
+	else if (error == EAGAIN || error == ENOBUFS || error == ENOMEM)
+		drop(sending, sending->count - sending->at, COUNTER_DATAGRAM_LOCAL_FULL);
+	else if (error != EINTR)
+		drop(sending, n, COUNTER_DATAGRAM_UNREACHABLE);
+}
+
+size_t datagram_send(struct datagram_socket *to, const struct address *address, const struct iovec *prefix,
+                     const struct iovec *list, size_t count, bool *unreachable)
+{
+	struct sending sending = {.socket = to, .to = address, .prefix = prefix, .list = list, .count = count};
+	struct buffers *mine = buffers();
+	if (!mine)
+		drop(&sending, count, COUNTER_DATAGRAM_LOCAL_FULL);
+	while (sending.at < count) {
+		unsigned messages = build(&sending, mine);
+		int sent = sendmmsg(to->fd, mine->message, messages, MSG_NOSIGNAL);
+		if (sent < 0)
+			take_error(&sending, mine->datagrams[0], errno);
+		for (int i = 0; i < sent; i++) {
+			sending.at += mine->datagrams[i];
+			sending.gone += mine->datagrams[i];
+		}
+	}
+	if (unreachable && sending.reports > 0)
+		*unreachable = true;
+	return sending.gone;
+}
