@@ -18,7 +18,8 @@ bool flow_admit(struct flow *flow)
 	const struct link_peer *peer = link_peer(stream_link(flow->stream));
 	struct service *service = service_find(flows->settings.services, &flow->header);
 	if (!service)
-		return refuse(flow, HEADER_NO_SERVICE, COUNTER_FLOW_REFUSED_SERVICE, "no such service is exposed here");
+		return refuse(flow, HEADER_NO_SERVICE, COUNTER_FLOW_REFUSED_SERVICE,
+		              service_missing(flows->settings.services, &flow->header));
 	if (!service_admits(service, peer->x509))
 		return refuse(flow, HEADER_NO_SERVICE, COUNTER_FLOW_REFUSED_CLIENT,
 		              "the peer's certificate matches none of the service's allowed_clients");

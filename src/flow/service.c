@@ -44,6 +44,7 @@ static int fill(struct service *service, const struct service_settings *from, co
 	service->port = from->port;
 	service->target_port = from->target_port;
 	service->connections_max = from->connections_max;
+	service->protocol = from->protocol;
 	return service->name && service->target_host && service->load ? 0 : -ENOMEM;
 }
 
@@ -93,16 +94,35 @@ void service_table_unref(struct service_table **slot)
 
 // ---- questions -----------------------------------------------------------------------------------------------------
 
-struct service *service_find(struct service_table *table, const struct header *header)
+static bool carries(const struct service *service, enum header_kind kind)
+{
+	return service->protocol == SERVICE_BOTH || (service->protocol == SERVICE_UDP) == (kind == HEADER_UDP);
+}
+
+static bool is_meant(const struct service *service, const struct header *header)
 {
 	bool by_name = header->service[0] != '\0' && strcmp(header->service, SERVICE_DEFAULT) != 0;
+	return by_name ? strcmp(service->name, header->service) == 0 : service->port == header->port;
+}
+
+struct service *service_find(struct service_table *table, const struct header *header)
+{
 	for (size_t i = 0; i < table->count; i++) {
 		struct service *service = &table->services[i];
-		if (by_name ? strcmp(service->name, header->service) == 0 : service->port == header->port)
+		if (is_meant(service, header) && carries(service, header->kind))
 			return service;
 	}
 	bool any = strcmp(header->service, SERVICE_DEFAULT) == 0;
-	return any && table->count == 1 ? &table->services[0] : NULL;
+	return any && table->count == 1 && carries(&table->services[0], header->kind) ? &table->services[0] : NULL;
+}
+
+const char *service_missing(const struct service_table *table, const struct header *header)
+{
+	for (size_t i = 0; i < table->count; i++)
+		if (is_meant(&table->services[i], header))
+			return header->kind == HEADER_UDP ? "the service is exposed here for tcp only"
+			                                  : "the service is exposed here for udp only";
+	return "no such service is exposed here";
 }
 
 bool service_admits(const struct service *service, X509 *certificate)

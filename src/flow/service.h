@@ -17,12 +17,15 @@
 // A source with a listen_port and no exposed ports asks for this: the service on that port, or the only one.
 #define SERVICE_DEFAULT "*"
 
+enum service_protocol { SERVICE_TCP, SERVICE_UDP, SERVICE_BOTH };
+
 struct service_settings { // texts are copied
 	const char *name;
 	uint16_t port; // what source's exposed ports refer to
 	const char *target_host;
 	uint16_t target_port;
 	uint32_t connections_max;
+	enum service_protocol protocol;
 	const char *const *clients; // patterns of identity_matches; none: every peer may use it
 	size_t client_count;
 	bool introduces; // the target is told whose connection it is (PROXY protocol, version 2)
@@ -41,6 +44,7 @@ struct service {
 	char *target_host;
 	uint16_t target_port;
 	uint32_t connections_max;
+	enum service_protocol protocol;
 	char **clients;
 	size_t client_count;
 	bool introduces;
@@ -61,8 +65,9 @@ struct service_table *service_table_ref(struct service_table *table);
 void service_table_unref(struct service_table **table);
 
 // By name when the header has one, else by port; SERVICE_DEFAULT: by port, else the only service there is. NULL: not
-// offered.
+// offered, or not for the header's kind; service_missing says which, for our log.
 struct service *service_find(struct service_table *table, const struct header *header);
+const char *service_missing(const struct service_table *table, const struct header *header);
 // Whether a peer with this certificate may use it.
 bool service_admits(const struct service *service, X509 *certificate);
 // Takes a place: false when the service has as many connections as it may.

@@ -12,6 +12,7 @@
 #include "link/pool.h"
 #include "link/stream.h"
 #include "net/address.h"
+#include "net/datagram.h"
 #include "policy/cidr.h"
 #include "policy/quota.h"
 
@@ -29,7 +30,7 @@ struct udp_flows_settings {
 	struct udp_shares *shares;
 	uint32_t idle_ms;
 	uint32_t associations_max;      // of the node
-	uint32_t client_max;            // of one client's IPv4 address or IPv6 /64; on dest of one peer's certificate
+	uint32_t client_max;            // source: of one client's IPv4 address or IPv6 /64
 	struct pool *pool;              // source, NULL on dest
 	uint32_t answer_ms;             // source: how long dest may take to answer
 	const struct cidr *allowed;     // source: who may come in; lent until the next udp_flows_set

@@ -69,11 +69,11 @@ static size_t encode_end(struct writer *writer, uint8_t *out)
 
 size_t header_encode(const struct header *header, uint8_t out[LIMIT_STREAM_HEADER_BYTES])
 {
-	assert(header->kind == HEADER_TCP);
+	assert(header->kind == HEADER_TCP || header->kind == HEADER_UDP);
 	assert(header->service[0] != '\0' || header->port != 0);
 	struct writer writer;
 	writer_init(&writer, out, LIMIT_STREAM_HEADER_BYTES);
-	writer_u8(&writer, HEADER_TCP);
+	writer_u8(&writer, (uint8_t)header->kind);
 	writer_u16(&writer, 0);
 	encode_text(&writer, TLV_SERVICE, header->service);
 	if (header->port != 0) {
@@ -142,13 +142,13 @@ static int decode_head(const uint8_t *bytes, size_t length, size_t limit, size_t
 
 int header_decode(const uint8_t *bytes, size_t length, struct header *header, size_t *used)
 {
-	if (length > 0 && bytes[0] != HEADER_TCP)
+	if (length > 0 && bytes[0] != HEADER_TCP && bytes[0] != HEADER_UDP)
 		return HEADER_BAD;
 	size_t whole;
 	int outcome = decode_head(bytes, length, LIMIT_STREAM_HEADER_BYTES, &whole);
 	if (outcome != 0)
 		return outcome;
-	struct header decoded = {.kind = HEADER_TCP};
+	struct header decoded = {.kind = (enum header_kind)bytes[0]};
 	unsigned seen = 0;
 	struct reader reader;
 	reader_init(&reader, bytes + HEAD_BYTES, whole - HEAD_BYTES);

@@ -21,9 +21,10 @@ struct datagram_socket { // the null value has fd -1
 	size_t segment_max;  // runs of datagrams up to this size go as one message
 };
 
-// Bound. DATAGRAM_FIRST: nobody else may have the port (-EADDRINUSE), then others of this process may join it.
-// DATAGRAM_JOINS: one of those; the kernel keeps each client with one of the sockets. *address is updated (port 0).
-enum datagram_role { DATAGRAM_FIRST, DATAGRAM_JOINS };
+// Bound. DATAGRAM_ALONE: nobody else may have the port (-EADDRINUSE), now or later. DATAGRAM_FIRST: nobody else has it,
+// but others of this user may join it. DATAGRAM_JOINS: one of those; the kernel keeps each client with one of the
+// sockets. *address is updated (port 0).
+enum datagram_role { DATAGRAM_ALONE, DATAGRAM_FIRST, DATAGRAM_JOINS };
 MUST_USE int datagram_bind(struct address *address, enum datagram_role role, struct datagram_socket *socket);
 // Connected: datagrams of others do not come in.
 MUST_USE int datagram_connect(const struct address *to, struct datagram_socket *socket);
