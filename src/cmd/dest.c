@@ -75,7 +75,10 @@ static void on_down(void *owner, struct link *link, bool cut)
 static void on_header(void *owner, struct stream *stream, const struct header *header)
 {
 	struct dest_worker *worker = owner;
-	flows_take_stream(worker->flows, stream, header);
+	if (header->kind == HEADER_UDP)
+		udp_flows_take_stream(worker->udp, stream, header);
+	else
+		flows_take_stream(worker->flows, stream, header);
 }
 
 static const struct responder_ops responder_ops = {.on_up = on_up, .on_down = on_down, .on_header = on_header};
@@ -123,6 +126,26 @@ struct flows_settings dest_flows_settings(struct dest *dest, struct loop *loop)
 	return settings;
 }
 
+struct udp_flows_settings dest_udp_settings(struct dest *dest, struct loop *loop)
+{
+	const struct config *config = dest->config;
+	return (struct udp_flows_settings){
+		.loop = loop,
+		.shares = dest->udp_shares,
+		.idle_ms = config->udp.idle_timeout_seconds * 1000,
+		.associations_max = config->udp.max_associations,
+		.services = dest->services,
+		.target_ms = config->dest.target_connect_timeout_ms,
+		.peers = dest->clients,
+		.peer_max = config->dest.max_connections_per_client,
+	};
+}
+
+static enum service_protocol protocol_of(enum config_protocol protocol)
+{
+	return protocol == CONFIG_BOTH ? SERVICE_BOTH : protocol == CONFIG_UDP ? SERVICE_UDP : SERVICE_TCP;
+}
+
 int dest_make_services(const struct dest *dest, const struct config *config, struct service_table **services)
 {
 	struct service_settings *list = calloc(config->dest.service_count + 1, sizeof *list);
@@ -136,6 +159,7 @@ int dest_make_services(const struct dest *dest, const struct config *config, str
 			.target_host = from->target_host,
 			.target_port = from->target_port,
 			.connections_max = from->max_connections ? from->max_connections : config->dest.max_connections_per_service,
+			.protocol = protocol_of(from->protocol),
 			.clients = (const char *const *)from->allowed_clients,
 			.client_count = from->allowed_client_count,
 			.introduces = from->proxy == CONFIG_PROXY_V2,
@@ -229,6 +253,10 @@ static int start_worker(void *owner, unsigned index, struct loop *loop)
 	int r = flows_new(&flows, &worker->flows);
 	if (r < 0)
 		return r;
+	struct udp_flows_settings udp = dest_udp_settings(dest, loop);
+	r = udp_flows_new(&udp, &worker->udp);
+	if (r < 0)
+		return r;
 	struct responder_settings settings = dest_responder_settings(dest, loop);
 	return responder_new(&settings, &responder_ops, worker, &worker->responder);
 }
@@ -238,6 +266,7 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	(void)loop;
 	struct dest *dest = owner;
 	flows_free(&dest->worker[index].flows);
+	udp_flows_free(&dest->worker[index].udp);
 	responder_free(&dest->worker[index].responder, CONTROL_REASON_SHUTDOWN);
 	return 0;
 }
@@ -252,6 +281,8 @@ static int open_tables(struct dest *dest)
 		.table = LIMIT_ADDRESS_TABLE,
 	};
 	int r = quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &dest->clients);
+	if (r == 0)
+		r = udp_shares_new(clock_ns(), &dest->udp_shares);
 	if (r == 0)
 		r = dest_make_services(dest, config, &dest->services);
 	if (r == 0)
@@ -352,6 +383,7 @@ static void stop(struct dest *dest)
 		identity_unref(&dest->identity);
 	service_table_unref(&dest->services);
 	quota_free(&dest->clients);
+	udp_shares_free(&dest->udp_shares);
 	free(dest->worker);
 }
 

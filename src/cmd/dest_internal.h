@@ -7,6 +7,7 @@
 #include "config/reload.h"
 #include "edge/listener.h"
 #include "flow/flow.h"
+#include "flow/udp_flow.h"
 #include "link/responder.h"
 #include "node/process.h"
 #include "node/watchdog.h"
@@ -24,6 +25,7 @@ struct dest_worker {
 	struct loop *loop;
 	struct responder *responder;
 	struct flows *flows;
+	struct udp_flows *udp;
 };
 
 struct dest {
@@ -33,6 +35,7 @@ struct dest {
 	struct dest_worker *worker;
 	unsigned worker_count, turn;
 	struct quota *clients;
+	struct udp_shares *udp_shares;
 	struct registry *registry;
 	struct gate *gate;
 	struct keyserver *keyserver;
@@ -55,6 +58,7 @@ uint64_t dest_flows_open(const struct dest *dest);
 // Of one worker, out of what dest has now. Texts are lent.
 struct responder_settings dest_responder_settings(struct dest *dest, struct loop *loop);
 struct flows_settings dest_flows_settings(struct dest *dest, struct loop *loop);
+struct udp_flows_settings dest_udp_settings(struct dest *dest, struct loop *loop);
 // A table of this configuration's services; those that dest has already keep their counts. Negative: no memory.
 MUST_USE int dest_make_services(const struct dest *dest, const struct config *config, struct service_table **services);
 // The McEliece key server, when this configuration needs one and there is none yet. Negative: no memory.

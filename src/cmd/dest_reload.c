@@ -13,7 +13,9 @@ static int apply(void *owner, unsigned index, struct loop *loop)
 	struct dest_worker *worker = &dest->worker[index];
 	struct flows_settings flows = dest_flows_settings(dest, loop);
 	struct responder_settings responder = dest_responder_settings(dest, loop);
+	struct udp_flows_settings udp = dest_udp_settings(dest, loop);
 	flows_set(worker->flows, &flows);
+	udp_flows_set(worker->udp, &udp);
 	return responder_set(worker->responder, &responder);
 }
 

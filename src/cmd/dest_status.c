@@ -62,6 +62,7 @@ void dest_fill_status(void *owner, struct status_node *status)
 		.average_rtt_us = -1,
 		.reconnection_attempts = -1,
 		.flows_open = dest_flows_open(dest),
+		.associations_open = udp_shares_open(dest->udp_shares),
 		.workers = dest->worker_count,
 		.links = list.links,
 		.link_count = list.count,

@@ -46,19 +46,22 @@ static void on_drain_worker(void *contents)
 		entries_drain(worker->entries);
 	if (worker->flows)
 		flows_drain(worker->flows);
+	if (worker->udp)
+		udp_flows_drain(worker->udp);
 }
 
 static void on_drain(void *owner)
 {
 	struct source *source = owner;
 	atomic_store(&source->draining, true);
-	source_doors_close(source);
+	source_doors_drain(source);
 	for (unsigned i = 0; i < source->worker_count; i++) {
 		struct source_worker *worker = &source->worker[i];
 		mail_send_surely(worker->loop, on_drain_worker, &worker, sizeof worker);
 	}
 }
 
+// Associations have no end that could be waited for: they go on while flows finish, and end with them.
 static bool is_busy(void *owner)
 {
 	return source_flows_open(owner) > 0;
@@ -111,9 +114,12 @@ static int start_worker(void *owner, unsigned index, struct loop *loop)
 	r = flows_new(&flows, &worker->flows);
 	if (r == 0)
 		r = entries_new(loop, worker->flows, &worker->entries);
-	if (r == 0)
-		entries_set(worker->entries, source->routes);
-	return r;
+	if (r < 0)
+		return r;
+	entries_set(worker->entries, source->routes);
+	struct udp_flows_settings udp = source_udp_settings(source, source->config, loop);
+	udp.pool = worker->pool;
+	return udp_flows_new(&udp, &worker->udp);
 }
 
 static int stop_worker(void *owner, unsigned index, struct loop *loop)
@@ -122,6 +128,7 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	struct source *source = owner;
 	entries_free(&source->worker[index].entries);
 	flows_free(&source->worker[index].flows);
+	udp_flows_free(&source->worker[index].udp);
 	pool_free(&source->worker[index].pool);
 	return 0;
 }
@@ -151,6 +158,8 @@ static int start(struct source *source)
 		return r;
 	source->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;
 	r = quota_new(LIMIT_QUOTA_KEYS, clock_ns(), &source->clients);
+	if (r == 0)
+		r = udp_shares_new(clock_ns(), &source->udp_shares);
 	if (r == 0)
 		r = source_make_routes(config, &source->routes);
 	if (r == 0)
@@ -187,6 +196,7 @@ static void stop(struct source *source)
 	keycache_free(&source->keycache);
 	route_table_unref(&source->routes);
 	quota_free(&source->clients);
+	udp_shares_free(&source->udp_shares);
 	if (source->identity)
 		identity_unref(&source->identity);
 	free(source->worker);

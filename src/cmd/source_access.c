@@ -45,9 +45,13 @@ int source_make_routes(const struct config *config, struct route_table **routes)
 	struct route_port *ports = calloc(port_count + 1, sizeof *ports);
 	struct route_name *names = calloc(name_count + 1, sizeof *names);
 	for (size_t i = 0; ports && i < port_count; i++)
-		ports[i] = (struct route_port){.port = config->source.exposed_ports[i].port, .tcp = true};
+		ports[i] = (struct route_port){.port = config->source.exposed_ports[i].port,
+		                               .tcp = config->source.exposed_ports[i].protocol != CONFIG_UDP,
+		                               .udp = config->source.exposed_ports[i].protocol != CONFIG_TCP};
 	for (size_t i = 0; names && i < name_count; i++)
-		names[i] = (struct route_name){.service = config->source.forwards[i].service, .tcp = true};
+		names[i] = (struct route_name){.service = config->source.forwards[i].service,
+		                               .tcp = config->source.forwards[i].protocol != CONFIG_UDP,
+		                               .udp = config->source.forwards[i].protocol != CONFIG_TCP};
 	char hosts[LIMIT_DESTS][DESTS_HOST_BYTES];
 	const char *dests[LIMIT_DESTS];
 	uint16_t unused;

@@ -99,26 +99,41 @@ static int want_entry(const struct config *config, struct wanted *wanted)
 	return address_from_ip(config->source.listen_ip, config->source.listen_port, &wanted->address);
 }
 
+// What has been written to *at is wanted for this protocol, or for both.
+static struct wanted *want_protocols(struct wanted *at, enum config_protocol protocol)
+{
+	struct wanted *next = at + 1;
+	if (protocol == CONFIG_BOTH)
+		*next++ = *at;
+	if (protocol != CONFIG_TCP)
+		next[-1].header.kind = HEADER_UDP;
+	return next;
+}
+
 // A list of its own, ended by the count. NULL without memory.
 static struct wanted *list_wanted(const struct config *config, size_t *count)
 {
-	struct wanted *list = calloc(config->source.exposed_count + config->source.forward_count + 1, sizeof *list);
-	size_t n = 0;
+	size_t exposed = config->source.exposed_count, forwards = config->source.forward_count;
+	struct wanted *list = calloc(2 * (exposed + forwards) + 1, sizeof *list), *at = list;
 	int bad = 0;
 	bool has_doors = config->source.mode != CONFIG_MODE_PROTOCOL;
-	for (size_t i = 0; list && has_doors && i < config->source.exposed_count; i++)
-		bad |= want_exposed(config, &config->source.exposed_ports[i], &list[n++]);
-	for (size_t i = 0; list && has_doors && i < config->source.forward_count; i++)
-		bad |= want_forward(&config->source.forwards[i], &list[n++]);
+	for (size_t i = 0; list && has_doors && i < exposed; i++) {
+		bad |= want_exposed(config, &config->source.exposed_ports[i], at);
+		at = want_protocols(at, config->source.exposed_ports[i].protocol);
+	}
+	for (size_t i = 0; list && has_doors && i < forwards; i++) {
+		bad |= want_forward(&config->source.forwards[i], at);
+		at = want_protocols(at, config->source.forwards[i].protocol);
+	}
 	if (list && config->source.mode != CONFIG_MODE_TRANSPARENT)
-		bad |= want_entry(config, &list[n++]);
-	else if (list && n == 0)
-		bad |= want_single(config, &list[n++]);
+		bad |= want_entry(config, at++);
+	else if (list && at == list)
+		bad |= want_single(config, at++);
 	if (!list)
 		log_error("source", "cannot list the addresses to listen on: out of memory");
 	if (bad) // the schema has checked every address
 		log_error("source", "a listening address of the configuration is not one");
-	*count = bad ? 0 : n;
+	*count = bad || !list ? 0 : (size_t)(at - list);
 	return list;
 }
 
@@ -134,6 +149,7 @@ static void describe(const struct header *header, char *text, size_t size)
 
 static void door_free(struct source_door *door)
 {
+	source_udp_close(door);
 	listener_close(&door->listener);
 	free(door);
 }
@@ -158,9 +174,12 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 	door->header = wanted->header;
 	door->is_entry = wanted->is_entry;
 	address_format(&address, door->listen);
-	int r = listener_open(workers_loop(source->workers, 0), &address, on_accept, door, &door->listener);
+	bool is_udp = door->header.kind == HEADER_UDP;
+	int r = is_udp ? source_udp_open(door, &address)
+	               : listener_open(workers_loop(source->workers, 0), &address, on_accept, door, &door->listener);
 	if (r < 0) {
-		log_error("source", "cannot listen on %s (%s): %s", door->listen, wanted->key, outcome_text(r));
+		log_error("source", "cannot listen on %s%s (%s): %s", is_udp ? "udp " : "", door->listen, wanted->key,
+		          outcome_text(r));
 		free(door);
 		return 1;
 	}
@@ -170,7 +189,7 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 	if (door->is_entry)
 		log_info("source", "listening on %s for SOCKS 5 and HTTP CONNECT", text);
 	else
-		log_info("source", "listening on %s for %s of dest", text, service);
+		log_info("source", "listening on %s%s for %s of dest", is_udp ? "udp " : "", text, service);
 	*out = door;
 	return 0;
 }
@@ -180,7 +199,7 @@ static struct source_door *find_open(const struct source *source, const struct w
 	char listen[ADDRESS_TEXT_BYTES];
 	address_format(&wanted->address, listen);
 	for (struct source_door *door = source->doors; door; door = door->next)
-		if (strcmp(door->listen, listen) == 0)
+		if (strcmp(door->listen, listen) == 0 && door->header.kind == wanted->header.kind)
 			return door;
 	return NULL;
 }
@@ -190,7 +209,7 @@ static bool is_wanted(const struct source_door *door, const struct wanted *list,
 	char listen[ADDRESS_TEXT_BYTES];
 	for (size_t i = 0; i < count; i++) {
 		address_format(&list[i].address, listen);
-		if (strcmp(door->listen, listen) == 0)
+		if (strcmp(door->listen, listen) == 0 && door->header.kind == list[i].header.kind)
 			return true;
 	}
 	return false;
@@ -206,7 +225,7 @@ static void close_unwanted(struct source *source, const struct wanted *list, siz
 			continue;
 		}
 		*at = door->next;
-		log_info("source", "not listening on %s any more", door->listen);
+		log_info("source", "not listening on %s%s any more", door->udp ? "udp " : "", door->listen);
 		door_free(door);
 	}
 }
@@ -249,6 +268,8 @@ int source_doors_set(struct source *source, const struct config *config)
 			continue;
 		door->header = list[i].header;
 		door->is_entry = list[i].is_entry;
+		if (door->udp)
+			source_udp_set(door);
 	}
 	if (r == 0) {
 		close_unwanted(source, list, count);
@@ -265,4 +286,10 @@ void source_doors_close(struct source *source)
 		source->doors = door->next;
 		door_free(door);
 	}
+}
+
+void source_doors_drain(struct source *source)
+{
+	for (struct source_door *door = source->doors; door; door = door->next)
+		listener_close(&door->listener);
 }

@@ -11,6 +11,7 @@
 #include "edge/listener.h"
 #include "flow/entry.h"
 #include "flow/flow.h"
+#include "flow/udp_flow.h"
 #include "link/initiator.h"
 #include "node/process.h"
 #include "node/watchdog.h"
@@ -28,14 +29,16 @@ struct source_worker {
 	struct pool *pool;
 	struct flows *flows;
 	struct entries *entries;
+	struct udp_flows *udp;
 };
 
-struct source_door { // a listener, and what those who come through it want
+struct source_door { // a listener, or a UDP port, and what those who come through it want
 	struct source *source;
 	struct source_door *next;
 	char listen[ADDRESS_TEXT_BYTES]; // as configured
-	struct listener *listener;
-	struct header header;
+	struct listener *listener; // NULL when `udp`
+	struct udp_door **udp;     // one on each worker, or NULL
+	struct header header;      // its kind tells which of them
 	bool is_entry; // they will say it themselves
 };
 
@@ -48,6 +51,7 @@ struct source {
 	struct source_door *doors;
 	struct brake refusals; // lines about them
 	struct quota *clients;
+	struct udp_shares *udp_shares;
 	struct route_table *routes; // NULL in transparent mode
 	struct keycache *keycache;
 	struct initiator *initiator;
@@ -72,10 +76,19 @@ uint64_t source_flows_open(const struct source *source);
 // in it any more are closed. All or nothing: on failure (logged; the exit status is returned) the doors are as before.
 MUST_USE int source_doors_set(struct source *source, const struct config *config);
 void source_doors_close(struct source *source);
+// No new connections, and no new associations; UDP ports stay open for those that are there.
+void source_doors_drain(struct source *source);
 // Whether a client of this address may come in now; if not, it has been counted and logged. On worker 0.
 MUST_USE bool source_admits(struct source *source, const struct address *peer);
 // What clients of the entry may ask for; NULL without an entry. Negative: no memory.
 MUST_USE int source_make_routes(const struct config *config, struct route_table **routes);
+
+// The door's UDP port on every worker; *address is updated. Negative: the kernel refused, nothing is open.
+MUST_USE int source_udp_open(struct source_door *door, struct address *address);
+void source_udp_close(struct source_door *door); // harmless on one that has none
+void source_udp_set(struct source_door *door);   // the header has changed
+struct udp_flows_settings source_udp_settings(const struct source *source, const struct config *config,
+                                              struct loop *loop);
 
 MUST_USE int source_link_start(struct source *source);
 // After a reload.

@@ -16,6 +16,8 @@ static int apply(void *owner, unsigned index, struct loop *loop)
 	pool_set(worker->pool, &pool);
 	flows_set(worker->flows, &flows);
 	entries_set(worker->entries, source->routes);
+	struct udp_flows_settings udp = source_udp_settings(source, source->config, loop);
+	udp_flows_set(worker->udp, &udp);
 	return 0;
 }
 

@@ -46,6 +46,7 @@ static void fill(struct source *source, const struct initiator_state *initiator,
 		.average_rtt_us = -1,
 		.reconnection_attempts = (int64_t)initiator->attempts,
 		.flows_open = source_flows_open(source),
+		.associations_open = udp_shares_open(source->udp_shares),
 		.workers = source->worker_count,
 	};
 	snprintf(status->name, sizeof status->name, "%s", source->config->node.name);

@@ -18,22 +18,26 @@ enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIE
 enum config_pq { CONFIG_PQ_REQUIRE, CONFIG_PQ_PREFER, CONFIG_PQ_OFF };
 enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_V2 };
 enum config_dest_selection { CONFIG_DEST_PRIORITY, CONFIG_DEST_ROUND_ROBIN };
+enum config_protocol { CONFIG_TCP, CONFIG_UDP, CONFIG_BOTH };
 enum config_mode { CONFIG_MODE_TRANSPARENT, CONFIG_MODE_PROTOCOL, CONFIG_MODE_HYBRID };
 
 // All strings and lists belong to the struct config.
 struct config_exposed_port { // [[source.exposed_ports]]
 	uint16_t port;
 	char *listen_ip; // NULL: source.listen_ip
+	enum config_protocol protocol;
 };
 struct config_forward { // [[source.forwards]]
 	char *listen;       // "127.0.0.1:2222", "[::1]:2222", "unix:/run/x.sock"
 	char *service;      // a service name offered by dest
+	enum config_protocol protocol;
 };
 struct config_service { // [[dest.exposed_services]]
 	char *name;
 	uint16_t port;     // what source's exposed_ports refer to
 	char *target_host; // target_ip: IP literal, host name, or "unix:/path"
 	uint16_t target_port;
+	enum config_protocol protocol;
 	char *description;        // may be NULL
 	uint32_t max_connections; // 0: dest.max_connections_per_service
 	char **allowed_clients;   // patterns of the peer's CN or SAN; empty: every peer
@@ -81,6 +85,11 @@ struct config {
 		struct config_service *services;
 		size_t service_count;
 	} dest;
+	struct { // [udp]
+		uint32_t idle_timeout_seconds;
+		uint32_t max_associations;
+		uint32_t max_associations_per_client; // source
+	} udp;
 	struct { // [auth]
 		char *ca_cert_path;
 		char *cert_path, *key_path; // client_* for source, server_* for dest

@@ -5,6 +5,7 @@
 static const char *const headings[][2] = {
 	{"source", "The local side"},
 	{"dest", "The tunnel's side and the services"},
+	{"udp", "UDP"},
 	{"auth", "Certificates"},
 	{"crypto", "Keys"},
 	{"link", "The link"},

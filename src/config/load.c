@@ -70,8 +70,8 @@ static void refuse_unknown(struct load *load, const struct tree_node *node, cons
 		if (strcmp(known, name) == 0 && key->state == SCHEMA_BUILT)
 			elsewhere = key->path;
 	}
-	const char *const sections[] = {"source",  "dest",    "auth",    "crypto", "link",
-	                                "logging", "metrics", "control", "node"};
+	const char *const sections[] = {"source", "dest",    "udp",     "auth",    "crypto",
+	                                "link",   "logging", "metrics", "control", "node"};
 	for (size_t i = 0; parent == 0 && i < COUNT_OF(sections); i++)
 		text_nearest_try(&nearest, sections[i]);
 	const char *what = node->kind == TREE_TABLE ? "section" : "key";

@@ -83,13 +83,13 @@ static const struct schema_key keys[] = {
 	 .help = "with priority: how often the dests before the one in use are tried again; 0: never"},
 	{.path = "source.exposed_ports", .type = SCHEMA_TABLES, .max = MOST_TABLES, .items = &schema_exposed_port, .commands = SOURCE,
 	 .reloads = true,
-	 LIST(source.exposed_ports, source.exposed_count), .flag = "--expose", .value_name = "PORT",
+	 LIST(source.exposed_ports, source.exposed_count), .flag = "--expose", .value_name = "PORT[/PROTOCOL]",
 	 .item_from_text = schema_exposed_port_from_text,
 	 .help = "ports to listen on, each for dest's service of the same number; protocol, hybrid: only these ports and the "
 	         "services of forwards may be asked for by the entry's clients"},
 	{.path = "source.forwards", .type = SCHEMA_TABLES, .max = MOST_TABLES, .items = &schema_forward, .commands = SOURCE,
 	 .reloads = true,
-	 LIST(source.forwards, source.forward_count), .flag = "--forward", .value_name = "LISTEN=SERVICE",
+	 LIST(source.forwards, source.forward_count), .flag = "--forward", .value_name = "LISTEN=SERVICE[/PROTOCOL]",
 	 .item_from_text = schema_forward_from_text,
 	 .help = "local addresses or Unix sockets, each for a service by name"},
 	{.path = "source.max_connections", .type = SCHEMA_NUMBER, .min = 1, .max = 1000000, .commands = SOURCE,
@@ -151,7 +151,7 @@ static const struct schema_key keys[] = {
 	 FIELD(dest.tunnel_port), .flag = "--tunnel-port", .value_name = "PORT", .help = "port that sources dial"},
 	{.path = "dest.exposed_services", .type = SCHEMA_TABLES, .max = MOST_TABLES, .items = &schema_service, .commands = DEST,
 	 .required = DEST, .reloads = true, LIST(dest.services, dest.service_count), .flag = "--service",
-	 .value_name = "NAME=PORT:HOST:TARGET_PORT", .item_from_text = schema_service_from_text,
+	 .value_name = "NAME=PORT:HOST:TARGET_PORT[/PROTOCOL]", .item_from_text = schema_service_from_text,
 	 .help = "what sources can reach; a Unix socket is written NAME=PORT:unix:/path"},
 	{.path = "dest.max_connections_per_service", .type = SCHEMA_NUMBER, .min = 1, .max = 1000000, .commands = DEST,
 	 .reloads = true, .initial = "10000", FIELD(dest.max_connections_per_service),
@@ -173,6 +173,17 @@ static const struct schema_key keys[] = {
 	{.path = "dest.stale_cleanup_interval_secs", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = DEST,
 	 .state = SCHEMA_MEANINGLESS, .refusal = "there is no sweep: a flow ends when its connections end; delete this key",
 	 .help = "sweep period of the seed"},
+
+	// ---- [udp]
+	{.path = "udp.idle_timeout_seconds", .type = SCHEMA_NUMBER, .min = 1, .max = 86400, .unit = "s", .commands = BOTH,
+	 .reloads = true, .initial = "60", FIELD(udp.idle_timeout_seconds), .flag = "--udp-idle-timeout",
+	 .value_name = "SECONDS", .help = "an association that moves nothing in either direction for so long ends"},
+	{.path = "udp.max_associations", .type = SCHEMA_NUMBER, .min = 1, .max = 1000000, .commands = BOTH,
+	 .reloads = true, .initial = "4096", FIELD(udp.max_associations),
+	 .help = "UDP associations of this node at once; each has a data connection, and on dest a socket more"},
+	{.path = "udp.max_associations_per_client", .type = SCHEMA_NUMBER, .min = 1, .max = 1000000, .commands = SOURCE,
+	 .reloads = true, .initial = "1024", FIELD(udp.max_associations_per_client),
+	 .help = "of them, those of one IPv4 address or IPv6 /64"},
 
 	// ---- [auth]
 	{.path = "auth.ca_cert_path", .type = SCHEMA_PATH, .commands = BOTH, .required = BOTH, .reloads = true,

@@ -6,9 +6,9 @@
 #define FIELD(type, member) .offset = offsetof(struct type, member), .size = sizeof(((struct type *)0)->member)
 
 static const struct schema_word protocols[] = {
-	{"tcp", 0, NULL},
-	{"udp", 1, "is not built yet: it comes with UDP support; only \"tcp\" is carried today"},
-	{"both", 2, "is not built yet: it comes with UDP support; only \"tcp\" is carried today"},
+	{"tcp", CONFIG_TCP, NULL},
+	{"udp", CONFIG_UDP, NULL},
+	{"both", CONFIG_BOTH, NULL},
 	{NULL, 0, NULL},
 };
 
@@ -31,7 +31,12 @@ static const struct schema_key exposed_port_keys[] = {
      FIELD(config_exposed_port, listen_ip),
      .initial_note = "source.listen_ip",
      .help = "address to listen on"},
-	{.path = "protocol", .type = SCHEMA_ENUM, .words = protocols, .initial_note = "tcp", .help = "what is carried"},
+	{.path = "protocol",
+     .type = SCHEMA_ENUM,
+     .words = protocols,
+     FIELD(config_exposed_port, protocol),
+     .initial_note = "tcp",
+     .help = "what is carried"},
 };
 
 static const struct schema_key forward_keys[] = {
@@ -47,7 +52,12 @@ static const struct schema_key forward_keys[] = {
      .required = SCHEMA_FOR_BOTH,
      FIELD(config_forward, service),
      .help = "name of a service that dest offers"},
-	{.path = "protocol", .type = SCHEMA_ENUM, .words = protocols, .initial_note = "tcp", .help = "what is carried"},
+	{.path = "protocol",
+     .type = SCHEMA_ENUM,
+     .words = protocols,
+     FIELD(config_forward, protocol),
+     .initial_note = "tcp",
+     .help = "what is carried"},
 };
 
 static const struct schema_key service_keys[] = {
@@ -78,7 +88,12 @@ static const struct schema_key service_keys[] = {
      FIELD(config_service, target_port),
      .initial_note = "none; required unless the target is a unix: socket",
      .help = "port of the target"},
-	{.path = "protocol", .type = SCHEMA_ENUM, .words = protocols, .initial_note = "tcp", .help = "what is carried"},
+	{.path = "protocol",
+     .type = SCHEMA_ENUM,
+     .words = protocols,
+     FIELD(config_service, protocol),
+     .initial_note = "tcp",
+     .help = "what is carried"},
 	{.path = "description", .type = SCHEMA_TEXT, .max = 1024, FIELD(config_service, description), .help = "for people"},
 	{.path = "max_connections",
      .type = SCHEMA_NUMBER,
@@ -110,10 +125,25 @@ const struct schema_table schema_exposed_port = {exposed_port_keys, COUNT_OF(exp
 const struct schema_table schema_forward = {forward_keys, COUNT_OF(forward_keys), sizeof(struct config_forward)};
 const struct schema_table schema_service = {service_keys, COUNT_OF(service_keys), sizeof(struct config_service)};
 
+// The length of the text without a protocol behind it ("/udp"), which becomes a field of the item.
+static size_t split_protocol(const char *text, struct tree_node *item, struct tree_node **last, struct tree_place place)
+{
+	size_t length = strlen(text);
+	for (const struct schema_word *word = protocols; word->word; word++) {
+		size_t size = strlen(word->word);
+		if (length <= size + 1 || text[length - size - 1] != '/' || strcmp(text + length - size, word->word) != 0)
+			continue;
+		tree_append(item, last, tree_word("protocol", word->word, size, place));
+		return length - size - 1;
+	}
+	return length;
+}
+
 struct tree_node *schema_exposed_port_from_text(const char *text, struct tree_place place)
 {
 	struct tree_node *item = tree_new(TREE_TABLE, NULL, place), *last = NULL;
-	tree_append(item, &last, tree_word("port", text, strlen(text), place));
+	size_t length = split_protocol(text, item, &last, place);
+	tree_append(item, &last, tree_word("port", text, length, place));
 	return item;
 }
 
@@ -125,7 +155,8 @@ struct tree_node *schema_forward_from_text(const char *text, struct tree_place p
 		return NULL;
 	struct tree_node *item = tree_new(TREE_TABLE, NULL, place), *last = NULL;
 	tree_append(item, &last, tree_word("listen", text, (size_t)(equals - text), place));
-	tree_append(item, &last, tree_word("service", equals + 1, strlen(equals + 1), place));
+	size_t length = split_protocol(equals + 1, item, &last, place);
+	tree_append(item, &last, tree_word("service", equals + 1, length, place));
 	return item;
 }
 
@@ -144,7 +175,9 @@ struct tree_node *schema_service_from_text(const char *text, struct tree_place p
 	tree_append(item, &last, tree_word("name", text, (size_t)(equals - text), place));
 	tree_append(item, &last, tree_word("port", equals + 1, (size_t)(target - equals - 2), place));
 	tree_append(item, &last, tree_word("target_ip", target, (size_t)(colon - target), place));
-	if (!is_unix)
-		tree_append(item, &last, tree_word("target_port", colon + 1, strlen(colon + 1), place));
+	if (!is_unix) { // a path may end in what looks like a protocol
+		size_t length = split_protocol(colon + 1, item, &last, place);
+		tree_append(item, &last, tree_word("target_port", colon + 1, length, place));
+	}
 	return item;
 }

@@ -133,6 +133,19 @@ static void check_patterns(struct load *load, const char *key, struct tree_place
 			            patterns[i]);
 }
 
+// ---- protocols
+
+// TCP and UDP have ports of their own.
+static bool do_meet(enum config_protocol a, enum config_protocol b)
+{
+	return a == b || a == CONFIG_BOTH || b == CONFIG_BOTH;
+}
+
+static bool is_unix(const char *endpoint)
+{
+	return strncmp(endpoint, "unix:", 5) == 0;
+}
+
 // ---- source
 
 static void check_exposed_ports(struct load *load)
@@ -144,7 +157,7 @@ static void check_exposed_ports(struct load *load)
 											 *b = &config->source.exposed_ports[j];
 			const char *ip_a = a->listen_ip ? a->listen_ip : config->source.listen_ip;
 			const char *ip_b = b->listen_ip ? b->listen_ip : config->source.listen_ip;
-			if (a->port != b->port || strcmp(ip_a, ip_b) != 0)
+			if (a->port != b->port || strcmp(ip_a, ip_b) != 0 || !do_meet(a->protocol, b->protocol))
 				continue;
 			problem_add(&load->problems, place_of_item(load, "source.exposed_ports", i), "source.exposed_ports",
 			            "port %u on %s is listed twice", (unsigned)a->port, ip_a);
@@ -157,13 +170,13 @@ static char *endpoint_text(const char *ip, unsigned port)
 	return text_format(strchr(ip, ':') ? "[%s]:%u" : "%s:%u", ip, port);
 }
 
-static bool is_exposed(const struct config *config, const char *listen)
+static bool is_exposed(const struct config *config, const struct config_forward *forward)
 {
 	bool is_found = false;
 	for (size_t i = 0; i < config->source.exposed_count && !is_found; i++) {
 		const struct config_exposed_port *port = &config->source.exposed_ports[i];
 		char *text = endpoint_text(port->listen_ip ? port->listen_ip : config->source.listen_ip, port->port);
-		is_found = strcmp(text, listen) == 0;
+		is_found = strcmp(text, forward->listen) == 0 && do_meet(port->protocol, forward->protocol);
 		free(text);
 	}
 	return is_found;
@@ -176,19 +189,21 @@ static bool is_same_listener(const char *a, const char *b)
 	return is_any || strcmp(a, b) == 0;
 }
 
-// Whether an exposed port or a forward is listened on there.
+// Whether an exposed port or a forward is listened on there, by TCP.
 static bool has_listener(const struct config *config, const char *ip, unsigned port)
 {
 	for (size_t i = 0; i < config->source.exposed_count; i++) {
 		const struct config_exposed_port *exposed = &config->source.exposed_ports[i];
 		const char *listen_ip = exposed->listen_ip ? exposed->listen_ip : config->source.listen_ip;
-		if (exposed->port == port && is_same_listener(listen_ip, ip))
+		if (exposed->protocol != CONFIG_UDP && exposed->port == port && is_same_listener(listen_ip, ip))
 			return true;
 	}
 	char *endpoint = endpoint_text(ip, port);
 	bool is_forward = false;
-	for (size_t i = 0; i < config->source.forward_count; i++)
-		is_forward = is_forward || strcmp(config->source.forwards[i].listen, endpoint) == 0;
+	for (size_t i = 0; i < config->source.forward_count; i++) {
+		const struct config_forward *forward = &config->source.forwards[i];
+		is_forward = is_forward || (forward->protocol != CONFIG_UDP && strcmp(forward->listen, endpoint) == 0);
+	}
 	free(endpoint);
 	return is_forward;
 }
@@ -197,13 +212,18 @@ static void check_forwards(struct load *load)
 {
 	const struct config *config = load->config;
 	for (size_t i = 0; i < config->source.forward_count; i++) {
-		const char *listen = config->source.forwards[i].listen;
-		bool is_double = is_exposed(config, listen);
+		const struct config_forward *forward = &config->source.forwards[i];
+		struct tree_place place = place_of_item(load, "source.forwards", i);
+		bool is_double = is_exposed(config, forward);
 		for (size_t j = 0; j < i && !is_double; j++)
-			is_double = strcmp(listen, config->source.forwards[j].listen) == 0;
+			is_double = strcmp(forward->listen, config->source.forwards[j].listen) == 0 &&
+			            do_meet(forward->protocol, config->source.forwards[j].protocol);
 		if (is_double)
-			problem_add(&load->problems, place_of_item(load, "source.forwards", i), "source.forwards",
-			            "%s is listened on already", listen);
+			problem_add(&load->problems, place, "source.forwards", "%s is listened on already", forward->listen);
+		if (forward->protocol != CONFIG_TCP && is_unix(forward->listen))
+			problem_add(&load->problems, place, "source.forwards",
+			            "%s: a Unix socket carries tcp only; udp is listened on at an IP address and port",
+			            forward->listen);
 	}
 }
 
@@ -248,26 +268,38 @@ static void check_source(struct load *load)
 
 // ---- dest
 
+static void check_target(struct load *load, const struct config_service *service, struct tree_place place)
+{
+	bool has_path = is_unix(service->target_host);
+	if (has_path && service->target_port > 0)
+		problem_add(&load->problems, place, "dest.exposed_services", "service \"%s\": a Unix socket has no target_port",
+		            service->name);
+	if (!has_path && service->target_port == 0)
+		problem_add(&load->problems, place, "dest.exposed_services", "service \"%s\": \"target_port\" is missing",
+		            service->name);
+	if (has_path && service->protocol != CONFIG_TCP)
+		problem_add(&load->problems, place, "dest.exposed_services",
+		            "service \"%s\": a Unix socket carries tcp only; udp needs a target with an address and a port",
+		            service->name);
+	if (service->protocol == CONFIG_UDP && service->proxy != CONFIG_PROXY_OFF)
+		problem_add(&load->problems, place, "dest.exposed_services",
+		            "service \"%s\": proxy_protocol is for tcp; datagrams carry no such header", service->name);
+}
+
 static void check_services(struct load *load)
 {
 	const struct config *config = load->config;
 	for (size_t i = 0; i < config->dest.service_count; i++) {
 		const struct config_service *service = &config->dest.services[i];
 		struct tree_place place = place_of_item(load, "dest.exposed_services", i);
-		bool is_unix = strncmp(service->target_host, "unix:", 5) == 0;
 		check_patterns(load, "dest.exposed_services", place, service->allowed_clients, service->allowed_client_count);
-		if (is_unix && service->target_port > 0)
-			problem_add(&load->problems, place, "dest.exposed_services",
-			            "service \"%s\": a Unix socket has no target_port", service->name);
-		if (!is_unix && service->target_port == 0)
-			problem_add(&load->problems, place, "dest.exposed_services", "service \"%s\": \"target_port\" is missing",
-			            service->name);
+		check_target(load, service, place);
 		for (size_t j = 0; j < i; j++) {
 			const struct config_service *other = &config->dest.services[j];
 			if (strcmp(service->name, other->name) == 0)
 				problem_add(&load->problems, place, "dest.exposed_services", "the name \"%s\" is given to two services",
 				            service->name);
-			if (service->port == other->port)
+			if (service->port == other->port && do_meet(service->protocol, other->protocol))
 				problem_add(&load->problems, place, "dest.exposed_services",
 				            "port %u is given to two services, \"%s\" and \"%s\"", (unsigned)service->port, other->name,
 				            service->name);

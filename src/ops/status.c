@@ -191,6 +191,7 @@ char *status_encode(struct status_node *status)
 	add_known(&object, "average_rtt_us", status->average_rtt_us);
 	add_known(&object, "reconnection_attempts", status->reconnection_attempts);
 	add_number(&object, "flows_open", status->flows_open);
+	add_number(&object, "associations_open", status->associations_open);
 	add_number(&object, "workers", status->workers);
 	add_truth(&object, "startup_complete", status->startup_complete);
 	add(&object, "own_not_after", json_integer(status->own_not_after));

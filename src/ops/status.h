@@ -51,6 +51,7 @@ struct status_node {
 	int64_t average_rtt_us;        // -1
 	int64_t reconnection_attempts; // -1
 	uint64_t flows_open;
+	uint64_t associations_open; // UDP
 	uint32_t workers;
 	bool startup_complete;               // nothing privileged is done any more: docs/sandbox.md
 	int64_t own_not_after, ca_not_after; // expiry of our certificate and of the CA's, Unix seconds, 0: unknown

@@ -146,6 +146,7 @@ static void put_node(FILE *out, const struct status_node *status)
 	put_number(out, "qanat_ready", "gauge", "1 when the node can carry traffic", status->ready);
 	put_seconds(out, "qanat_uptime_seconds", "gauge", "Time since the node started", (double)status->uptime_ms / 1000);
 	put_number(out, "qanat_flows_open", "gauge", "Flows being carried", status->flows_open);
+	put_number(out, "qanat_associations_open", "gauge", "UDP associations being carried", status->associations_open);
 	put_number(out, "qanat_workers", "gauge", "Worker threads", status->workers);
 	put_number(out, "qanat_links", "gauge", "Links, also those beyond the 1000 that are listed", status->link_count);
 	put_number(out, "qanat_log_lines_lost_total", "counter", "Log lines that standard error did not take", log_lost());
