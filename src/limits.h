@@ -106,6 +106,8 @@
 #define LIMIT_ENTRY_MS 10000
 // Negotiations of one worker at once; when full the oldest is cut. Each holds at most LIMIT_ENTRY_REQUEST_BYTES.
 #define LIMIT_ENTRIES_PER_WORKER 1024
+// SOCKS UDP ASSOCIATE at once on one worker: a control connection and a UDP port each, that is two descriptors.
+#define LIMIT_ASSOCIATES_PER_WORKER 1024
 // Clients of one worker that were answered "no" and have not gone yet, and how long they may take: an answer that is
 // followed by a reset may never be read.
 #define LIMIT_FAREWELLS_PER_WORKER 256

@@ -112,14 +112,15 @@ static int start_worker(void *owner, unsigned index, struct loop *loop)
 	flows.clients = source->clients;
 	flows.dials_max = LIMIT_DIALS / source->worker_count;
 	r = flows_new(&flows, &worker->flows);
-	if (r == 0)
-		r = entries_new(loop, worker->flows, &worker->entries);
-	if (r < 0)
-		return r;
-	entries_set(worker->entries, source->routes);
 	struct udp_flows_settings udp = source_udp_settings(source, source->config, loop);
 	udp.pool = worker->pool;
-	return udp_flows_new(&udp, &worker->udp);
+	if (r == 0)
+		r = udp_flows_new(&udp, &worker->udp);
+	if (r == 0)
+		r = entries_new(loop, worker->flows, worker->udp, &worker->entries);
+	if (r == 0)
+		entries_set(worker->entries, source->routes);
+	return r;
 }
 
 static int stop_worker(void *owner, unsigned index, struct loop *loop)

@@ -75,6 +75,8 @@
 	X(FLOW_REFUSED_NO_LINK, "qanat_flows_total", "outcome=\"no_link\"", "Flows by outcome") \
 	X(FLOW_REFUSED_PEER, "qanat_flows_total", "outcome=\"refused_by_peer\"", "Flows by outcome") \
 	X(ENTRY_SOCKS, "qanat_entry_requests_total", "outcome=\"socks_connect\"", "Requests at the entry by outcome") \
+	X(ENTRY_ASSOCIATE, "qanat_entry_requests_total", "outcome=\"socks_udp_associate\"", "Requests at the entry by outcome") \
+	X(ENTRY_ASSOCIATES_FULL, "qanat_entry_requests_total", "outcome=\"associates_full\"", "Requests at the entry by outcome") \
 	X(ENTRY_HTTP, "qanat_entry_requests_total", "outcome=\"http_connect\"", "Requests at the entry by outcome") \
 	X(ENTRY_MALFORMED, "qanat_entry_requests_total", "outcome=\"malformed\"", "Requests at the entry by outcome") \
 	X(ENTRY_UNSUPPORTED, "qanat_entry_requests_total", "outcome=\"unsupported\"", "Requests at the entry by outcome") \

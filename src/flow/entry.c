@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "edge/http_connect.h"
 #include "edge/socks.h"
+#include "flow/associate.h"
 #include "flow/flow_internal.h"
 #include "net/socket.h"
 
@@ -34,6 +35,7 @@ struct entry {
 struct entries {
 	struct loop *loop;
 	struct flows *flows;
+	struct associates *associates;
 	struct route_table *routes;
 	struct loop_timer *timer;
 	struct entry *newest, *oldest;
@@ -96,10 +98,10 @@ static void tell(struct entry *entry, const char *what, const char *reason)
 	log_warn("entry", "%s: %s refused: %s", peer, what, reason);
 }
 
-static void refuse_socks(struct entry *entry, enum socks_reply reply, const char *reason)
+static void refuse_socks(struct entry *entry, enum socks_reply reply, enum counter counter, const char *reason)
 {
 	uint8_t answer[SOCKS_REPLY_BYTES];
-	counter_add(COUNTER_ENTRY_UNSUPPORTED, 1);
+	counter_add(counter, 1);
 	tell(entry, "a SOCKS request", reason);
 	say_and_end(entry, answer, socks_reply_encode(reply, NULL, answer));
 }
@@ -159,6 +161,31 @@ static void become_flow(struct entry *entry, enum reply_kind kind, const struct 
 
 // ---- SOCKS ---------------------------------------------------------------------------------------------------------
 
+static void become_associate(struct entry *entry, const struct request *told)
+{
+	struct associate_request request = {
+		.fd = &entry->fd,
+		.peer = &entry->peer,
+		.client_port = told->port,
+		.routes = entry->entries->routes,
+		.charged = entry->charged,
+	};
+	if (!entry->entries->associates) {
+		refuse_socks(entry, SOCKS_REPLY_COMMAND, COUNTER_ENTRY_UNSUPPORTED, "UDP is not carried here");
+		return;
+	}
+	loop_io_close(&entry->io);
+	int r = associate_begin(entry->entries->associates, &request);
+	if (r != 0) {
+		refuse_socks(entry, SOCKS_REPLY_FAILURE, r > 0 ? COUNTER_ENTRY_ASSOCIATES_FULL : COUNTER_FLOW_REFUSED_LIMIT,
+		             r > 0 ? "too many clients have asked for UDP ASSOCIATE" : outcome_text(r));
+		return;
+	}
+	counter_add(COUNTER_ENTRY_ASSOCIATE, 1);
+	entry->charged = false;
+	end(entry);
+}
+
 static void read_socks_request(struct entry *entry)
 {
 	struct request request;
@@ -173,15 +200,15 @@ static void read_socks_request(struct entry *entry)
 	}
 	if (r != 0) {
 		bool is_command = r == SOCKS_BAD_COMMAND;
-		refuse_socks(entry, is_command ? SOCKS_REPLY_COMMAND : SOCKS_REPLY_ADDRESS_TYPE,
-		             is_command ? "only CONNECT is carried" : "its address is not one");
+		refuse_socks(entry, is_command ? SOCKS_REPLY_COMMAND : SOCKS_REPLY_ADDRESS_TYPE, COUNTER_ENTRY_UNSUPPORTED,
+		             is_command ? "only CONNECT and UDP ASSOCIATE are carried" : "its address is not one");
 		return;
 	}
 	entry->used += used;
 	if (command == SOCKS_CONNECT)
 		become_flow(entry, REPLY_SOCKS, &request);
 	else
-		refuse_socks(entry, SOCKS_REPLY_COMMAND, "UDP ASSOCIATE is not carried");
+		become_associate(entry, &request);
 }
 
 static void read_greeting(struct entry *entry)
@@ -311,10 +338,15 @@ static struct entry *make(struct entries *entries, int *fd, const struct address
 	return entry;
 }
 
+static uint32_t negotiating(const struct entries *entries)
+{
+	return atomic_load_explicit(&entries->open, memory_order_relaxed);
+}
+
 void entries_take(struct entries *entries, int *fd, const struct address *peer)
 {
 	// Hostile: those that say nothing are pushed out by those that come, so a client that speaks at once gets through.
-	if (entries_open(entries) >= LIMIT_ENTRIES_PER_WORKER)
+	if (negotiating(entries) >= LIMIT_ENTRIES_PER_WORKER)
 		end_counted(entries->oldest, COUNTER_ENTRY_FULL);
 	struct entry *entry = entries->routes ? make(entries, fd, peer) : NULL;
 	if (!entry) {
@@ -334,7 +366,7 @@ void entries_take(struct entries *entries, int *fd, const struct address *peer)
 	arm(entries);
 }
 
-int entries_new(struct loop *loop, struct flows *flows, struct entries **out)
+int entries_new(struct loop *loop, struct flows *flows, struct udp_flows *udp, struct entries **out)
 {
 	struct entries *entries = calloc(1, sizeof *entries);
 	if (!entries)
@@ -342,8 +374,10 @@ int entries_new(struct loop *loop, struct flows *flows, struct entries **out)
 	entries->loop = loop;
 	entries->flows = flows;
 	int r = loop_timer_open(loop, on_timer, entries, &entries->timer);
+	if (r == 0 && udp)
+		r = associates_new(loop, flows, udp, &entries->associates);
 	if (r < 0)
-		free(entries);
+		entries_free(&entries);
 	else
 		*out = entries;
 	return r;
@@ -371,7 +405,9 @@ void entries_free(struct entries **slot)
 	*slot = NULL;
 	if (!entries)
 		return;
-	entries_drain(entries);
+	while (entries->oldest)
+		end(entries->oldest);
+	associates_free(&entries->associates);
 	route_table_unref(&entries->routes);
 	loop_timer_close(&entries->timer);
 	free(entries);
@@ -379,5 +415,5 @@ void entries_free(struct entries **slot)
 
 uint32_t entries_open(const struct entries *entries)
 {
-	return atomic_load_explicit(&entries->open, memory_order_relaxed);
+	return negotiating(entries) + (entries->associates ? associates_open(entries->associates) : 0);
 }

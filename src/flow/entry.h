@@ -11,15 +11,17 @@
 #include "flow/route.h"
 
 struct entries;
+struct udp_flows;
 
-MUST_USE int entries_new(struct loop *loop, struct flows *flows, struct entries **entries);
+// `udp` is where the associations of UDP ASSOCIATE live; NULL: there are none, and it is answered with 7.
+MUST_USE int entries_new(struct loop *loop, struct flows *flows, struct udp_flows *udp, struct entries **entries);
 // What may be asked for from now on (a reference is taken); NULL: nothing, whoever comes is reset. On the loop's
 // thread.
 void entries_set(struct entries *entries, struct route_table *routes);
-// Ends the negotiations that are going on.
+// Ends the negotiations that are going on. What they have led to goes on.
 void entries_drain(struct entries *entries);
 void entries_free(struct entries **entries);
-// From any thread: negotiations that are going on.
+// From any thread: negotiations that are going on, and control connections of UDP ASSOCIATE.
 uint32_t entries_open(const struct entries *entries);
 
 // A connection that was accepted at the entry; fd is taken.

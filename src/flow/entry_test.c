@@ -1,6 +1,7 @@
 #include "flow/entry.h"
 
 #include "flow/flow_internal.h"
+#include "flow/udp_flow.h"
 #include "link/link_rig.h"
 
 #include <errno.h>
@@ -10,6 +11,9 @@
 struct scene {
 	struct link_rig rig;
 	struct flows *source, *dest;
+	struct udp_shares *shares, *dest_shares;
+	struct udp_flows *source_udp, *dest_udp;
+	struct datagram_socket udp_target; // answers with what it hears
 	struct entries *entries;
 	struct quota *clients, *peers;
 	struct service_table *table;
@@ -22,7 +26,10 @@ struct scene {
 static void take_stream(void *owner, struct stream *stream, const struct header *header)
 {
 	struct scene *scene = owner;
-	flows_take_stream(scene->dest, stream, header);
+	if (header->kind == HEADER_UDP)
+		udp_flows_take_stream(scene->dest_udp, stream, header);
+	else
+		flows_take_stream(scene->dest, stream, header);
 }
 
 static void make_services(struct scene *scene)
@@ -32,6 +39,9 @@ static void make_services(struct scene *scene)
 	assert_int_equal(address_from_ip("127.0.0.1", 0, &address), 0);
 	assert_int_equal(socket_listen(&address, 16, &scene->target_listener), 0);
 	uint16_t port = ntohs(address.in4.sin_port);
+	assert_int_equal(address_from_ip("127.0.0.1", 0, &address), 0);
+	assert_int_equal(datagram_bind(&address, DATAGRAM_ALONE, &scene->udp_target), 0);
+	uint16_t udp_port = ntohs(address.in4.sin_port);
 	struct service_settings services[] = {
 		{.name = "open", .port = 1, .target_host = "127.0.0.1", .target_port = port, .connections_max = 10},
 		{.name = "introduced",
@@ -54,8 +64,34 @@ static void make_services(struct scene *scene)
 	     .connections_max = 10,
 	     .clients = no,
 	     .client_count = 1},
+		{.name = "dgrams",
+	     .port = 5,
+	     .protocol = SERVICE_UDP,
+	     .target_host = "127.0.0.1",
+	     .target_port = udp_port,
+	     .connections_max = 10},
 	};
 	assert_int_equal(service_table_new(services, COUNT_OF(services), NULL, &scene->table), 0);
+}
+
+static void begin_udp(struct scene *scene)
+{
+	assert_int_equal(udp_shares_new(1, &scene->shares), 0);
+	assert_int_equal(udp_shares_new(1, &scene->dest_shares), 0);
+	struct udp_flows_settings settings = {.loop = scene->rig.loop,
+	                                      .shares = scene->shares,
+	                                      .idle_ms = 60000,
+	                                      .associations_max = 100,
+	                                      .client_max = 100,
+	                                      .pool = scene->rig.pool,
+	                                      .answer_ms = 15000,
+	                                      .target_ms = 15000};
+	assert_int_equal(udp_flows_new(&settings, &scene->source_udp), 0);
+	settings.pool = NULL;
+	settings.shares = scene->dest_shares;
+	settings.services = scene->table;
+	settings.peers = scene->peers;
+	assert_int_equal(udp_flows_new(&settings, &scene->dest_udp), 0);
 }
 
 static void begin(struct scene *scene, uint32_t client_max)
@@ -80,7 +116,8 @@ static void begin(struct scene *scene, uint32_t client_max)
 	static const char *const hosts[] = {"dest"};
 	struct route_settings everything = {.dest_hosts = hosts, .dest_host_count = 1};
 	assert_int_equal(route_table_new(&everything, &routes), 0);
-	assert_int_equal(entries_new(scene->rig.loop, scene->source, &scene->entries), 0);
+	begin_udp(scene);
+	assert_int_equal(entries_new(scene->rig.loop, scene->source, scene->source_udp, &scene->entries), 0);
 	entries_set(scene->entries, routes);
 	route_table_unref(&routes);
 }
@@ -91,6 +128,12 @@ static void end(struct scene *scene)
 	socket_close(&scene->target);
 	socket_close(&scene->target_listener);
 	entries_free(&scene->entries);
+	udp_flows_free(&scene->source_udp);
+	udp_flows_free(&scene->dest_udp);
+	assert_int_equal(udp_shares_open(scene->shares), 0);
+	udp_shares_free(&scene->shares);
+	udp_shares_free(&scene->dest_shares);
+	datagram_close(&scene->udp_target);
 	flows_free(&scene->source);
 	flows_free(&scene->dest);
 	assert_int_equal(quota_keys(scene->clients), 0);
@@ -103,15 +146,20 @@ static void end(struct scene *scene)
 	service_table_unref(&scene->table);
 }
 
-static void come(struct scene *scene)
+static void come_from(struct scene *scene, const char *ip)
 {
 	int pair[2];
 	struct address peer;
-	assert_int_equal(address_from_ip("192.0.2.1", 4711, &peer), 0);
+	assert_int_equal(address_from_ip(ip, 4711, &peer), 0);
 	tls_rig_pair(pair, 0);
 	scene->client = pair[0];
 	entries_take(scene->entries, &pair[1], &peer);
 	assert_int_equal(pair[1], -1);
+}
+
+static void come(struct scene *scene)
+{
+	come_from(scene, "192.0.2.1");
 }
 
 static void tell(struct scene *scene, const void *bytes, size_t length)
@@ -270,6 +318,67 @@ static void negotiations_end_when_the_entry_closes(void **state)
 	end(&scene);
 }
 
+// ---- UDP ASSOCIATE
+
+// What the relay says to the client, echoed by the target.
+static bool answer_has_come(void *owner)
+{
+	struct scene *scene = owner;
+	char bytes[256];
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof peer;
+	ssize_t n = recvfrom(scene->udp_target.fd, bytes, sizeof bytes, MSG_DONTWAIT, (struct sockaddr *)&peer, &length);
+	if (n >= 0)
+		assert_int_equal(sendto(scene->udp_target.fd, bytes, (size_t)n, 0, (struct sockaddr *)&peer, length), n);
+	n = recv(scene->target, scene->target_heard, sizeof scene->target_heard, MSG_DONTWAIT);
+	scene->target_length = n > 0 ? (size_t)n : 0;
+	return n > 0;
+}
+
+static bool relay_is_gone(void *owner)
+{
+	struct scene *scene = owner;
+	return (send(scene->target, "x", 1, 0) < 0 && errno == ECONNREFUSED) ||
+	       (recv(scene->target, scene->target_heard, 1, MSG_DONTWAIT) < 0 && errno == ECONNREFUSED);
+}
+
+static void a_relay_lives_as_long_as_its_control_connection(void **state)
+{
+	(void)state;
+	struct scene scene;
+	struct address relay, here;
+	begin(&scene, 1);
+	come_from(&scene, "127.0.0.1");
+	TELL(&scene, GREETING "\x05\x03\x00\x01\0\0\0\0\0\0");
+	link_rig_wait(&scene.rig, client_has_heard_much, &scene);
+	assert_int_equal(scene.heard_length, 12);
+	assert_memory_equal(scene.heard, METHOD "\x05\x00\x00\x01\x7f\0\0\x01", 10);
+	uint16_t port = (uint16_t)((uint8_t)scene.heard[10] << 8 | (uint8_t)scene.heard[11]);
+	assert_int_equal(address_from_ip("127.0.0.1", port, &relay), 0);
+	assert_int_equal(address_from_ip("127.0.0.1", 0, &here), 0);
+	scene.target = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(scene.target, &here.any, here.length), 0);
+	assert_int_equal(connect(scene.target, &relay.any, relay.length), 0);
+	const char datagram[] = "\0\0\0\x03\x06"
+							"dgrams\0\0question";
+	assert_int_equal(send(scene.target, datagram, sizeof datagram - 1, 0), sizeof datagram - 1);
+	link_rig_wait(&scene.rig, answer_has_come, &scene);
+	assert_int_equal(scene.target_length, sizeof datagram - 1);
+	assert_memory_equal(scene.target_heard, datagram, sizeof datagram - 1);
+	assert_int_equal(entries_open(scene.entries), 1);
+	assert_int_equal(udp_shares_open(scene.shares), 1);
+	// Closing the entry leaves it alone; the end of the control connection does not.
+	entries_set(scene.entries, NULL);
+	link_rig_turn(&scene.rig, 5);
+	assert_int_equal(entries_open(scene.entries), 1);
+	socket_close(&scene.client);
+	link_rig_wait(&scene.rig, relay_is_gone, &scene);
+	assert_int_equal(entries_open(scene.entries), 0);
+	assert_int_equal(udp_shares_open(scene.shares), 0);
+	assert_int_equal(quota_keys(scene.clients), 0);
+	end(&scene);
+}
+
 // ---- access
 
 static void one_place_is_held_from_accept_to_the_end_of_the_flow(void **state)
@@ -350,6 +459,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_of_dest_is_told_and_ends_in_order),
 		cmocka_unit_test(noise_and_a_closed_entry_are_reset),
 		cmocka_unit_test(negotiations_end_when_the_entry_closes),
+		cmocka_unit_test(a_relay_lives_as_long_as_its_control_connection),
 		cmocka_unit_test(one_place_is_held_from_accept_to_the_end_of_the_flow),
 		cmocka_unit_test(a_service_for_others_looks_like_none),
 		cmocka_unit_test(the_target_is_told_whose_connection_it_is),
