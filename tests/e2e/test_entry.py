@@ -15,7 +15,7 @@ import pytest
 
 import peers
 from peers import SECONDS, Recorder, Server, dial, echo, read_exactly, read_to_end
-from qanat import PATIENCE, free_port, run, wait
+from qanat import PATIENCE, free_port, run, to_service, wait
 
 OK_SOCKS = b"\x05\x00\x00\x01\0\0\0\0\0\0"
 
@@ -524,6 +524,151 @@ def test_a_drain_ends_negotiations_and_lets_flows_finish(scene):
         assert read_to_end(half) == (b"", "reset")
         connection.sendall(b"still here")
         assert read_exactly(connection, 10) == b"still here"
+
+
+# ---- UDP ASSOCIATE
+
+
+class DatagramEcho:
+    """Sends every datagram back."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = self.socket.getsockname()
+        self.heard = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                data, peer = self.socket.recvfrom(65536)
+                self.heard.append(data)
+                self.socket.sendto(data, peer)
+            except OSError:
+                return
+
+    def close(self):
+        self.socket.close()
+
+
+def datagram_header(host, port):
+    return b"\x00\x00\x00" + socks_request(host, port)[3:]
+
+
+class Association:
+    """A client's control connection and its UDP socket."""
+
+    def __init__(self, address, host="0.0.0.0", port=0):
+        self.control, reply = socks(address, host, port, command=3)
+        assert reply[:4] == b"\x05\x00\x00\x01", reply
+        self.relay = socket.inet_ntop(socket.AF_INET, reply[4:8]), int.from_bytes(reply[8:10], "big")
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.settimeout(SECONDS)
+        self.socket.connect(self.relay)
+
+    def ask(self, header, data):
+        self.socket.send(header + data)
+        return self.socket.recv(65536)
+
+    def close(self):
+        self.control.close()
+        self.socket.close()
+
+
+def udp_scene(world, **source):
+    target = world.add(DatagramEcho())
+    service = dict(to_service("echo", target.address), protocol="udp")
+    dest = world.dest([service])
+    port = free_port()
+    source = world.source(dest, source={"mode": "protocol", "listen_port": port, **source})
+    return target, source, ("127.0.0.1", port)
+
+
+def test_datagrams_are_relayed_by_name_and_by_port(world):
+    """
+    client ── ASSOCIATE ──► entry      then datagrams with SOCKS headers ──► relay ══► dest ──► UDP echo
+    """
+    target, source, address = udp_scene(world)
+    client = world.add(Association(address))
+    for header in (datagram_header("echo", 0), datagram_header("127.0.0.1", target.address[1])):
+        for length in (0, 1, 1400, 9000, 60000):
+            data = peers.random_bytes(length)
+            assert client.ask(header, data) == header + data
+    assert source.metric("qanat_entry_requests_total", outcome="socks_udp_associate") == 1
+
+
+def test_datagrams_that_may_not_pass_are_dropped(world):
+    """
+    fragments, noise, names that are not exposed, strangers ──► relay      nothing comes back, nothing reaches the target
+    """
+    target, source, address = udp_scene(world, exposed_ports=[])
+    client = world.add(Association(address))
+    good = datagram_header("echo", 0)
+    assert client.ask(good, b"first") == good + b"first"
+    client.socket.send(b"\x00\x00\x01" + good[3:] + b"a fragment")
+    client.socket.send(b"noise")
+    client.socket.send(b"")
+    client.socket.send(datagram_header("nowhere", 1) + b"not offered")
+    client.socket.send(datagram_header("a b", 1) + b"no name")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.2", 0))
+        stranger.sendto(good + b"stranger", client.relay)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other_port:
+            other_port.sendto(good + b"another port", client.relay)
+            # What was sent before this one has been judged when this one is back.
+            assert client.ask(good, b"last") == good + b"last"
+    assert target.heard == [b"first", b"last"]
+
+
+def test_the_relay_ends_with_its_control_connection(world):
+    """
+    client ── end ──► entry      the relay's port is closed, descriptors are back
+    """
+    target, source, address = udp_scene(world)
+    before = source.descriptors()
+    for end in (lambda control: control.close(), peers.reset):
+        client = Association(address)
+        good = datagram_header("echo", 0)
+        assert client.ask(good, b"x") == good + b"x"
+        end(client.control)
+
+        def is_closed():
+            try:
+                client.socket.send(good + b"y")
+                client.socket.recv(65536)
+            except ConnectionRefusedError:
+                return True
+            except socket.timeout:
+                return False
+
+        client.socket.settimeout(0.05)
+        wait(is_closed, "the relay's port to be closed")
+        client.close()
+    wait(lambda: source.descriptors() <= before + 8, "the descriptors to be back")
+
+
+def test_clients_with_relays_are_counted(world):
+    """
+    127.0.0.1: 2 relays ──► entry: max_connections_per_client = 2      the third is reset; it may come when one has gone
+    """
+    target, source, address = udp_scene(world, max_connections_per_client=2)
+    relays = [Association(address), Association(address)]
+    assert peers.turned_away(address, b"\x05\x01\x00") == (b"", "reset")
+    relays.pop().close()
+    good = datagram_header("echo", 0)
+
+    def comes_in():
+        try:
+            relays.append(Association(address))
+            return True
+        except (AssertionError, OSError):
+            return False
+
+    wait(comes_in, "the place to be free again")
+    assert relays[-1].ask(good, b"x") == good + b"x"
+    for relay in relays:
+        relay.close()
 
 
 # ---- while running
