@@ -600,7 +600,7 @@ def test_datagrams_are_relayed_by_name_and_by_port(world):
 
 def test_datagrams_that_may_not_pass_are_dropped(world):
     """
-    fragments, noise, names that are not exposed, strangers ──► relay      nothing comes back, nothing reaches the target
+    fragments, noise, names not exposed, strangers ──► relay      nothing comes back, nothing reaches the target
     """
     target, source, address = udp_scene(world, exposed_ports=[])
     client = world.add(Association(address))
@@ -650,7 +650,7 @@ def test_the_relay_ends_with_its_control_connection(world):
 
 def test_clients_with_relays_are_counted(world):
     """
-    127.0.0.1: 2 relays ──► entry: max_connections_per_client = 2      the third is reset; it may come when one has gone
+    127.0.0.1: 2 relays ──► entry: max_connections_per_client = 2      the third is reset, until one has gone
     """
     target, source, address = udp_scene(world, max_connections_per_client=2)
     relays = [Association(address), Association(address)]
