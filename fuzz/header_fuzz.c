@@ -30,7 +30,8 @@ static void try_header(const uint8_t *data, size_t size)
 	if (outcome != 0)
 		return;
 	assert(used <= size && used <= LIMIT_STREAM_HEADER_BYTES);
-	assert(header.kind == HEADER_TCP && (header.service[0] != '\0' || header.port != 0));
+	assert(header.kind == HEADER_TCP || header.kind == HEADER_UDP);
+	assert(header.service[0] != '\0' || header.port != 0);
 	check_word(header.service, sizeof header.service);
 	check_word(header.origin, sizeof header.origin);
 	for (size_t cut = 0; cut < used; cut++)
@@ -38,7 +39,7 @@ static void try_header(const uint8_t *data, size_t size)
 	size_t length = header_encode(&header, bytes);
 	assert(header_decode(bytes, length, &again, &used_again) == 0 && used_again == length);
 	assert(strcmp(header.service, again.service) == 0 && strcmp(header.origin, again.origin) == 0);
-	assert(header.port == again.port);
+	assert(header.port == again.port && header.kind == again.kind);
 }
 
 static void try_answer(const uint8_t *data, size_t size)

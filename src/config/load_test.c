@@ -185,6 +185,43 @@ static void both_commands_run_without_a_file_from_flags(void **state)
 	load_fini(&load);
 }
 
+static void flags_of_lists_may_name_a_protocol(void **state)
+{
+	(void)state;
+	struct load load;
+	char *source[] = {"--dest-host=::1",
+	                  "--dest-tunnel-port=9",
+	                  "--ca-cert=ca",
+	                  "--cert=c",
+	                  "--key=k",
+	                  "--expose=53/udp",
+	                  "--forward=127.0.0.1:5353=dns/both",
+	                  "--forward=unix:/run/udp=x",
+	                  NULL};
+	assert_good(&load, load_words(&load, CONFIG_SOURCE, "t.toml", "", source, no_words));
+	assert_int_equal(load.config->source.exposed_ports[0].port, 53);
+	assert_int_equal(load.config->source.exposed_ports[0].protocol, CONFIG_UDP);
+	assert_string_equal(load.config->source.forwards[0].service, "dns");
+	assert_int_equal(load.config->source.forwards[0].protocol, CONFIG_BOTH);
+	assert_string_equal(load.config->source.forwards[1].listen, "unix:/run/udp");
+	assert_int_equal(load.config->source.forwards[1].protocol, CONFIG_TCP);
+	load_fini(&load);
+
+	char *dest[] = {"--tunnel-port=9",
+	                "--ca-cert=ca",
+	                "--cert=c",
+	                "--key=k",
+	                "--service=dns=53:127.0.0.1:53/udp",
+	                "--service=sock=7:unix:/run/udp",
+	                NULL};
+	assert_good(&load, load_words(&load, CONFIG_DEST, "t.toml", "", dest, no_words));
+	assert_int_equal(load.config->dest.services[0].target_port, 53);
+	assert_int_equal(load.config->dest.services[0].protocol, CONFIG_UDP);
+	assert_string_equal(load.config->dest.services[1].target_host, "unix:/run/udp");
+	assert_int_equal(load.config->dest.services[1].protocol, CONFIG_TCP);
+	load_fini(&load);
+}
+
 static void environment_lists_are_separated_by_commas_and_replace_the_file(void **state)
 {
 	(void)state;
@@ -326,7 +363,7 @@ static void missing_sections_and_files_are_said(void **state)
 	assert_said(&load.problems, "t.toml: the file has no section [dest]\n");
 	assert_said(&load.problems,
 	            "t.toml: dest.exposed_services: at least one is required: [[dest.exposed_services]], or "
-	            "flag --service NAME=PORT:HOST:TARGET_PORT\n");
+	            "flag --service NAME=PORT:HOST:TARGET_PORT[/PROTOCOL]\n");
 	load_fini(&load);
 
 	char *flags[] = {"-c", "/nonexistent/qanat.toml", NULL};
@@ -468,6 +505,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_the_documented_ones),
 		cmocka_unit_test(flag_wins_over_environment_over_file_over_default),
 		cmocka_unit_test(both_commands_run_without_a_file_from_flags),
+		cmocka_unit_test(flags_of_lists_may_name_a_protocol),
 		cmocka_unit_test(environment_lists_are_separated_by_commas_and_replace_the_file),
 		cmocka_unit_test(json_means_the_same_as_toml),
 		cmocka_unit_test(one_file_may_hold_both_sections),

@@ -122,6 +122,46 @@ static void target_port_is_for_addresses_and_not_for_sockets(void **state)
 	               "dest.exposed_services: service \"z\": a Unix socket has no target_port\n");
 }
 
+static void tcp_and_udp_have_ports_of_their_own(void **state)
+{
+	(void)state;
+	struct load load;
+	assert_good(&load,
+	            load_text(&load, CONFIG_SOURCE,
+	                      "source.exposed_ports=[{port=1},{port=1,protocol='udp'}]\n"
+	                      "source.forwards=[{listen='127.0.0.1:2',service='x'},\n"
+	                      "{listen='127.0.0.1:2',service='y',protocol='udp'},\n"
+	                      "{listen='127.0.0.1:9090',service='m',protocol='udp'}]\n" GOOD_SOURCE)); // metrics are on TCP
+	load_fini(&load);
+	assert_refused(CONFIG_SOURCE, "source.exposed_ports=[{port=1},\n{port=1,protocol='both'}]\n" GOOD_SOURCE,
+	               "source.exposed_ports: port 1 on 127.0.0.1 is listed twice");
+	assert_refused(CONFIG_SOURCE,
+	               "source.exposed_ports=[{port=2,protocol='udp'}]\n"
+	               "source.forwards=[{listen='127.0.0.1:2',service='x',protocol='both'}]\n" GOOD_SOURCE,
+	               "source.forwards: 127.0.0.1:2 is listened on already");
+	assert_good(&load, load_text(&load, CONFIG_DEST,
+	                             GOOD_DEST "[[dest.exposed_services]]\nname='z'\nport=1\ntarget_ip='h'\ntarget_port=1\n"
+	                                       "protocol='udp'\n"));
+	load_fini(&load);
+	assert_refused(CONFIG_DEST,
+	               GOOD_DEST
+	               "[[dest.exposed_services]]\nname='z'\nport=1\ntarget_ip='h'\ntarget_port=1\nprotocol='both'\n",
+	               "port 1 is given to two services, \"s\" and \"z\"");
+}
+
+static void udp_is_not_for_unix_sockets_and_has_no_proxy_header(void **state)
+{
+	(void)state;
+	assert_refused(
+		CONFIG_SOURCE, "source.forwards=[{listen='unix:/a',service='x',protocol='udp'}]\n" GOOD_SOURCE,
+		"source.forwards: unix:/a: a Unix socket carries tcp only; udp is listened on at an IP address and port");
+	assert_refused(CONFIG_DEST,
+	               GOOD_DEST "[[dest.exposed_services]]\nname='z'\nport=2\ntarget_host='unix:/x'\nprotocol='both'\n",
+	               "service \"z\": a Unix socket carries tcp only; udp needs a target with an address and a port");
+	assert_refused(CONFIG_DEST, GOOD_DEST "protocol='udp'\nproxy_protocol='v2'\n",
+	               "service \"s\": proxy_protocol is for tcp; datagrams carry no such header");
+}
+
 static void metrics_port_that_the_command_uses_itself_is_refused(void **state)
 {
 	(void)state;
@@ -175,6 +215,8 @@ int main(void)
 		cmocka_unit_test(patterns_with_a_prefix_that_is_none_are_refused),
 		cmocka_unit_test(services_that_share_a_name_or_a_port_are_refused),
 		cmocka_unit_test(target_port_is_for_addresses_and_not_for_sockets),
+		cmocka_unit_test(tcp_and_udp_have_ports_of_their_own),
+		cmocka_unit_test(udp_is_not_for_unix_sockets_and_has_no_proxy_header),
 		cmocka_unit_test(metrics_port_that_the_command_uses_itself_is_refused),
 		cmocka_unit_test(reconnect_settings_that_contradict_are_refused),
 		cmocka_unit_test(dest_without_a_service_is_refused),

@@ -77,15 +77,23 @@ static void unknown_words_are_answered_with_the_choices(void **state)
 	               "unknown word \"text\": one of \"plain\", \"json\"\n");
 }
 
-static void what_is_not_built_yet_is_refused_by_name(void **state)
+static void protocols_are_words(void **state)
 {
 	(void)state;
-	assert_refused(CONFIG_SOURCE, "source.exposed_ports=[{port=1,protocol='udp'}]\n" GOOD_SOURCE,
-	               "source.exposed_ports[0].protocol: \"udp\" is not built yet: it comes with UDP support");
-	assert_refused(CONFIG_SOURCE, "source.forwards=[{listen='unix:/a',service='s',protocol='both'}]\n" GOOD_SOURCE,
-	               "source.forwards[0].protocol: \"both\" is not built yet: it comes with UDP support");
-	assert_refused(CONFIG_DEST, GOOD_DEST "protocol='both'\n",
-	               "dest.exposed_services[0].protocol: \"both\" is not built yet: it comes with UDP support");
+	struct load load;
+	assert_good(&load, load_text(&load, CONFIG_SOURCE,
+	                             "source.exposed_ports=[{port=1,protocol='udp'},{port=1},{port=2,protocol='both'}]\n"
+	                             "source.forwards=[{listen='127.0.0.1:3',service='s',protocol='both'}]\n" GOOD_SOURCE));
+	assert_int_equal(load.config->source.exposed_ports[0].protocol, CONFIG_UDP);
+	assert_int_equal(load.config->source.exposed_ports[1].protocol, CONFIG_TCP);
+	assert_int_equal(load.config->source.exposed_ports[2].protocol, CONFIG_BOTH);
+	assert_int_equal(load.config->source.forwards[0].protocol, CONFIG_BOTH);
+	load_fini(&load);
+	assert_good(&load, load_text(&load, CONFIG_DEST, GOOD_DEST "protocol='udp'\n"));
+	assert_int_equal(load.config->dest.services[0].protocol, CONFIG_UDP);
+	load_fini(&load);
+	assert_refused(CONFIG_SOURCE, "source.exposed_ports=[{port=1,protocol='sctp'}]\n" GOOD_SOURCE,
+	               "source.exposed_ports[0].protocol: unknown word \"sctp\": one of \"tcp\", \"udp\", \"both\"");
 }
 
 static void services_have_lists_and_words_of_their_own(void **state)
@@ -247,7 +255,7 @@ int main(void)
 		cmocka_unit_test(ranges_hold_at_their_ends_and_not_one_past),
 		cmocka_unit_test(wrong_types_say_what_was_wanted_and_what_was_found),
 		cmocka_unit_test(unknown_words_are_answered_with_the_choices),
-		cmocka_unit_test(what_is_not_built_yet_is_refused_by_name),
+		cmocka_unit_test(protocols_are_words),
 		cmocka_unit_test(services_have_lists_and_words_of_their_own),
 		cmocka_unit_test(address_lists_of_source_are_kept),
 		cmocka_unit_test(what_asks_for_nothing_unbuilt_is_accepted),

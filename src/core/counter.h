@@ -112,7 +112,7 @@
 	X(DATAGRAM_STRANGER, "qanat_datagrams_dropped_total", "reason=\"stranger\"", "Datagrams dropped by reason") \
 	X(DATAGRAM_MALFORMED, "qanat_datagrams_dropped_total", "reason=\"malformed\"", "Datagrams dropped by reason") \
 	X(DATAGRAM_NOT_EXPOSED, "qanat_datagrams_dropped_total", "reason=\"not_exposed\"", "Datagrams dropped by reason") \
-	X(ICMP_REPORTS, "qanat_datagrams_unreachable_reports_total", "", "Reports from the network that a datagram sent to a target did not arrive") \
+	X(ICMP_REPORTS, "qanat_datagrams_unreachable_reports_total", "", "Reports that a target was not reached") \
 	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
 	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \

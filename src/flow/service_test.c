@@ -32,6 +32,37 @@ static int drop_tables(void **state)
 	return 0;
 }
 
+static void a_service_is_found_for_its_own_protocol_only(void **state)
+{
+	(void)state;
+	static const struct service_settings list[] = {
+		{.name = "web", .port = 53, .target_host = "a", .protocol = SERVICE_TCP},
+		{.name = "dns", .port = 53, .target_host = "b", .protocol = SERVICE_UDP},
+		{.name = "all", .port = 54, .target_host = "c", .protocol = SERVICE_BOTH}};
+	struct service_table *mixed = NULL, *single = NULL;
+	struct header tcp = {.kind = HEADER_TCP, .port = 53}, udp = {.kind = HEADER_UDP, .port = 53};
+	assert_int_equal(service_table_new(list, 3, NULL, &mixed), 0);
+	assert_string_equal(service_find(mixed, &tcp)->name, "web");
+	assert_string_equal(service_find(mixed, &udp)->name, "dns");
+	tcp.port = udp.port = 54;
+	assert_string_equal(service_find(mixed, &tcp)->name, "all");
+	assert_string_equal(service_find(mixed, &udp)->name, "all");
+	snprintf(tcp.service, sizeof tcp.service, "dns");
+	snprintf(udp.service, sizeof udp.service, "web");
+	assert_null(service_find(mixed, &tcp));
+	assert_string_equal(service_missing(mixed, &tcp), "the service is exposed here for udp only");
+	assert_null(service_find(mixed, &udp));
+	assert_string_equal(service_missing(mixed, &udp), "the service is exposed here for tcp only");
+	snprintf(udp.service, sizeof udp.service, "none");
+	assert_string_equal(service_missing(mixed, &udp), "no such service is exposed here");
+	// The only service there is, is not for the other protocol either.
+	assert_int_equal(service_table_new(list + 1, 1, NULL, &single), 0);
+	snprintf(tcp.service, sizeof tcp.service, SERVICE_DEFAULT);
+	assert_null(service_find(single, &tcp));
+	service_table_unref(&mixed);
+	service_table_unref(&single);
+}
+
 static const char *found(struct service_table *in, const char *name, uint16_t port)
 {
 	struct header header = {.kind = HEADER_TCP, .port = port};
@@ -172,6 +203,7 @@ static void services_for_some_are_not_told_of(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_service_is_found_for_its_own_protocol_only),
 		cmocka_unit_test(services_for_some_are_not_told_of),
 		cmocka_unit_test(name_comes_before_the_port),
 		cmocka_unit_test(what_is_not_offered_is_not_found),

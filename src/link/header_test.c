@@ -194,6 +194,22 @@ static void header_without_a_target_is_refused(void **state)
 	expect_bad(origin_only, sizeof origin_only);
 }
 
+static void udp_header_survives_the_way_there_and_back(void **state)
+{
+	(void)state;
+	const struct header header = {.kind = HEADER_UDP, .service = "dns", .port = 53, .origin = "192.0.2.7:40000"};
+	uint8_t bytes[LIMIT_STREAM_HEADER_BYTES];
+	struct header decoded;
+	size_t used, length = header_encode(&header, bytes);
+	assert_int_equal(bytes[0], 2);
+	assert_int_equal(header_decode(bytes, length, &decoded, &used), 0);
+	assert_int_equal(used, length);
+	assert_int_equal(decoded.kind, HEADER_UDP);
+	assert_string_equal(decoded.service, "dns");
+	assert_int_equal(decoded.port, 53);
+	assert_string_equal(decoded.origin, "192.0.2.7:40000");
+}
+
 static void fields_of_other_kinds_are_refused_on_tcp(void **state)
 {
 	(void)state;
@@ -208,7 +224,7 @@ static void kinds_that_are_not_built_are_refused_at_their_first_byte(void **stat
 	(void)state;
 	for (unsigned kind = 0; kind < 256; kind++) {
 		uint8_t byte = (uint8_t)kind;
-		if (kind != HEADER_TCP)
+		if (kind != HEADER_TCP && kind != HEADER_UDP)
 			expect_bad(&byte, 1);
 	}
 }
@@ -302,6 +318,7 @@ int main(void)
 		cmocka_unit_test(repeated_field_is_refused),
 		cmocka_unit_test(field_of_a_wrong_length_or_value_is_refused),
 		cmocka_unit_test(header_without_a_target_is_refused),
+		cmocka_unit_test(udp_header_survives_the_way_there_and_back),
 		cmocka_unit_test(fields_of_other_kinds_are_refused_on_tcp),
 		cmocka_unit_test(kinds_that_are_not_built_are_refused_at_their_first_byte),
 		cmocka_unit_test(garbage_never_decodes_beyond_its_end),

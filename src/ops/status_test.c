@@ -67,6 +67,7 @@ static void fill(struct status_node *status, size_t links)
 		.average_rtt_us = 1500,
 		.reconnection_attempts = 6,
 		.flows_open = 11,
+		.associations_open = 12,
 		.workers = 2,
 		.startup_complete = true,
 		.own_not_after = 1800000001,
@@ -139,6 +140,7 @@ static void status_has_every_field_of_the_node_under_its_name(void **state)
 	assert_number(json, "average_rtt_us", 1500);
 	assert_number(json, "reconnection_attempts", 6);
 	assert_number(json, "flows_open", 11);
+	assert_number(json, "associations_open", 12);
 	assert_number(json, "workers", 2);
 	assert_number(json, "link_count", 0);
 	assert_int_equal(json_array_size(json_object_get(json, "links")), 0);
@@ -149,7 +151,7 @@ static void status_has_every_field_of_the_node_under_its_name(void **state)
 	assert_null_value(json, "last_reload");
 	assert_int_equal(json_array_size(json_object_get(json, "services")), 0);
 	assert_int_equal(json_object_size(json_object_get(json, "counters")), COUNTER_COUNT);
-	assert_int_equal(json_object_size(json), 23);
+	assert_int_equal(json_object_size(json), 24);
 	json_decref(json);
 }
 
@@ -478,6 +480,7 @@ static void metrics_show_the_node(void **state)
 	assert_true(value_of(&page, "qanat_ready") == 1);
 	assert_true(value_of(&page, "qanat_uptime_seconds") == 3725.5);
 	assert_true(value_of(&page, "qanat_flows_open") == 11);
+	assert_true(value_of(&page, "qanat_associations_open") == 12);
 	assert_true(value_of(&page, "qanat_workers") == 2);
 	assert_true(value_of(&page, "qanat_links") == 0);
 	assert_true(value_of(&page, "qanat_log_lines_lost_total") == 0);

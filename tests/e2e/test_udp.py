@@ -90,6 +90,19 @@ def udp_pair(world, target, service_options=None, source_options=None, dest_opti
     return near, node, dest
 
 
+def udp_sockets(node):
+    """How many UDP sockets the process has."""
+    with open("/proc/net/udp") as file:
+        inodes = {"socket:[%s]" % line.split()[9] for line in file.readlines()[1:]}
+    found = 0
+    for name in os.listdir("/proc/%d/fd" % node.pid):
+        try:
+            found += os.readlink("/proc/%d/fd/%s" % (node.pid, name)) in inodes
+        except OSError:  # closed meanwhile
+            pass
+    return found
+
+
 def dropped(node, reason):
     return node.metric("qanat_datagrams_dropped_total", reason=reason)
 
@@ -190,17 +203,16 @@ def test_an_association_that_is_idle_ends_on_both_nodes(world):
     """
     far = world.add(Helper("udp", "serve", "127.0.0.1:0"))
     near, source, dest = udp_pair(world, far.address, udp={"idle_timeout_seconds": 1})
-    before = dest.descriptors()
     client = world.add(Client(near))
     client.ask(b"first")
+    assert udp_sockets(dest) == 1
     assert source.status()["associations_open"] == 1
     for node in (source, dest):
         node.wait(lambda: node.status()["associations_open"] == 0, "the association to end")
     idle = sum(n.metric("qanat_associations_total", outcome="idle") for n in (source, dest))
     assert idle >= 1
     assert all(n.metric("qanat_associations_total", outcome="broken") == 0 for n in (source, dest))
-    # The pool's parked connections come and go; the target's socket does not stay.
-    dest.wait(lambda: dest.descriptors() <= before + 1, "dest's descriptors to be given back")
+    dest.wait(lambda: udp_sockets(dest) == 0, "the target's socket to be closed")
     client.ask(b"second")
     assert source.metric("qanat_associations_total", outcome="opened") == 2
 
@@ -406,25 +418,6 @@ def test_a_udp_flood_does_not_starve_a_tcp_transfer(world):
         return sum(dropped(source, reason) for reason in ("congested", "socket_overflow")) > 0
 
     source.wait(are_counted, "drops to be counted")
-
-
-def test_new_associations_have_a_rate(world):
-    """
-    3000 ports of one client at once ──► source      2000 at once and 1000 a second; the others are counted
-    """
-    far = world.add(peers_socket())
-    limits = {"max_associations": 100000, "max_associations_per_client": 100000}
-    near, source, _ = udp_pair(world, far.getsockname(), udp=None, source_options={"udp": limits})
-
-    def is_limited():
-        for _ in range(500):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-                client.sendto(b"x", near)
-        return source.metric("qanat_associations_total", outcome="rate") > 0
-
-    source.wait(is_limited, "the rate to be limited", seconds=60)
-    assert dropped(source, "no_association") > 0
-    assert source.is_ready()
 
 
 def test_a_taken_udp_port_is_named(world):

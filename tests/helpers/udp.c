@@ -16,13 +16,14 @@
 //   blast    {"sent", "received", "wrong", "seconds", "gbit_per_s", "packets_per_s"}; seconds and the rates are of what
 //            arrived, from the first to the last of it
 //   latency  {"count", "lost", "wrong", "p50_us", "p90_us", "p99_us", "max_us"}
-//   many     {"sent", "right", "wrong", "lost", "seconds", "packets_per_s"}; wrong: another client's, or another content
+//   many     {"sent", "right", "wrong", "lost", "seconds", "packets_per_s"}; wrong: another client's, or another
+//   content
 //
 // Exit status 0, also when datagrams were lost; 1 when one was wrong; 2 when nothing could be done.
 //
 // On the wire: "qudp" | u8 kind | 3 zero bytes | u64 client | u64 sequence | filler made of both. The server sends 'E'
-// back as it is, checks and counts 'S', and answers 'Q' with the counts of its client behind the same 24 bytes. Whatever
-// does not begin with "qudp" is sent back as it is, empty datagrams too.
+// back as it is, checks and counts 'S', and answers 'Q' with the counts of its client behind the same 24 bytes.
+// Whatever does not begin with "qudp" is sent back as it is, empty datagrams too.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -228,7 +229,8 @@ _Noreturn static void serve(const char *text)
 	char host[64];
 	socklen_t length = parse(text, &address);
 	int fd = make(address.ss_family);
-	if (bind(fd, (struct sockaddr *)&address, length) != 0 || getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+	if (bind(fd, (struct sockaddr *)&address, length) != 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &length) != 0)
 		die("bind");
 	bool is_ip6 = address.ss_family == AF_INET6;
 	struct sockaddr_in6 ip6;
