@@ -33,8 +33,8 @@ static int open_one(void *owner, unsigned index, struct loop *loop)
 	struct source_door *door = opening->door;
 	if (index > 0 && !door->udp[0])
 		return 0; // worker 0 has said why
-	return udp_door_open(door->source->worker[index].udp, opening->address, index == 0 ? DATAGRAM_FIRST : DATAGRAM_JOINS,
-	                     &door->header, &door->udp[index]);
+	return udp_door_open(door->source->worker[index].udp, opening->address,
+	                     index == 0 ? DATAGRAM_FIRST : DATAGRAM_JOINS, &door->header, &door->udp[index]);
 }
 
 static int close_one(void *owner, unsigned index, struct loop *loop)

@@ -1,4 +1,4 @@
-"""What UDP clients and services notice of the tunnel between them: datagrams arrive as they were sent, or not at all."""
+"""What UDP clients and services notice of the tunnel: datagrams arrive as they were sent, or not at all."""
 
 import os
 import re
@@ -81,7 +81,8 @@ def service(target, name="service", protocol="udp", port=None, **options):
 def udp_pair(world, target, service_options=None, source_options=None, dest_options=None, protocol="udp", udp=None):
     """client -> (returned address) source ==== dest -> target; both nodes are ready."""
     sections = {"udp": udp} if udp else {}
-    dest = world.dest([service(target, protocol=protocol, **(service_options or {}))], **sections, **(dest_options or {}))
+    offered = service(target, protocol=protocol, **(service_options or {}))
+    dest = world.dest([offered], **sections, **(dest_options or {}))
     near = ("127.0.0.1", free_port())
     forward = {"listen": "%s:%d" % near, "service": "service", "protocol": protocol}
     options = dict(source_options or {})
@@ -432,12 +433,13 @@ def test_a_taken_udp_port_is_named(world):
     node = world.node("source", config, "source").start()
     node.expects = 1
     assert node.process.wait(20 * PATIENCE) == 1
-    assert re.search(r"cannot listen on udp 127\.0\.0\.1:%d \(source\.forwards\): .*in use" % port, node.log()), node.log()
+    said = r"cannot listen on udp 127\.0\.0\.1:%d \(source\.forwards\): .*in use" % port
+    assert re.search(said, node.log(), re.IGNORECASE), node.log()
 
 
 def test_udp_ports_come_and_go_with_a_reload(world):
     """
-    source: tcp only ── reload ──► both ── reload ──► tcp only      two workers, a client's association ends with its port
+    source: tcp only ── reload ──► both ── reload ──► tcp only      two workers; associations end with their port
     """
     far = world.add(Helper("udp", "serve", "127.0.0.1:0"))
     dest = world.dest([service(far.address)])
@@ -472,3 +474,46 @@ def test_associations_do_not_hold_up_the_end(world):
     source.stop()
     dest.stop()
     assert time.monotonic() - start < 60  # far below the drain timeout: nobody waited for it
+
+
+def socks_associate(near):
+    """The control connection, and where to send."""
+    control = peers.dial(near)
+    control.sendall(b"\x05\x01\x00")
+    assert peers.read_exactly(control, 2) == b"\x05\x00"
+    control.sendall(b"\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00")
+    answer = peers.read_exactly(control, 10)
+    assert answer[:4] == b"\x05\x00\x00\x01", answer
+    return control, (socket.inet_ntoa(answer[4:8]), int.from_bytes(answer[8:10], "big"))
+
+
+def by_name(name, payload):
+    return b"\0\0\0\3" + bytes([len(name)]) + name + b"\0\0" + payload
+
+
+def test_socks_clients_name_the_service_in_each_datagram(world):
+    """
+    SOCKS client ── UDP ASSOCIATE ──► source ══► dest ──► "one", "two"      one relay, an association for each service;
+                                                                            all of it ends with the TCP connection
+    """
+    one = world.add(Helper("udp", "serve", "127.0.0.1:0"))
+    two = world.add(Helper("udp", "serve", "127.0.0.1:0"))
+    dest = world.dest([service(one.address, "one"), service(two.address, "two")])
+    near = ("127.0.0.1", free_port())
+    source = world.source(dest, source={"mode": "protocol", "listen_port": near[1]})
+    control, relay = socks_associate(near)
+    client = world.add(Client(relay))
+    client.ask(by_name(b"one", b"for one"))
+    client.ask(by_name(b"two", b"for two"))
+    client.ask(by_name(b"one", content_of(9000, 1)))
+    by_port = b"\0\0\0\1\x7f\0\0\1" + dest.config["dest"]["exposed_services"][1]["port"].to_bytes(2, "big")
+    client.ask(by_port + b"for the port of two")
+    assert source.status()["associations_open"] == 3
+    client.send(b"\0\0\1\3\3one\0\0a fragment")
+    source.wait_metric(1, "qanat_datagrams_dropped_total", reason="malformed")
+    stranger = world.add(Client(relay))
+    stranger.send(by_name(b"one", b"from another port"))
+    source.wait_metric(1, "qanat_datagrams_dropped_total", reason="stranger")
+    control.close()
+    source.wait(lambda: source.status()["associations_open"] == 0, "the associations to end with the connection")
+    source.wait(lambda: udp_sockets(source) == 0, "the relay's socket to be closed")
