@@ -93,7 +93,7 @@ static void on_runs(void *owner, const struct datagram_run *runs, size_t count)
 	size_t n = 0;
 	for (size_t i = 0; i < count; i++) {
 		struct udp_flow *flow = n > 0 && is_same(&touched[n - 1]->client, &runs[i].peer) ? touched[n - 1]
-		                                                                                   : find(door, &runs[i].peer);
+		                                                                                 : find(door, &runs[i].peer);
 		if (!flow && !(flow = begin(door, &runs[i])))
 			continue;
 		next[i] = NO_RUN;
