@@ -36,10 +36,10 @@ struct source_door { // a listener, or a UDP port, and what those who come throu
 	struct source *source;
 	struct source_door *next;
 	char listen[ADDRESS_TEXT_BYTES]; // as configured
-	struct listener *listener; // NULL when `udp`
-	struct udp_door **udp;     // one on each worker, or NULL
-	struct header header;      // its kind tells which of them
-	bool is_entry; // they will say it themselves
+	struct listener *listener;       // NULL when `udp`
+	struct udp_door **udp;           // one on each worker, or NULL
+	struct header header;            // its kind tells which of them
+	bool is_entry;                   // they will say it themselves
 };
 
 struct source {

@@ -166,7 +166,8 @@ static void look_at(struct udp_flow *flow, uint64_t now)
 		counter_add(flow->phase == UDP_ASKING ? COUNTER_ASSOCIATION_REFUSED : COUNTER_ASSOCIATION_NO_TARGET, 1);
 		if (udp_flow_may_log(flows))
 			log_warn("udp_flow", "%s refused: %s", udp_flow_wanted(&flow->header, service),
-			         flow->phase == UDP_ASKING ? "dest did not answer in time" : "the target's name was not resolved in time");
+			         flow->phase == UDP_ASKING ? "dest did not answer in time"
+			                                   : "the target's name was not resolved in time");
 		udp_flow_close(flow);
 		break;
 	case UDP_ENDING:

@@ -111,7 +111,8 @@ void udp_flow_on_refused(void *owner, const struct header_answer *answer)
 	link_set_error(stream_link(flow->stream), reason);
 	counter_add(COUNTER_ASSOCIATION_REFUSED, 1);
 	if (udp_flow_may_log(flows))
-		log_warn("udp_flow", "%s: %s refused: %s", flow->header.origin, udp_flow_wanted(&flow->header, service), reason);
+		log_warn("udp_flow", "%s: %s refused: %s", flow->header.origin, udp_flow_wanted(&flow->header, service),
+		         reason);
 	stream_close(&flow->stream);
 	counter_add(COUNTER_DATAGRAM_REFUSED, flow->waiting_count);
 	flow->waiting_count = flow->waiting_length = 0;

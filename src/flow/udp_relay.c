@@ -83,8 +83,7 @@ static bool is_from_client(struct udp_relay *relay, const struct address *peer)
 	if (!address_is_same_host(peer, &relay->client))
 		return false;
 	uint16_t port = peer->any.sa_family == AF_INET6 ? peer->in6.sin6_port : peer->in4.sin_port;
-	uint16_t known = relay->client.any.sa_family == AF_INET6 ? relay->client.in6.sin6_port
-	                                                         : relay->client.in4.sin_port;
+	uint16_t known = relay->client.any.sa_family == AF_INET6 ? relay->client.in6.sin6_port : relay->client.in4.sin_port;
 	if (relay->has_port)
 		return port == known;
 	relay->has_port = true;

@@ -60,8 +60,8 @@ void udp_target_report(struct udp_flow *flow)
 	if (r == 0)
 		return;
 	counter_add(COUNTER_ASSOCIATION_BROKEN, 1);
-	log_warn("udp_target", "link %s: the target of %s is not reached any more: %s", link_name(stream_link(flow->stream)),
-	         flow->service->name, outcome_text(r));
+	log_warn("udp_target", "link %s: the target of %s is not reached any more: %s",
+	         link_name(stream_link(flow->stream)), flow->service->name, outcome_text(r));
 	udp_flow_close(flow);
 }
 
