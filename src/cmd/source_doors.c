@@ -183,7 +183,8 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 		free(door);
 		return 1;
 	}
-	listener_on_broken(door->listener, on_broken);
+	if (door->listener)
+		listener_on_broken(door->listener, on_broken);
 	address_format(&address, text);
 	describe(&door->header, service, sizeof service);
 	if (door->is_entry)

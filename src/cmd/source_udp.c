@@ -1,6 +1,7 @@
 // Source's UDP: a socket of each door on every worker, and what associations are set to.
 
 #include "cmd/source_internal.h"
+#include "core/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,8 +34,13 @@ static int open_one(void *owner, unsigned index, struct loop *loop)
 	struct source_door *door = opening->door;
 	if (index > 0 && !door->udp[0])
 		return 0; // worker 0 has said why
-	return udp_door_open(door->source->worker[index].udp, opening->address,
-	                     index == 0 ? DATAGRAM_FIRST : DATAGRAM_JOINS, &door->header, &door->udp[index]);
+	int r = udp_door_open(door->source->worker[index].udp, opening->address,
+	                      index == 0 ? DATAGRAM_FIRST : DATAGRAM_JOINS, &door->header, &door->udp[index]);
+	if (r != DATAGRAM_NOT_SHARED)
+		return r;
+	log_info("source", "udp %s: the service manager's socket belongs to another user, so one worker serves it alone",
+	         door->listen);
+	return 0;
 }
 
 static int close_one(void *owner, unsigned index, struct loop *loop)
@@ -49,7 +55,8 @@ static int set_one(void *owner, unsigned index, struct loop *loop)
 {
 	(void)loop;
 	struct source_door *door = owner;
-	udp_door_set(door->udp[index], &door->header);
+	if (door->udp[index])
+		udp_door_set(door->udp[index], &door->header);
 	return 0;
 }
 

@@ -47,7 +47,7 @@ int udp_port_open(struct loop *loop, struct address *address, enum datagram_role
 	int r = datagram_bind(address, role, &port->socket);
 	if (r == 0)
 		r = loop_io_open(loop, port->socket.fd, on_readable, port, &port->io);
-	if (r < 0) {
+	if (r != 0) {
 		datagram_close(&port->socket);
 		free(port);
 		return r;

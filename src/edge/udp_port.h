@@ -14,6 +14,7 @@ typedef void (*udp_port_fn)(void *owner, const struct datagram_run *runs, size_t
 
 // *address is updated with what was really bound (port 0). Several ports of one address, one on each worker, share its
 // clients: the first is opened as DATAGRAM_FIRST, the others join. Negative: the kernel refused (-EADDRINUSE, ...).
+// DATAGRAM_NOT_SHARED: see there; no port was opened, and the first one has all clients.
 MUST_USE int udp_port_open(struct loop *loop, struct address *address, enum datagram_role role, udp_port_fn on_runs,
                            void *owner, struct udp_port **port);
 // Sends each element of the list to `to`, `prefix` (may be NULL) in front of each. Returns how many went; the others

@@ -127,7 +127,7 @@ int udp_door_open(struct udp_flows *flows, struct address *address, enum datagra
 	door->flows = flows;
 	door->header = *header;
 	int r = udp_port_open(flows->settings.loop, address, role, on_runs, door, &door->port);
-	if (r < 0)
+	if (r != 0)
 		free(door);
 	else
 		*out = door;

@@ -10,6 +10,7 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "limits.h"
+#include "net/inherited.h"
 #include "net/socket.h"
 
 #include <errno.h>
@@ -64,16 +65,21 @@ static void set_option(int fd, int level, int option, int value, const char *nam
 		log_debug("datagram", "the kernel refuses %s=%d: %s", name, value, outcome_text(-errno));
 }
 
-static int make(const struct address *address, int buffer_bytes, struct datagram_socket *out)
+static void tune(int fd, int buffer_bytes, struct datagram_socket *out)
 {
-	int fd = socket(address->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
 	set_option(fd, SOL_SOCKET, SO_RCVBUF, buffer_bytes, "SO_RCVBUF");
 	set_option(fd, SOL_SOCKET, SO_SNDBUF, buffer_bytes, "SO_SNDBUF");
 	set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL");
 	set_option(fd, SOL_UDP, UDP_GRO, 1, "UDP_GRO");
 	*out = (struct datagram_socket){.fd = fd, .segment_max = LIMIT_DATAGRAM_BYTES};
+}
+
+static int make(const struct address *address, int buffer_bytes, struct datagram_socket *out)
+{
+	int fd = socket(address->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	tune(fd, buffer_bytes, out);
 	return 0;
 }
 
@@ -87,7 +93,7 @@ static int bind_one(struct address *address, enum datagram_role role, int fd)
 	if (role == DATAGRAM_JOINS && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
 		return -errno;
 	if (bind(fd, &address->any, address->length) != 0)
-		return -errno;
+		return role == DATAGRAM_JOINS && errno == EADDRINUSE ? DATAGRAM_NOT_SHARED : -errno;
 	if (role == DATAGRAM_FIRST && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
 		return -errno;
 	if (getsockname(fd, &bound.any, &bound.length) != 0)
@@ -98,11 +104,18 @@ static int bind_one(struct address *address, enum datagram_role role, int fd)
 
 int datagram_bind(struct address *address, enum datagram_role role, struct datagram_socket *out)
 {
+	int on = 1, inherited = role == DATAGRAM_JOINS ? -1 : inherited_take(address, SOCK_DGRAM);
+	if (inherited >= 0) {
+		tune(inherited, LIMIT_UDP_PORT_BUFFER_BYTES, out);
+		if (role == DATAGRAM_FIRST)
+			(void)setsockopt(inherited, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+		return 0;
+	}
 	int r = make(address, LIMIT_UDP_PORT_BUFFER_BYTES, out);
 	if (r < 0)
 		return r;
 	r = bind_one(address, role, out->fd);
-	if (r < 0)
+	if (r != 0)
 		datagram_close(out);
 	return r;
 }

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -99,15 +100,18 @@ def traced(node):
 @pytest.mark.skipif(SANITIZED, reason="the sanitizers make system calls of their own")
 def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
     """
-    strace source ══ strace dest      flows by TCP and by name, HTTP, control socket, reloads, a lost target, the end
+    strace source ══ strace dest      flows by TCP, UDP and name, HTTP, control socket, reloads, a lost target, the end
     """
     target = world.add(Server(peers.echo))
-    port, services, entry = free_port(), free_port(), free_port()
+    datagrams = world.add(peers.Helper("udp", "serve", "127.0.0.1:0"))
+    port, services, entry, udp = free_port(), free_port(), free_port(), free_port()
     path = os.path.join(world.folder, "local.sock")
     dest = world.node("dest", world.dest_config([
         {"name": "by-name", "port": services, "target_ip": "localhost", "target_port": target.address[1],
          "protocol": "tcp"},
         ("gone", ("127.0.0.1", free_port())),
+        {"name": "datagrams", "port": free_port(), "target_ip": "localhost", "target_port": datagrams.address[1],
+         "protocol": "udp"},
     ], dest={"target_connect_timeout_ms": 300}), "dest")
     tunnel_port = dest.config["dest"]["tunnel_port"]
     source = world.node("source", world.source_config(
@@ -115,6 +119,9 @@ def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
         [("127.0.0.1:%d" % port, "by-name"), ("unix:" + path, "gone")],
         source={"dest_host": "localhost", "mode": "hybrid", "listen_port": entry},
     ), "source")
+    source.config["source"]["forwards"].append(
+        {"listen": "127.0.0.1:%d" % udp, "service": "datagrams", "protocol": "udp"})
+    source.write_config()
     for node in (dest, source):
         traced(node).start().wait_ready(60)
     for turn in range(3):
@@ -128,6 +135,10 @@ def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
         client.sendall(b"asked for")
         assert peers.read_exactly(client, 9) == b"asked for"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect(("127.0.0.1", udp))
+        source.wait(lambda: client.send(b"datagram") and client.recv(100) == b"datagram", "an answer by UDP")
     with dial_unix(path) as client:
         client.sendall(b"nobody")
         peers.read_to_end(client)
@@ -140,8 +151,6 @@ def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
 
 
 def dial_unix(path):
-    import socket
-
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(30 * PATIENCE)
     client.connect(path)

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import peers
-from peers import Server
+from peers import Helper, Server
 from qanat import PATIENCE, QANAT, ROOT, free_port, wait
 
 
@@ -170,6 +170,33 @@ def test_sockets_of_the_manager_are_used(world):
         client.connect(path)
     for s in (tunnel, http, local, unix):
         s.close()
+
+
+def test_a_datagram_socket_of_the_manager_is_used(world):
+    """
+    manager ── UDP port ──► source ══ dest ──► echo      datagrams go through it; whoever asks for a TCP port gets none
+    """
+    target = world.add(Helper("udp", "serve", "127.0.0.1:0"))
+    offered = {"name": "udp", "port": free_port(), "target_ip": "127.0.0.1", "target_port": target.address[1],
+               "protocol": "udp"}
+    dest = world.dest([offered])
+    local = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    local.bind(("127.0.0.1", 0))
+    near = local.getsockname()
+    config = world.source_config(dest.config["dest"]["tunnel_port"])
+    config["source"]["forwards"] = [{"listen": "%s:%d" % near, "service": "udp", "protocol": "udp"}]
+    source = activate(world, "source", config, "source", [local], "udp").wait_ready()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        client.connect(near)
+
+        def asked():
+            client.send(b"by datagram")
+            return client.recv(100) == b"by datagram"
+
+        source.wait(asked, "an answer by the manager's socket")
+    source.stop()
+    local.close()
 
 
 @pytest.mark.parametrize("command", ["source", "dest"])
