@@ -134,8 +134,18 @@ static void send_waiting(struct udp_flow *flow)
 
 // ---- inward --------------------------------------------------------------------------------------------------------
 
+static size_t bytes_of(const struct iovec *list, size_t count)
+{
+	size_t sum = 0;
+	for (size_t i = 0; i < count; i++)
+		sum += list[i].iov_len;
+	return sum;
+}
+
 static void give(struct udp_flow *flow, const struct iovec *list, size_t count)
 {
+	if (flow->service)
+		service_count_bytes(flow->service, bytes_of(list, count), 0);
 	bool unreachable = false;
 	size_t gone;
 	if (flow->port)

@@ -18,6 +18,8 @@ static void answer_no(struct udp_flow *flow, enum header_status status, enum cou
 	char service[LIMIT_SERVICE_NAME_BYTES + 16];
 	struct link *link = stream_link(flow->stream);
 	counter_add(counter, 1);
+	if (flow->service)
+		service_count_error(flow->service);
 	link_set_error(link, reason);
 	if (udp_flow_may_log(flow->flows))
 		log_warn("udp_target", "link %s: udp %s asked by %s refused: %s", link_name(link),
@@ -91,8 +93,12 @@ static void on_target(void *owner, int events)
 			return;
 		}
 		flow->answered = true;
-		for (size_t k = 0; k < count; k++)
+		for (size_t k = 0; k < count; k++) {
+			service_count_bytes(flow->service, 0, runs[k].length);
 			udp_flow_gather(flow, &runs[k]);
+			if (flow->closed)
+				return;
+		}
 		udp_flow_flush(flow);
 	}
 }
@@ -201,6 +207,7 @@ static bool admit(struct udp_flow *flow)
 		}
 	}
 	if (!problem && !service_enter(service)) {
+		service_count_error(service);
 		problem = "the service has as many connections as it may have";
 		counter = COUNTER_ASSOCIATION_LIMIT;
 	}
