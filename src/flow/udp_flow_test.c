@@ -161,6 +161,7 @@ static void await_count(struct scene *scene, enum counter counter, uint64_t leas
 {
 	struct count count = {scene, counter, least};
 	link_rig_wait(&scene->rig, is_counted, &count);
+	scene->rig.waiting = NULL; // `count` goes
 }
 
 static bool both_are_over(void *owner)

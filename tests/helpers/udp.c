@@ -119,7 +119,7 @@ static socklen_t parse(const char *text, struct sockaddr_storage *out)
 	if (!colon || length >= sizeof host)
 		die("bad address");
 	memcpy(host, text, length);
-	uint16_t port = htons((uint16_t)atoi(colon + 1));
+	uint16_t port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
 	if (host[0] == '[') {
 		struct sockaddr_in6 ip6 = {.sin6_family = AF_INET6, .sin6_port = port};
 		host[length - 1] = '\0';
@@ -313,12 +313,11 @@ static uint64_t send_batch(int fd, const struct options *options, uint64_t clien
 static int blast(const char *address, const struct options *options)
 {
 	int fd = dial(address);
-	uint64_t client = new_client(), sent = 0, start = now_ns(), end = start + options->seconds * 1000000000u;
+	uint64_t client = new_client(), sent = 0;
 	struct counts counts = {0};
 	if (options->ask)
 		(void)ask(fd, client, &counts); // opens the way, so that the measure is of a flow that goes on
-	start = now_ns();
-	end = start + options->seconds * 1000000000u;
+	uint64_t start = now_ns(), end = start + options->seconds * 1000000000u;
 	for (uint64_t now = start; now < end; now = now_ns()) {
 		if (options->rate > 0 && sent > (now - start) / 1000 * options->rate / 1000000)
 			usleep(200);
@@ -367,7 +366,7 @@ static int latency(const char *address, const struct options *options)
 	}
 	if (n > 0)
 		qsort(times, n, sizeof *times, by_value);
-#define AT(percent) (n > 0 ? (double)times[(n - 1) * (percent) / 100] / 1000 : 0)
+#define AT(percent) (n > 0 ? (double)times[(size_t)((n - 1) * (percent) / 100)] / 1000 : 0)
 	printf("{\"count\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"wrong\": %" PRIu64
 	       ", \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
 	       n, lost, wrong, AT(50), AT(90), AT(99), AT(100));
