@@ -140,3 +140,14 @@
 #define LIMIT_UDP_ENDING_MS 2000
 // Services that one SOCKS client may speak to at once through its relay.
 #define LIMIT_UDP_RELAY_SERVICES 32
+
+// ---- the small CA --------------------------------------------------------------------------------------------------
+
+// The index of a CA: about 150 000 certificates; a larger CA wants another tool.
+#define LIMIT_INDEX_BYTES (64 * 1024 * 1024)
+// One line of it: the texts of identity_describe and some.
+#define LIMIT_INDEX_LINE_BYTES 2048
+// Another process holds the index for milliseconds; one that holds it so long is stuck.
+#define LIMIT_INDEX_LOCK_MS 30000
+// Names in a request or a certificate we make: a server that needs more wants a wildcard. It must fit a handshake.
+#define LIMIT_CERTIFICATE_NAMES 256

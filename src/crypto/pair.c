@@ -261,3 +261,36 @@ int pair_write(const struct pair_paths *paths, struct pair_content cert_content,
 	entry_close(&key);
 	return result;
 }
+
+// ---- a file alone
+
+static int open_single(const struct pair_single *single, struct entry *entry, char problem[PAIR_PROBLEM_BYTES])
+{
+	*entry = (struct entry){.what = single->what, .path = single->path, .folder = -1, .mode = (mode_t)single->mode};
+	int result = entry_open(entry, problem);
+	return result == 0 ? entry_check(entry, single->force, problem) : result;
+}
+
+int pair_check_single(const struct pair_single *single, char problem[PAIR_PROBLEM_BYTES])
+{
+	struct entry entry;
+	int result = open_single(single, &entry, problem);
+
+	entry_close(&entry);
+	return result;
+}
+
+int pair_write_single(const struct pair_single *single, struct pair_content content, char problem[PAIR_PROBLEM_BYTES])
+{
+	struct entry entry;
+	int result = open_single(single, &entry, problem);
+
+	if (result == 0)
+		result = entry_write(&entry, content, problem);
+	if (result == 0)
+		result = entry_publish(&entry, single->force, problem);
+	if (result != 0)
+		entry_take_back(&entry);
+	entry_close(&entry);
+	return result;
+}

@@ -1,4 +1,4 @@
-// A certificate file and its private key file appear together, or neither does.
+// Files appear whole or not at all: a certificate and its private key together, or one file alone.
 
 #pragma once
 
@@ -29,3 +29,14 @@ MUST_USE int pair_check(const struct pair_paths *paths, char problem[PAIR_PROBLE
 // fails the first is taken back. Without `force` an existing file is never replaced, even one that appears meanwhile.
 MUST_USE int pair_write(const struct pair_paths *paths, struct pair_content cert, struct pair_content key,
                         char problem[PAIR_PROBLEM_BYTES]);
+
+// The same for a file that has no partner.
+struct pair_single {
+	const char *what; // "revocation list", for problems
+	const char *path;
+	unsigned mode; // 0644, or 0600 for keys
+	bool force;
+};
+MUST_USE int pair_check_single(const struct pair_single *single, char problem[PAIR_PROBLEM_BYTES]);
+MUST_USE int pair_write_single(const struct pair_single *single, struct pair_content content,
+                               char problem[PAIR_PROBLEM_BYTES]);
