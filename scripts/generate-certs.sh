@@ -110,13 +110,16 @@ esac
 names=$names$dns
 addresses=127.0.0.1,::1$ip
 
-# None of the six files was there, so what a failed run leaves is ours to remove.
+# None of the six files was there, so what a failed run leaves is ours to remove; the CA's index only when it is new.
+index=
+[ -e "$dir/ca.crt.index" ] || index=$dir/ca.crt.index
 remove_half() {
 	status=$?
 	if [ "$status" -ne 0 ] && [ -z "$force" ]; then
 		for name in ca "$server" "$client"; do
 			rm -f -- "$dir/$name.crt" "$dir/$name.key"
 		done
+		[ -z "$index" ] || rm -f -- "$index"
 	fi
 	exit "$status"
 }

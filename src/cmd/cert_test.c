@@ -79,7 +79,20 @@ static void wrong_usage_is_explained_and_nothing_is_made(void **state)
 	(void)state;
 	expect(2, "", "usage: qanat cert VERB");
 	expect(2, "sing", "there is no verb sing");
-	expect(2, "renew", "not built yet: renew");
+	expect(2, "renew", "missing --cert, --ca-cert, --ca-key, --out-cert");
+	expect(2, "renew --cert a --ca-cert b --ca-key c --out-cert d --new-key", "--new-key needs --out-key");
+	expect(2, "renew --cert a --ca-cert b --ca-key c --out-cert d --out-key e", "no use for --out-key");
+	expect(2, "renew --cert a --ca-cert b --ca-key c --out-cert d --key p256", "no use for --key");
+	expect(2, "revoke --ca-cert a", "give one of --cert and --serial");
+	expect(2, "revoke --ca-cert a --cert b --serial 1", "give one of --cert and --serial");
+	expect(2, "revoke --ca-cert a --serial 1 --reason anger", "not anger");
+	expect(2, "crl --ca-cert a --ca-key b --out-crl c --days 0", "1 to 3650");
+	expect(2, "csr --common-name a --out-csr b", "give one of --out-key");
+	expect(2, "csr --common-name a --out-csr b --out-key c --use-key d", "give one of --out-key");
+	expect(2, "csr --common-name a --out-csr b --use-key d --key p256", "leave out --key");
+	expect(2, "sign --csr a --usage mail --ca-cert b --ca-key c --out-cert d", "not mail");
+	expect(2, "list --ca-cert a --expires-in x", "1 to 36500");
+	expect(2, "verify --cert a --ca-cert b --crl=", "--crl is empty");
 	expect(2, "ca", "missing --common-name, --out-cert, --out-key");
 	expect(2, "ca --common-name x --out-cert a.crt", "missing --out-key");
 	expect(2, "ca --common-name x --out-cert a.crt --out-key", "no value after --out-key");
@@ -88,6 +101,7 @@ static void wrong_usage_is_explained_and_nothing_is_made(void **state)
 	expect(2, "ca --common-name x --common-name y --out-cert a.crt --out-key a.key", "--common-name is given twice");
 	expect(2, "ca --common-name= --out-cert a.crt --out-key a.key", "--common-name is empty");
 	expect(2, "ca --common-name x --out-cert a.crt --out-key a.key --key rsa", "not rsa");
+	expect(2, "ca --common-name x --out-cert a.crt --out-key a.key --key dilithium3", "--key ml-dsa-65");
 	expect(2, "ca --common-name x --out-cert a.crt --out-key a.key --validity-days 0", "1 to 36500");
 	expect(2, "ca --common-name x --out-cert a.crt --out-key a.key --validity-days 36501", "1 to 36500");
 	expect(2, "ca --common-name x --out-cert a.crt --out-key a.key --validity-days 10d", "1 to 36500");
@@ -113,6 +127,12 @@ static void help_is_asked_for_in_every_way(void **state)
 	expect(0, "client --help", "client1");
 	expect(0, "show --help", "qanat cert show server.crt");
 	expect(0, "verify --help", "--hostname");
+	expect(0, "renew --help", "--new-key");
+	expect(0, "csr --help", "--use-key");
+	expect(0, "sign --help", "--usage USAGE");
+	expect(0, "revoke --help", "key-compromise");
+	expect(0, "crl --help", "--days N");
+	expect(0, "list --help", "--expires-in DAYS");
 }
 
 static void the_seeds_quick_start_works_as_printed(void **state)
@@ -158,6 +178,36 @@ static void names_may_be_given_in_several_flags_and_with_blanks(void **state)
 	       "empty part");
 }
 
+static void a_certificate_lives_from_request_to_revocation(void **state)
+{
+	(void)state;
+	expect(0, "ca --common-name Life+CA --out-cert l.crt --out-key l.key --key ed25519", "");
+	expect(0, "list --ca-cert l.crt", "nothing");
+	expect(0, "csr --common-name life.example.org --out-csr n.csr --out-key n.key --key ed25519", "it stays here");
+	expect(0, "show n.csr", "would take it");
+	expect(0, "show n.csr --json", "\"is_acceptable\": true");
+	expect(0, "sign --csr n.csr --usage both --ca-cert l.crt --ca-key l.key --out-cert n.crt", "Asked for in n.csr");
+	expect(0, "list --ca-cert l.crt", "CN=life.example.org");
+	assert_non_null(strstr(text, "server,client"));
+	expect(0, "crl --ca-cert l.crt --ca-key l.key --out-crl l.crl", "Number:          1");
+	expect(0, "verify --cert n.crt --ca-cert l.crt --crl l.crl --expires-in 300", "Valid for more than 300 days: PASSED");
+	expect(1, "verify --cert n.crt --ca-cert l.crt --expires-in 400", "FAILED (it has 36");
+	expect(1, "list --ca-cert l.crt --expires-in 400", "CN=life.example.org");
+	expect(0, "renew --cert n.crt --ca-cert l.crt --ca-key l.key --out-cert m.crt --validity-days 500", "CN=life");
+	expect(0, "list --ca-cert l.crt --expires-in 400", "nothing");
+	expect(0, "revoke --cert n.crt --ca-cert l.crt --reason keyCompromise", "Revoked: serial");
+	expect(0, "revoke --cert n.crt --ca-cert l.crt --reason key-compromise", "Was revoked already: serial");
+	expect(1, "revoke --cert n.crt --ca-cert l.crt", "for another reason (key-compromise)");
+	expect(1, "renew --cert n.crt --ca-cert l.crt --ca-key l.key --out-cert o.crt", "is revoked");
+	expect(1, "crl --ca-cert l.crt --ca-key l.key --out-crl l.crl", "--force");
+	expect(0, "crl --ca-cert l.crt --ca-key l.key --out-crl l.crl --force", "Revoked:         1 certificate\n");
+	expect(0, "show l.crl", "key-compromise");
+	expect(0, "show l.crl --json", "\"number\": \"2\"");
+	expect(1, "verify --cert n.crt --ca-cert l.crt --crl l.crl", "certificate revoked");
+	expect(0, "verify --cert m.crt --ca-cert l.crt --crl l.crl", "All verifications passed");
+	expect(0, "list --ca-cert l.crt --json", "\"state\": \"revoked\"");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -165,6 +215,7 @@ int main(void)
 		cmocka_unit_test(help_is_asked_for_in_every_way),
 		cmocka_unit_test(the_seeds_quick_start_works_as_printed),
 		cmocka_unit_test(names_may_be_given_in_several_flags_and_with_blanks),
+		cmocka_unit_test(a_certificate_lives_from_request_to_revocation),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

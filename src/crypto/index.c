@@ -146,7 +146,7 @@ static int apply(struct index *index, const struct index_line *line)
 		return 0;
 	switch (line->event) {
 	case INDEX_LINE_ISSUED:
-		return keep(index, &line->entry);
+		return known ? 0 : keep(index, &line->entry);
 	case INDEX_LINE_WITHDRAWN:
 		if (known)
 			known->is_withdrawn = true;

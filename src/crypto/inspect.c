@@ -10,9 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 _Static_assert((int)INSPECT_REFUSED == (int)PEM_REFUSED && (int)INSPECT_REFUSED == (int)CHAIN_REFUSED,
                "refusals are passed up");
+
+enum { INSPECT_DAY_S = 86400 };
 
 // The library's text of an extension: names of bits and purposes, dotted numbers for those it does not know.
 static void describe_extension(X509 *certificate, int nid, char *text, size_t room)
@@ -133,6 +136,22 @@ static void judge_name(X509 *leaf, const char *name, struct inspect_verdict *ver
 		snprintf(verdict->name_reason, sizeof verdict->name_reason, "the certificate has no subject alternative names");
 }
 
+static void judge_expiry(X509 *leaf, unsigned days, struct inspect_verdict *verdict)
+{
+	struct identity_text text;
+
+	identity_describe(leaf, &text);
+	int64_t left = text.not_after - (int64_t)time(NULL);
+	verdict->expiry_passed = days == 0 || left > (int64_t)days * INSPECT_DAY_S;
+	if (verdict->expiry_passed)
+		return;
+	if (left < 0)
+		snprintf(verdict->expiry_reason, sizeof verdict->expiry_reason, "it has expired");
+	else
+		snprintf(verdict->expiry_reason, sizeof verdict->expiry_reason, "it has %lld days left",
+		         (long long)(left / INSPECT_DAY_S));
+}
+
 _Static_assert(sizeof((struct inspect_verdict *)0)->chain_reason >= CHAIN_REASON_BYTES, "chain_verify writes into it");
 
 int inspect_verify(const struct inspect_question *question, struct inspect_verdict *verdict,
@@ -143,12 +162,16 @@ int inspect_verify(const struct inspect_question *question, struct inspect_verdi
 	int result = chain_load_store(question->ca_path, &store, problem);
 
 	*verdict = (struct inspect_verdict){0};
+	for (size_t i = 0; result == 0 && i < question->crl_count; i++)
+		result = chain_load_lists(store, question->ca_path, question->crl_paths[i], problem);
 	if (result == 0)
 		result = pem_certificates(question->cert_path, "certificate", PEM_TO_LOOK_AT, &certificates, problem);
 	if (result == 0)
 		result = judge_chain(store, certificates, question->purpose, verdict);
-	if (result == 0)
+	if (result == 0) {
 		judge_name(sk_X509_value(certificates, 0), question->name, verdict);
+		judge_expiry(sk_X509_value(certificates, 0), question->expires_in_days, verdict);
+	}
 	OSSL_STACK_OF_X509_free(certificates);
 	X509_STORE_free(store);
 	return result;

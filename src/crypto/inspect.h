@@ -35,6 +35,9 @@ struct inspect_question {
 	const char *ca_path;
 	enum inspect_purpose purpose; // any: every one of the two that the certificate carries, and at least one
 	const char *name;             // host name or IP literal; NULL: not asked
+	const char *const *crl_paths; // revocation lists; with any, each certificate needs a current one of its issuer
+	size_t crl_count;
+	unsigned expires_in_days; // it must stay valid for longer than that; 0: not asked
 };
 
 struct inspect_verdict {
@@ -42,6 +45,8 @@ struct inspect_verdict {
 	char chain_reason[384];
 	bool name_passed; // true when not asked
 	char name_reason[384];
+	bool expiry_passed; // true when not asked
+	char expiry_reason[128];
 };
 
 // Refused only when a file cannot be used; what the certificate is worth is in the verdict.

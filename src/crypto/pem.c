@@ -1,6 +1,7 @@
 #include "crypto/pem.h"
 
 #include "core/secret.h"
+#include "crypto/legacy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -206,6 +207,18 @@ static int read_certificates(BIO *input, const char *path, const char *what, STA
 	return refuse(problem, "%s %s: its certificate %d is damaged", what, path, sk_X509_num(certificates) + 1);
 }
 
+// What is relied on must have a key that can be used at all; the library says only later, and less clearly, that not.
+static int judge_algorithms(const char *path, const char *what, STACK_OF(X509) * certificates,
+                            char problem[PEM_PROBLEM_BYTES])
+{
+	for (int i = 0; i < sk_X509_num(certificates); i++) {
+		const char *legacy = legacy_of_pubkey(X509_get_X509_PUBKEY(sk_X509_value(certificates, i)));
+		if (legacy)
+			return refuse(problem, "%s %s: the key of its certificate %d is %s", what, path, i + 1, legacy);
+	}
+	return 0;
+}
+
 int pem_certificates(const char *path, const char *what, enum pem_care care, STACK_OF(X509) * *certificates,
                      char problem[PEM_PROBLEM_BYTES])
 {
@@ -222,6 +235,8 @@ int pem_certificates(const char *path, const char *what, enum pem_care care, STA
 		result = refuse(problem, "%s %s holds no certificate in PEM form%s", what, path,
 		                holds(&content, "PRIVATE KEY-----") ? ", but a private key: are the two files swapped?" : "");
 	}
+	if (result == 0 && care == PEM_TO_RELY_ON)
+		result = judge_algorithms(path, what, found, problem);
 	if (result == 0)
 		*certificates = found;
 	else
@@ -279,6 +294,47 @@ int pem_revocation_lists(const char *path, STACK_OF(X509_CRL) * *lists, char pro
 	return result;
 }
 
+int pem_request(const char *path, X509_REQ **request, char problem[PEM_PROBLEM_BYTES])
+{
+	const struct source source = {path, "request", SOURCE_ANY};
+	struct content content = {0};
+	int result = read_file(&source, &content, problem);
+
+	if (result != 0)
+		return result;
+	BIO *input = BIO_new_mem_buf(content.bytes, (int)content.length);
+	X509_REQ *found = input ? PEM_read_bio_X509_REQ(input, NULL, NULL, NULL) : NULL;
+	if (!input)
+		result = -ENOMEM;
+	else if (!found)
+		result = refuse(problem, "request %s %s (-----BEGIN CERTIFICATE REQUEST-----)", path,
+		                holds(&content, "CERTIFICATE REQUEST-----") ? "is damaged" : "holds none in PEM form");
+	if (result == 0)
+		*request = found;
+	ERR_clear_error();
+	BIO_free(input);
+	content_fini(&content);
+	return result;
+}
+
+int pem_look(const char *path, struct pem_kinds *kinds, char problem[PEM_PROBLEM_BYTES])
+{
+	const struct source source = {path, "file", SOURCE_ANY};
+	struct content content = {0};
+	int result = read_file(&source, &content, problem);
+
+	*kinds = (struct pem_kinds){0};
+	if (result != 0)
+		return result;
+	kinds->certificate = holds(&content, "-----BEGIN CERTIFICATE-----") ||
+	                     holds(&content, "-----BEGIN TRUSTED CERTIFICATE-----") ||
+	                     holds(&content, "-----BEGIN X509 CERTIFICATE-----");
+	kinds->request = holds(&content, "CERTIFICATE REQUEST-----");
+	kinds->list = holds(&content, "-----BEGIN X509 CRL-----");
+	content_fini(&content);
+	return 0;
+}
+
 // Only called for an encrypted key. A failure here makes the library give up.
 static int refuse_to_ask(char *buffer, int size, int writing, void *asked)
 {
@@ -308,6 +364,8 @@ int pem_private_key(const char *path, EVP_PKEY **key, char problem[PEM_PROBLEM_B
 		           "private key %s is encrypted, and a service has nobody to ask for the passphrase. Keep it as a file "
 		           "that only we can read: (umask 077; openssl pkey -in %s -out NEW.key)",
 		           path, path);
+	else if (!found && legacy_of_pem(content.bytes, content.length))
+		result = refuse(problem, "private key %s is a key of %s", path, legacy_of_pem(content.bytes, content.length));
 	else if (!found)
 		result = refuse(problem, "private key %s holds no private key in PEM form%s", path,
 		                holds(&content, "CERTIFICATE-----") ? ", but a certificate: are the two files swapped?" : "");

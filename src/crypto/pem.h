@@ -7,9 +7,11 @@
 
 #include <openssl/safestack.h>
 #include <openssl/types.h>
+#include <stdbool.h>
 
 STACK_OF(X509);
 STACK_OF(X509_CRL);
+struct X509_req_st; // X509_REQ
 
 #define PEM_PROBLEM_BYTES 512
 enum { PEM_REFUSED = 1 };
@@ -24,6 +26,15 @@ MUST_USE int pem_certificates(const char *path, const char *what, enum pem_care 
 // All revocation lists of the file, at least one, from a file to rely on. The caller frees them with pem_lists_free.
 MUST_USE int pem_revocation_lists(const char *path, STACK_OF(X509_CRL) * *lists, char problem[PEM_PROBLEM_BYTES]);
 void pem_lists_free(STACK_OF(X509_CRL) * lists);
+
+// The first request for a certificate. Its file is a stranger's anyway: nobody relies on it.
+MUST_USE int pem_request(const char *path, struct X509_req_st **request, char problem[PEM_PROBLEM_BYTES]);
+
+// Which kinds of blocks the file has, whoever may change it. Not refused when there are none.
+struct pem_kinds {
+	bool certificate, request, list;
+};
+MUST_USE int pem_look(const char *path, struct pem_kinds *kinds, char problem[PEM_PROBLEM_BYTES]);
 
 // The first private key of the file. Refused: readable or changeable by others; readable by a group that is not ours;
 // changeable by a group; of another owner than us or root; encrypted (there is nobody to ask for a passphrase). What is

@@ -304,8 +304,8 @@ def test_a_certificate_with_one_flipped_byte_is_refused(folder):
 
 
 @pytest.mark.parametrize("layout,files", [
-    ("utun", ["ca.crt", "ca.key", "dest/server.crt", "dest/server.key", "source/client.crt", "source/client.key"]),
-    ("flat", ["ca.crt", "ca.key", "client.crt", "client.key", "server.crt", "server.key"]),
+    ("utun", ["ca.crt", "ca.crt.index", "ca.key", "dest/server.crt", "dest/server.key", "source/client.crt", "source/client.key"]),
+    ("flat", ["ca.crt", "ca.crt.index", "ca.key", "client.crt", "client.key", "server.crt", "server.key"]),
 ])
 def test_the_script_makes_the_seeds_sets(tmp_path, layout, files):
     environment = dict(os.environ, QANAT=QANAT)
@@ -329,7 +329,8 @@ def test_the_script_leaves_nothing_of_a_failed_run(tmp_path):
     assert said.startswith("generate-certs: --layout is utun or flat, not round")
 
 
-@pytest.mark.parametrize("verb", ["", "ca", "server", "client", "show", "verify"])
+@pytest.mark.parametrize("verb", ["", "ca", "server", "client", "csr", "sign", "renew", "revoke", "crl", "list", "show",
+                                  "verify"])
 def test_help_teaches_with_an_example(verb):
     said = cert(*([verb] if verb else []), "--help")[0]
     assert said.startswith("usage: qanat cert") and "\n  qanat cert " + verb in said
