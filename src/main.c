@@ -3,6 +3,7 @@
 #include "cmd/cert.h"
 #include "cmd/check.h"
 #include "cmd/dest.h"
+#include "cmd/doctor.h"
 #include "cmd/drain.h"
 #include "cmd/guise.h"
 #include "cmd/health.h"
@@ -26,12 +27,14 @@ static const struct command {
 } commands[] = {
 	{"source", source_command, true, "carry local services through a quantum-safe link to dest"},
 	{"dest", dest_command, true, "accept links and hand what they carry to the services here"},
-	{"cert", cert_command, false, "a small CA: make, show and verify certificates"},
+	{"cert", cert_command, false, "a small CA: make, renew, revoke, show and verify certificates"},
 	{"status", status_command, true, "ask a running node what it does"},
 	{"reload", reload_command, true, "have a running node read its configuration anew"},
 	{"drain", drain_command, true, "have a running node finish its flows and stop"},
 	{"health", health_command, false, "probe a running node"},
 	{"check", check_command, true, "judge a configuration and its certificates"},
+	{"doctor", doctor_command, true, "diagnose this machine, and the files of a configuration"},
+	{"check-environment", doctor_command, true, "the same as doctor"},
 	{"version", version_command, false, "say which build this is"},
 	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
 	{"proxy", NULL, true, "post-quantum TLS in front of a plain service"},
@@ -40,7 +43,6 @@ static const struct command {
 	{"connect", NULL, true, "reverse tunnels: reach a device"},
 	{"vpn", NULL, true, "layer-3 tunnel over QUIC or TLS"},
 	{"psk", NULL, true, "layer-3 tunnel with a pre-shared key"},
-	{"doctor", NULL, false, "diagnose this machine"},
 	{"top", NULL, false, "watch a running node"},
 	{"bench", NULL, false, "measure this machine"},
 };
