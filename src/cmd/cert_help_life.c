@@ -103,8 +103,7 @@ const char cert_revoke_help[] =
 	"  --serial HEX          its serial number, which the index must know\n"
 	"  --ca-cert FILE        the CA's certificate (required)\n"
 	"  --reason REASON       unspecified (default), key-compromise, affiliation-changed, superseded,\n"
-	"                        cessation-of-operation, privilege-withdrawn\n" INDEX_HELP
-	"\n"
+	"                        cessation-of-operation, privilege-withdrawn\n" INDEX_HELP "\n"
 	"  qanat cert revoke --cert client.crt --ca-cert ca.crt --reason key-compromise\n"
 	"  qanat cert revoke --serial 5f3a90c2 --ca-cert ca.crt\n";
 
@@ -130,7 +129,6 @@ const char cert_list_help[] =
 	"  --ca-cert FILE        the CA's certificate (required)\n"
 	"  --expires-in DAYS     only what is valid and expires within so many days, without a later certificate of the\n"
 	"                        same subject and usage; exits 1 when there is any\n"
-	"  --json                for programs\n" INDEX_HELP
-	"\n"
+	"  --json                for programs\n" INDEX_HELP "\n"
 	"  qanat cert list --ca-cert ca.crt\n"
 	"  qanat cert list --ca-cert ca.crt --expires-in 30 || echo time to renew\n";

@@ -48,7 +48,8 @@ int cert_failed(const struct cert_verb *verb, int result, const char *problem);
 int cert_flags_parse(const struct cert_verb *verb, int argc, char **argv, struct cert_options *options);
 void cert_flags_fini(struct cert_options *options);
 // A flag that is a number: 0, or CERT_USAGE with the message printed. Not given (NULL): unchanged.
-int cert_flags_number(const struct cert_verb *verb, const char *flag, const char *text, unsigned most, unsigned *number);
+int cert_flags_number(const struct cert_verb *verb, const char *flag, const char *text, unsigned most,
+                      unsigned *number);
 int cert_flags_key(const struct cert_verb *verb, const struct cert_options *options, enum issue_key *key);
 struct authority_files cert_flags_ca(const struct cert_options *options);
 

@@ -47,8 +47,8 @@ void cert_report_request(const struct request_details *details, bool json)
 	printf("Self-signature:            %s\n", details->is_self_signed ? "good" : "WRONG");
 	printf("Subject alternative names: %s\n", cert_report_or_none(details->names));
 	printf("Also asked for, not given: %s\n", cert_report_or_none(details->ignored));
-	printf("qanat cert sign:           %s%s\n", details->is_acceptable ? "would take it" : "refuses it: ",
-	       details->is_acceptable ? "" : details->fault);
+	printf("qanat cert sign:           %s%s\n",
+	       details->is_acceptable ? "would take it" : "refuses it: ", details->is_acceptable ? "" : details->fault);
 }
 
 // ---- revocation lists
@@ -83,12 +83,14 @@ static void print_list(const struct revoke_details *list)
 	printf("Issuer:                    %s\n", cert_report_or_none(list->issuer));
 	printf("Number:                    %s\n", cert_report_or_none(list->number));
 	printf("Made:                      %s\n", cert_report_date(list->this_update, date));
-	printf("Next due:                  %s\n", list->next_update ? cert_report_date(list->next_update, date) : "not said");
+	printf("Next due:                  %s\n",
+	       list->next_update ? cert_report_date(list->next_update, date) : "not said");
 	printf("Signature algorithm:       %s\n", list->signature);
 	printf("Authority key identifier:  %s\n", cert_report_or_none(list->authority_key_identifier));
 	printf("Revoked certificates:      %zu\n", list->count);
 	for (size_t i = 0; i < list->count; i++)
-		printf("  %s  %s  %s\n", list->items[i].serial, cert_report_date(list->items[i].at, date), list->items[i].reason);
+		printf("  %s  %s  %s\n", list->items[i].serial, cert_report_date(list->items[i].at, date),
+		       list->items[i].reason);
 }
 
 void cert_report_lists(const struct revoke_details *lists, size_t count, bool json)

@@ -190,7 +190,8 @@ static void a_certificate_lives_from_request_to_revocation(void **state)
 	expect(0, "list --ca-cert l.crt", "CN=life.example.org");
 	assert_non_null(strstr(text, "server,client"));
 	expect(0, "crl --ca-cert l.crt --ca-key l.key --out-crl l.crl", "Number:          1");
-	expect(0, "verify --cert n.crt --ca-cert l.crt --crl l.crl --expires-in 300", "Valid for more than 300 days: PASSED");
+	expect(0, "verify --cert n.crt --ca-cert l.crt --crl l.crl --expires-in 300",
+	       "Valid for more than 300 days: PASSED");
 	expect(1, "verify --cert n.crt --ca-cert l.crt --expires-in 400", "FAILED (it has 36");
 	expect(1, "list --ca-cert l.crt --expires-in 400", "CN=life.example.org");
 	expect(0, "renew --cert n.crt --ca-cert l.crt --ca-key l.key --out-cert m.crt --validity-days 500", "CN=life");

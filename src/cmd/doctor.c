@@ -33,8 +33,8 @@ static const char usage[] =
 
 // In the order they are told.
 static void (*const probes[])(struct findings *findings) = {
-	selftest_library,     selftest_kems,        selftest_signatures,        tls_probe,           socket_probe,
-	tun_probe,            process_probe_limits, process_probe_capabilities, process_probe_clock, sandbox_probe,
+	selftest_library, selftest_kems,        selftest_signatures,        tls_probe,           socket_probe,
+	tun_probe,        process_probe_limits, process_probe_capabilities, process_probe_clock, sandbox_probe,
 };
 
 struct doctor {

@@ -34,8 +34,8 @@ static bool add_problems(const struct load *load, int result, struct findings *f
 		for (size_t i = 0; i < lists[list]->count; i++) {
 			char *text = problem_text(&lists[list]->problems[i]);
 			finding_add(findings, list == 0 ? FINDING_ERROR : FINDING_NOTE, "configuration",
-			            list == 0 ? "mend it; `qanat check -c FILE` shows every value and where it comes from" : NULL, "%s",
-			            text ? text : "");
+			            list == 0 ? "mend it; `qanat check -c FILE` shows every value and where it comes from" : NULL,
+			            "%s", text ? text : "");
 			free(text);
 		}
 	}
@@ -72,10 +72,11 @@ static void add_certificate(const char *path, const struct inspect_details *deta
 		finding_add(findings, FINDING_OK, "certificate", NULL, "%s (%s) is valid until %s: %" PRId64 " days left", path,
 		            text->subject, until, left / DAY_S);
 	if (!is_quantum_safe(text->key_type))
-		finding_add(findings, FINDING_NOTE, "certificate",
-		            "it matters from the day a quantum computer can forge it, not for what is recorded today; --key ml-dsa-65 "
-		            "makes it quantum-safe now",
-		            "%s (%s) has a %s key, which proves itself classically", path, text->subject, text->key_type);
+		finding_add(
+			findings, FINDING_NOTE, "certificate",
+			"it matters from the day a quantum computer can forge it, not for what is recorded today; --key ml-dsa-65 "
+			"makes it quantum-safe now",
+			"%s (%s) has a %s key, which proves itself classically", path, text->subject, text->key_type);
 }
 
 static void add_certificates(const char *path, struct findings *findings)
@@ -113,15 +114,15 @@ static void try_identity(const struct load *load, struct findings *findings)
 {
 	const struct config *config = load->config;
 	const char *name = schema_command_name(load->command);
-	const struct identity_files files =
-		tunnel_identity_files(config, load->command == CONFIG_SOURCE ? IDENTITY_CLIENT : IDENTITY_SERVER);
+	const struct identity_files files = tunnel_identity_files(config, load->command == CONFIG_SOURCE ? IDENTITY_CLIENT
+	                                                                                                 : IDENTITY_SERVER);
 	struct identity *identity = NULL;
 	char problem[IDENTITY_PROBLEM_BYTES] = "";
 	int result = identity_load(&files, &identity, problem);
 
 	if (result != 0)
-		finding_add(findings, FINDING_ERROR, "identity", "qanat cert show and qanat cert verify tell more", "%s: %s", name,
-		            result < 0 ? outcome_text(result) : problem);
+		finding_add(findings, FINDING_ERROR, "identity", "qanat cert show and qanat cert verify tell more", "%s: %s",
+		            name, result < 0 ? outcome_text(result) : problem);
 	else
 		finding_add(findings, FINDING_OK, "identity", NULL, "%s: certificate, key and CA belong together", name);
 	identity_unref(&identity);

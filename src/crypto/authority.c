@@ -16,9 +16,9 @@
 _Static_assert((int)AUTHORITY_REFUSED == (int)REFUSAL && (int)AUTHORITY_REFUSED == (int)PEM_REFUSED &&
                    (int)AUTHORITY_REFUSED == (int)INDEX_REFUSED,
                "refusals are passed up");
-_Static_assert(AUTHORITY_PROBLEM_BYTES == REFUSAL_BYTES && AUTHORITY_PROBLEM_BYTES == PEM_PROBLEM_BYTES &&
-                   AUTHORITY_PROBLEM_BYTES == INDEX_PROBLEM_BYTES,
-               "and so are their texts");
+_Static_assert(AUTHORITY_PROBLEM_BYTES == REFUSAL_BYTES, "and so are their texts");
+_Static_assert(AUTHORITY_PROBLEM_BYTES == PEM_PROBLEM_BYTES, "and so are their texts");
+_Static_assert(AUTHORITY_PROBLEM_BYTES == INDEX_PROBLEM_BYTES, "and so are their texts");
 
 enum { IDENTIFIER_BYTES = (INDEX_AUTHORITY_BYTES - 1) / 2 };
 
@@ -26,9 +26,9 @@ static int check_certificate(const struct authority_files *files, X509 *certific
 {
 	if (X509_check_ca(certificate) == 1)
 		return 0;
-	return refusal(problem,
-	               "%s is not a CA certificate (basicConstraints CA:TRUE and keyCertSign). Make one with: qanat cert ca",
-	               files->cert_path);
+	return refusal(
+		problem, "%s is not a CA certificate (basicConstraints CA:TRUE and keyCertSign). Make one with: qanat cert ca",
+		files->cert_path);
 }
 
 static int check_key(const struct authority_files *files, X509 *certificate, EVP_PKEY *key, char problem[REFUSAL_BYTES])
@@ -143,8 +143,8 @@ void authority_describe(X509 *certificate, struct index_entry *entry)
 	memcpy(entry->fingerprint, text.fingerprint, sizeof entry->fingerprint);
 	memcpy(entry->names, text.names, sizeof entry->names);
 	snprintf(entry->subject, sizeof entry->subject, "%s", text.subject[0] ? text.subject : "-");
-	snprintf(entry->usage, sizeof entry->usage, "%s%s%s", is_server ? "server" : "",
-	         is_server && is_client ? "," : "", is_client ? "client" : "");
+	snprintf(entry->usage, sizeof entry->usage, "%s%s%s", is_server ? "server" : "", is_server && is_client ? "," : "",
+	         is_client ? "client" : "");
 	if (!entry->usage[0])
 		snprintf(entry->usage, sizeof entry->usage, "-");
 }

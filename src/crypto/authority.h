@@ -11,8 +11,8 @@
 STACK_OF(X509);
 
 struct authority_files {
-	const char *cert_path; // the CA's certificate, then its own issuers
-	const char *key_path;  // NULL: only the index is wanted
+	const char *cert_path;  // the CA's certificate, then its own issuers
+	const char *key_path;   // NULL: only the index is wanted
 	const char *index_path; // NULL: cert_path and ".index"
 };
 
@@ -27,8 +27,9 @@ struct authority {
 #define AUTHORITY_PROBLEM_BYTES 512
 enum { AUTHORITY_REFUSED = 1 };
 
-// Refused: files that cannot be used (crypto/pem), a certificate that is no CA's; with a key also: another certificate's
-// key, a CA that has expired or has not begun. With INDEX_TO_WRITE the index is locked until authority_close.
+// Refused: files that cannot be used (crypto/pem), a certificate that is no CA's; with a key also: another
+// certificate's key, a CA that has expired or has not begun. With INDEX_TO_WRITE the index is locked until
+// authority_close.
 MUST_USE int authority_open(const struct authority_files *files, enum index_access access, struct authority *authority,
                             char problem[AUTHORITY_PROBLEM_BYTES]);
 void authority_close(struct authority *authority);

@@ -17,9 +17,10 @@
 _Static_assert((int)ISSUE_REFUSED == (int)REFUSAL && (int)ISSUE_REFUSED == (int)PAIR_REFUSED &&
                    (int)ISSUE_REFUSED == (int)AUTHORITY_REFUSED && (int)ISSUE_REFUSED == (int)BUILD_REFUSED,
                "refusals are passed up");
-_Static_assert(ISSUE_PROBLEM_BYTES == REFUSAL_BYTES && ISSUE_PROBLEM_BYTES == PAIR_PROBLEM_BYTES &&
-                   ISSUE_PROBLEM_BYTES == AUTHORITY_PROBLEM_BYTES && ISSUE_PROBLEM_BYTES == BUILD_PROBLEM_BYTES,
-               "and so are their texts");
+_Static_assert(ISSUE_PROBLEM_BYTES == REFUSAL_BYTES, "and so are their texts");
+_Static_assert(ISSUE_PROBLEM_BYTES == PAIR_PROBLEM_BYTES, "and so are their texts");
+_Static_assert(ISSUE_PROBLEM_BYTES == AUTHORITY_PROBLEM_BYTES, "and so are their texts");
+_Static_assert(ISSUE_PROBLEM_BYTES == BUILD_PROBLEM_BYTES, "and so are their texts");
 
 // ---- kinds of keys
 

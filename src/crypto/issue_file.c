@@ -48,8 +48,7 @@ static int print_and_write(const struct issue_file *file, BIO *cert, BIO *key, c
 int issue_file_write(void *owner, char problem[AUTHORITY_PROBLEM_BYTES])
 {
 	BIO *cert = BIO_new(BIO_s_mem()), *key = BIO_new(BIO_s_secmem());
-	int result = cert && key ? print_and_write(owner, cert, key, problem)
-	                         : refusal_by_library("writing PEM", problem);
+	int result = cert && key ? print_and_write(owner, cert, key, problem) : refusal_by_library("writing PEM", problem);
 
 	BIO_free(cert);
 	BIO_free(key);

@@ -6,8 +6,8 @@
 #include <openssl/types.h>
 #include <stddef.h>
 
-// "Dilithium3 (from before the standard; ...). Make a new one with --key ml-dsa-65", for a sentence that begins "its key
-// is" or "is a key of". NULL: not one of them. Static.
+// "Dilithium3 (from before the standard; ...). Make a new one with --key ml-dsa-65", for a sentence that begins "its
+// key is" or "is a key of". NULL: not one of them. Static.
 const char *legacy_of_pubkey(const X509_PUBKEY *key);
 // The same by the PKCS #8 private key in PEM that the library could not decode, or by a word of the command line
 // ("dilithium3").

@@ -26,7 +26,7 @@ static int check_paths(const struct renew_request *request, char problem[ISSUE_P
 // The extensions that the new one has too.
 static int check_extensions(const struct renew_request *request, X509 *old, char problem[ISSUE_PROBLEM_BYTES])
 {
-	static const int kept[] = {NID_basic_constraints,      NID_key_usage,   NID_subject_key_identifier,
+	static const int kept[] = {NID_basic_constraints,        NID_key_usage,     NID_subject_key_identifier,
 	                           NID_authority_key_identifier, NID_ext_key_usage, NID_subject_alt_name};
 
 	for (int i = 0; i < X509_get_ext_count(old); i++) {

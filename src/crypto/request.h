@@ -34,9 +34,9 @@ struct request_details {
 	char names[8192];
 	char key_type[32];
 	char signature[32];
-	char ignored[256];     // other things it asks for, which are not given: "keyUsage, ..."
-	bool is_self_signed;   // its sender has the private key
-	bool is_acceptable;    // request_sign would take it
+	char ignored[256];                 // other things it asks for, which are not given: "keyUsage, ..."
+	bool is_self_signed;               // its sender has the private key
+	bool is_acceptable;                // request_sign would take it
 	char fault[REQUEST_PROBLEM_BYTES]; // when not
 };
 // 1: no request in PEM form.
@@ -50,9 +50,9 @@ struct request_signing {
 	const char *out_cert_path;
 	bool force;
 };
-// Takes from the request its key, its common name (the rest of the subject is O=qanat) and its names; everything else is
-// the CA's. Hostile: refused are a wrong self-signature, keys weaker than 112 bits, names that san_judge refuses, none
-// or several common names, a server without names, a request to be a CA.
+// Takes from the request its key, its common name (the rest of the subject is O=qanat) and its names; everything else
+// is the CA's. Hostile: refused are a wrong self-signature, keys weaker than 112 bits, names that san_judge refuses,
+// none or several common names, a server without names, a request to be a CA.
 MUST_USE int request_sign(const struct request_signing *signing, char problem[REQUEST_PROBLEM_BYTES]);
 
 // For tests: the same judgement of a parsed request. `details` is filled in any case.

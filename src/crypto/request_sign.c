@@ -87,8 +87,9 @@ static int judge_key(X509_REQ *request, char problem[REQUEST_PROBLEM_BYTES])
 	if (!key)
 		return refusal(problem, "its key is of a kind that is not known here");
 	if (X509_REQ_verify(request, key) != 1)
-		return refusal(problem, "its self-signature is wrong: it was changed on its way, or its sender does not have the "
-		                        "private key");
+		return refusal(problem,
+		               "its self-signature is wrong: it was changed on its way, or its sender does not have the "
+		               "private key");
 	if (EVP_PKEY_get_security_bits(key) < REQUEST_SECURITY_BITS)
 		return refusal(problem, "its key is too weak (%d bits of security; %d are needed)",
 		               EVP_PKEY_get_security_bits(key), REQUEST_SECURITY_BITS);
@@ -125,7 +126,8 @@ static void describe_ignored(X509_REQ *request, char *text, size_t room)
 			continue;
 		if (OBJ_obj2nid(object) == NID_undef)
 			OBJ_obj2txt(number, sizeof number, object, 1);
-		length += (size_t)snprintf(text + length, room - length, "%s%s", length ? ", " : "", number[0] ? number : known);
+		length += (size_t)snprintf(text + length, room - length, "%s%s", length ? ", " : "",
+		                           number[0] ? number : known);
 	}
 	sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
 }

@@ -10,8 +10,7 @@
 
 _Static_assert((int)REVOKE_REFUSED == (int)REFUSAL && (int)REVOKE_REFUSED == (int)AUTHORITY_REFUSED,
                "refusals are passed up");
-_Static_assert(REVOKE_PROBLEM_BYTES == REFUSAL_BYTES && REVOKE_PROBLEM_BYTES == AUTHORITY_PROBLEM_BYTES,
-               "and so are their texts");
+_Static_assert(REVOKE_PROBLEM_BYTES == AUTHORITY_PROBLEM_BYTES, "and so are their texts");
 
 // "0A:BC", "abc" -> as the index has it. False: not hexadecimal.
 static bool normalise(const char *text, char serial[INDEX_SERIAL_BYTES])

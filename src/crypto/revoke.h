@@ -32,8 +32,8 @@ struct revoke_list {
 };
 // Writes a revocation list (RFC 5280 5: version 2, number, AKI, a reason for each entry that has one) of everything the
 // index has as revoked, mode 0644. Its number is one more than the last, in the index or in the list that is replaced;
-// it is in the index before the file is there. Refused: when the list to be replaced has entries that the index does not
-// know, for then they would be forgotten.
+// it is in the index before the file is there. Refused: when the list to be replaced has entries that the index does
+// not know, for then they would be forgotten.
 MUST_USE int revoke_write_list(const struct revoke_list *list, struct index_list *written,
                                char problem[REVOKE_PROBLEM_BYTES]);
 
@@ -49,7 +49,7 @@ struct revoke_details {
 		char serial[48];
 		int64_t at;
 		char reason[32];
-	} *items;
+	} * items;
 };
 // All lists of a PEM file; freed with revoke_free.
 MUST_USE int revoke_inspect(const char *path, struct revoke_details **lists, size_t *count,

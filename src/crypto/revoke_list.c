@@ -23,8 +23,8 @@ enum { LIST_DAY_S = 86400 };
 
 // Spec: RFC 5280 5.3.1, the CRLReason numbers; an unspecified one is left out.
 static const int numbers[] = {
-	[INDEX_UNSPECIFIED] = -1,          [INDEX_KEY_COMPROMISE] = 1,         [INDEX_AFFILIATION_CHANGED] = 3,
-	[INDEX_SUPERSEDED] = 4,            [INDEX_CESSATION_OF_OPERATION] = 5, [INDEX_PRIVILEGE_WITHDRAWN] = 9,
+	[INDEX_UNSPECIFIED] = -1, [INDEX_KEY_COMPROMISE] = 1,         [INDEX_AFFILIATION_CHANGED] = 3,
+	[INDEX_SUPERSEDED] = 4,   [INDEX_CESSATION_OF_OPERATION] = 5, [INDEX_PRIVILEGE_WITHDRAWN] = 9,
 };
 _Static_assert(COUNT_OF(numbers) == INDEX_PRIVILEGE_WITHDRAWN + 1, "a number for every reason");
 
@@ -183,11 +183,12 @@ static int judge_old(const struct revoke_list *request, const struct authority *
 			continue;
 		size_t forgotten = count_forgotten(old, authority->index);
 		if (forgotten > 0)
-			result = refusal(problem,
-			                 "revocation list %s has %zu certificates that the index of CA %s does not have as revoked: "
-			                 "the new list would forget them. Is it the right index (--index)? Revoke them again by their "
-			                 "certificate files, or write the list to another place",
-			                 request->out_path, forgotten, request->ca.cert_path);
+			result =
+				refusal(problem,
+			            "revocation list %s has %zu certificates that the index of CA %s does not have as revoked: "
+			            "the new list would forget them. Is it the right index (--index)? Revoke them again by their "
+			            "certificate files, or write the list to another place",
+			            request->out_path, forgotten, request->ca.cert_path);
 		*last = number_of(old) > *last ? number_of(old) : *last;
 	}
 	ERR_clear_error();

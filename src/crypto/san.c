@@ -123,8 +123,9 @@ int san_judge(const GENERAL_NAMES *names, char problem[SAN_PROBLEM_BYTES])
 			if (length != 4 && length != 16)
 				result = refusal(problem, "it asks for an address of %d bytes; there are only IPv4 and IPv6", length);
 		} else {
-			result = refusal(problem, "it asks for a name that is neither a DNS name nor an address%s; none of those "
-			                          "is given",
+			result = refusal(problem,
+			                 "it asks for a name that is neither a DNS name nor an address%s; none of those "
+			                 "is given",
 			                 name->type == GEN_URI     ? " (a URI)"
 			                 : name->type == GEN_EMAIL ? " (an e-mail address)"
 			                                           : "");

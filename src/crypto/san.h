@@ -1,5 +1,5 @@
-// Subject alternative names: made from what was asked for, and judged when someone else asks. The rules for single names
-// are crypto/issue_name's.
+// Subject alternative names: made from what was asked for, and judged when someone else asks. The rules for single
+// names are crypto/issue_name's.
 
 #pragma once
 

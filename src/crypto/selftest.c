@@ -23,7 +23,7 @@ enum { MCELIECE_STACK_BYTES = 4 * 1024 * 1024, SIGNATURE_MAX_BYTES = 8192 };
 
 // ---- the library
 
-#define OQS_ADVICE \
+#define OQS_ADVICE                                                                                         \
 	"nothing to do: ML-KEM and ML-DSA come with OpenSSL here, and oqs-provider is never loaded. Keys and " \
 	"certificates that it made for Dilithium are not accepted: make new ones with --key ml-dsa-65"
 
@@ -78,8 +78,8 @@ static const char *judge(int result, const struct secret *a, const struct secret
 static void add_leg(struct findings *findings, const char *subject, const char *fault)
 {
 	if (fault)
-		finding_add(findings, FINDING_ERROR, subject, "run no link on this machine: the library is broken, or the memory",
-		            "%s", fault);
+		finding_add(findings, FINDING_ERROR, subject,
+		            "run no link on this machine: the library is broken, or the memory", "%s", fault);
 	else
 		finding_add(findings, FINDING_OK, subject, NULL, "%s", works);
 }

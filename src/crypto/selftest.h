@@ -1,5 +1,5 @@
-// Whether the cryptography of this build works on this machine: every algorithm is really used, forth and back, and must
-// notice one flipped bit. For `qanat doctor`.
+// Whether the cryptography of this build works on this machine: every algorithm is really used, forth and back, and
+// must notice one flipped bit. For `qanat doctor`.
 
 #pragma once
 

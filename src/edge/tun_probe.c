@@ -25,6 +25,7 @@ void tun_probe(struct findings *findings)
 		            "/dev/net/tun is there, but no TUN driver answers (%s); %s", outcome_text(-errno), only);
 	else
 		finding_add(findings, FINDING_OK, "TUN device", NULL, "/dev/net/tun answers%s%s",
-		            features & IFF_VNET_HDR ? ", with offloads" : "", features & IFF_MULTI_QUEUE ? ", with queues" : "");
+		            features & IFF_VNET_HDR ? ", with offloads" : "",
+		            features & IFF_MULTI_QUEUE ? ", with queues" : "");
 	close(file);
 }

@@ -112,10 +112,11 @@ static void probe_congestion(struct findings *findings)
 		finding_add(findings, FINDING_NOTE, "congestion control", NULL,
 		            "/proc/sys/net/ipv4 cannot be read, so it is not known which there are");
 	else if (!has_word(available, "cubic") && !has_word(available, "reno"))
-		finding_add(findings, FINDING_WARNING, "congestion control",
-		            "modprobe tcp_cubic: link.congestion = \"auto\" wants it for connections on loopback, where pacing costs "
-		            "a third of the throughput",
-		            "%s, of %s: neither cubic nor reno", now, available);
+		finding_add(
+			findings, FINDING_WARNING, "congestion control",
+			"modprobe tcp_cubic: link.congestion = \"auto\" wants it for connections on loopback, where pacing costs "
+			"a third of the throughput",
+			"%s, of %s: neither cubic nor reno", now, available);
 	else
 		finding_add(findings, FINDING_OK, "congestion control", NULL, "%s, of %s", now, available);
 }
@@ -130,7 +131,8 @@ static void probe_kernel_tls(struct findings *findings)
 		result = -errno;
 	close_pair(ends);
 	if (result == 0)
-		finding_add(findings, FINDING_OK, "kernel TLS", NULL, "a socket takes it%s; links do not use it in this version",
+		finding_add(findings, FINDING_OK, "kernel TLS", NULL,
+		            "a socket takes it%s; links do not use it in this version",
 		            has_statistics ? "" : " (without /proc/net/tls_stat)");
 	else
 		finding_add(findings, FINDING_NOTE, "kernel TLS",

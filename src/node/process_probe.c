@@ -33,7 +33,8 @@ static void probe_descriptors(struct findings *findings)
 		finding_add(findings, FINDING_WARNING, "descriptors", "raise LimitNOFILE= of the service, or ulimit -Hn",
 		            "%llu at most: about %llu flows at once", most, most / 2);
 	else
-		finding_add(findings, FINDING_OK, "descriptors", NULL, "%llu at most: about %llu flows at once", most, most / 2);
+		finding_add(findings, FINDING_OK, "descriptors", NULL, "%llu at most: about %llu flows at once", most,
+		            most / 2);
 }
 
 static void probe_locked_memory(struct findings *findings)
@@ -110,10 +111,11 @@ void process_probe_capabilities(struct findings *findings)
 		snprintf(list + length, sizeof has - length, "%s%s", length ? ", " : "", wanted[i].name);
 	}
 	if (geteuid() == 0)
-		finding_add(findings, FINDING_NOTE, "capabilities",
-		            "source and dest need no root: run them as a user of their own, with CAP_NET_BIND_SERVICE for ports "
-		            "below 1024",
-		            "this runs as root, with %s", has[0] ? has : "none of those that matter here");
+		finding_add(
+			findings, FINDING_NOTE, "capabilities",
+			"source and dest need no root: run them as a user of their own, with CAP_NET_BIND_SERVICE for ports "
+			"below 1024",
+			"this runs as root, with %s", has[0] ? has : "none of those that matter here");
 	else
 		finding_add(findings, FINDING_OK, "capabilities", NULL,
 		            "has %s; lacks %s (ports below 1024, layer-3 tunnels, locked memory without a limit)",

@@ -7,17 +7,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NOT_YET "nothing to do: this version does not confine itself"
-
 static void probe_landlock(struct findings *findings)
 {
 	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
 	if (version > 0)
-		finding_add(findings, FINDING_OK, "Landlock", NULL, "the kernel has version %ld; this version does not use it",
-		            version);
+		finding_add(findings, FINDING_OK, "Landlock", NULL, "the kernel has version %ld", version);
 	else
-		finding_add(findings, FINDING_NOTE, "Landlock", NOT_YET "; to have it: lsm=landlock on the kernel's command line",
+		finding_add(findings, FINDING_NOTE, "Landlock", "to have it: lsm=landlock on the kernel's command line",
 		            "the kernel does not offer it (%s)", outcome_text(-errno));
 }
 
@@ -26,11 +23,11 @@ static void probe_seccomp(struct findings *findings)
 	unsigned action = SECCOMP_RET_KILL_PROCESS;
 
 	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0)
-		finding_add(findings, FINDING_OK, "seccomp", NULL, "the kernel has filters%s; this version installs none",
+		finding_add(findings, FINDING_OK, "seccomp", NULL, "the kernel has filters%s",
 		            prctl(PR_GET_SECCOMP) == 2 ? " (one confines this process already)" : "");
 	else
-		finding_add(findings, FINDING_NOTE, "seccomp", NOT_YET, "the kernel offers no filters (%s)",
-		            outcome_text(-errno));
+		finding_add(findings, FINDING_NOTE, "seccomp", "to have them: a kernel with CONFIG_SECCOMP_FILTER",
+		            "the kernel offers no filters (%s)", outcome_text(-errno));
 }
 
 void sandbox_probe(struct findings *findings)

@@ -15,8 +15,10 @@ static const struct {
 	bool is_hybrid;
 	enum finding_severity when_missing;
 } groups[] = {
-	{"X25519MLKEM768", true, FINDING_ERROR},      {"SecP256r1MLKEM768", true, FINDING_WARNING},
-	{"SecP384r1MLKEM1024", true, FINDING_WARNING}, {"X25519", false, FINDING_WARNING},
+	{"X25519MLKEM768", true, FINDING_ERROR},
+	{"SecP256r1MLKEM768", true, FINDING_WARNING},
+	{"SecP384r1MLKEM1024", true, FINDING_WARNING},
+	{"X25519", false, FINDING_WARNING},
 	{"P-256", false, FINDING_WARNING},
 };
 
@@ -94,9 +96,10 @@ void tls_probe(struct findings *findings)
 			            groups[i].is_hybrid ? " (hybrid, quantum-safe)" : "");
 		else
 			finding_add(findings, groups[i].when_missing, "TLS group",
-			            groups[i].is_hybrid ? "install OpenSSL 3.5 or newer, and look for MinProtocol, Groups and providers in "
-			                                  "openssl.cnf"
-			                                : "only crypto.pq = \"prefer\" and \"off\" use it",
+			            groups[i].is_hybrid
+			                ? "install OpenSSL 3.5 or newer, and look for MinProtocol, Groups and providers in "
+			                  "openssl.cnf"
+			                : "only crypto.pq = \"prefer\" and \"off\" use it",
 			            "%s: a handshake with it fails", name);
 	}
 	for (size_t i = 0; i < COUNT_OF(signatures); i++) {

@@ -304,7 +304,8 @@ def test_a_certificate_with_one_flipped_byte_is_refused(folder):
 
 
 @pytest.mark.parametrize("layout,files", [
-    ("utun", ["ca.crt", "ca.crt.index", "ca.key", "dest/server.crt", "dest/server.key", "source/client.crt", "source/client.key"]),
+    ("utun", ["ca.crt", "ca.crt.index", "ca.key", "dest/server.crt", "dest/server.key", "source/client.crt",
+              "source/client.key"]),
     ("flat", ["ca.crt", "ca.crt.index", "ca.key", "client.crt", "client.key", "server.crt", "server.key"]),
 ])
 def test_the_script_makes_the_seeds_sets(tmp_path, layout, files):

@@ -1,4 +1,4 @@
-"""qanat doctor: what it says of this machine, and of the files of a configuration that are good, old, strange or missing.
+"""qanat doctor: what it says of this machine, and of the files of a configuration: good, old, strange, missing.
 
     config.toml ──► [source] client.crt client.key ca.crt ca.crl ──► findings ──► exit status
                     [dest]   server.crt server.key
