@@ -88,8 +88,8 @@ const char cert_sign_help[] =
 	"  --validity-days N     default 365; never longer than the CA's\n"
 	"  --force               replace an existing file\n"
 	"\n"
-	"Taken from the request: its key, its common name, its DNS names and addresses. Refused: a wrong self-signature, weak\n"
-	"keys, names that are no host names or addresses, a request to be a CA. Look first: qanat cert show FILE.\n"
+	"Taken from the request: its key, its common name, its DNS names and addresses. Refused: a wrong self-signature,\n"
+	"weak keys, names that are no host names or addresses, a request to be a CA. Look first: qanat cert show FILE.\n"
 	"\n"
 	"  qanat cert sign --csr server.csr --usage server --ca-cert ca.crt --ca-key ca.key --out-cert server.crt\n";
 
