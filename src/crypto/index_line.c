@@ -68,9 +68,14 @@ static bool take_date(const char *text, int64_t *seconds)
 	return end && !*end;
 }
 
+// Printable ASCII only: a line may have been edited, and it ends on terminals.
 static bool take_text(const char *text, char *into, size_t room)
 {
 	int length = snprintf(into, room, "%s", text);
+
+	for (; *text; text++)
+		if (*text < 0x20 || *text > 0x7e)
+			return false;
 
 	return length > 0 && (size_t)length < room;
 }

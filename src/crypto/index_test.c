@@ -179,6 +179,7 @@ static void what_is_not_understood_is_refused_with_its_line(void **state)
 		"withdrawn\t2026-01-01T00:00:00Z\tabc\t0a\t-\tmore",
 		"revoked\t2026-01-01T00:00:00Z\tabc\t0a\tanger\t2026-01-01T00:00:00Z\tCN=x",
 		"list\t2026-01-01T00:00:00Z\tabc\t-1\t2026-01-01T00:00:00Z\t0",
+		"revoked\t2026-01-01T00:00:00Z\tabc\t0a\tsuperseded\t2026-01-01T00:00:00Z\tCN=\x1b[2J",
 		"a\tb\tc\td\te\tf\tg\th\ti\tj\tk\tl",
 	};
 	char text[512];

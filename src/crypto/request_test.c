@@ -176,6 +176,12 @@ static void legacy_words_have_successors(void **state)
 	assert_null(legacy_of_word("p256"));
 	assert_null(legacy_of_pem("", 0));
 	assert_null(legacy_of_pubkey(NULL));
+	X509_PUBKEY *key = X509_PUBKEY_new();
+	assert_int_equal(X509_PUBKEY_set0_param(key, OBJ_txt2obj("1.3.6.1.4.1.2.267.7.6.5", 1), V_ASN1_UNDEF, NULL,
+	                                        OPENSSL_zalloc(16), 16),
+	                 1);
+	assert_non_null(strstr(legacy_of_pubkey(key), "ml-dsa-65"));
+	X509_PUBKEY_free(key);
 }
 
 int main(void)
