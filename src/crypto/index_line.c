@@ -6,7 +6,7 @@
 #include <strings.h>
 #include <time.h>
 
-enum { LINE_MAX_FIELDS = 11, DATE_BYTES = 24, DATE_LENGTH = 20 };
+enum { LINE_MAX_FIELDS = 11, DATE_BYTES = 24, DATE_LENGTH = 20, TM_YEAR_BASE = 1900 };
 
 static const char *const reasons[] = {
 	[INDEX_UNSPECIFIED] = "unspecified",
@@ -64,8 +64,11 @@ static bool take_date(const char *text, int64_t *seconds)
 	struct tm parts = {0};
 	const char *end = strlen(text) == DATE_LENGTH ? strptime(text, "%Y-%m-%dT%H:%M:%SZ", &parts) : NULL;
 
-	*seconds = end && !*end ? (int64_t)timegm(&parts) : 0;
-	return end && !*end;
+	// A year of less than four digits would not be written as it was read.
+	bool is_date = end && !*end && parts.tm_year + TM_YEAR_BASE >= 1000;
+
+	*seconds = is_date ? (int64_t)timegm(&parts) : 0;
+	return is_date;
 }
 
 // Printable ASCII only: a line may have been edited, and it ends on terminals.

@@ -174,6 +174,7 @@ static void what_is_not_understood_is_refused_with_its_line(void **state)
 		"nonsense",
 		"issued",
 		"withdrawn\t2026-01-01T00:00:00Z\tabc\t0g\t-",
+		"withdrawn\t0026-01-01T00:00:00Z\tabc\t0a\t-",
 		"withdrawn\t2026-01-01T00:00:00\tabc\t0a\t-",
 		"withdrawn\t2026-01-01T00:00:00Z\tabc\t\t-",
 		"withdrawn\t2026-01-01T00:00:00Z\tabc\t0a\t-\tmore",
