@@ -151,3 +151,8 @@
 #define LIMIT_INDEX_LOCK_MS 30000
 // Names in a request or a certificate we make: a server that needs more wants a wildcard. It must fit a handshake.
 #define LIMIT_CERTIFICATE_NAMES 256
+
+// ---- layer-3 tunnels -----------------------------------------------------------------------------------------------
+
+// IPv6 extension headers of one packet that are walked: RFC 8200 4.1 recommends at most one of each of seven.
+#define LIMIT_EXTENSION_HEADERS 8
