@@ -18,6 +18,7 @@
 // template that already knows its digest; users take a copy and give it their key.
 static EVP_MD *sha384;
 static EVP_MD *sha256;
+static EVP_MD *blake2s;
 static EVP_MAC_CTX *hmac;
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
 
@@ -42,6 +43,9 @@ static void fetch(void)
 	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	if (!sha256)
 		stop("SHA-256");
+	blake2s = EVP_MD_fetch(NULL, "BLAKE2S-256", NULL);
+	if (!blake2s)
+		stop("BLAKE2s-256");
 	EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 	hmac = mac ? EVP_MAC_CTX_new(mac) : NULL;
 	EVP_MAC_free(mac);
@@ -75,6 +79,25 @@ void digest_sha256(const void *bytes, size_t length, uint8_t out[32])
 	fetch_once();
 	if (EVP_Digest(bytes, length, out, NULL, sha256, NULL) != 1)
 		stop("working SHA-256");
+}
+
+int digest_blake2s(const struct digest_part *parts, size_t count, struct secret *out)
+{
+	fetch_once();
+	int result = secret_init(out, 32);
+	if (result < 0)
+		return result;
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	if (!context || EVP_DigestInit_ex2(context, blake2s, NULL) != 1)
+		stop("memory for BLAKE2s-256");
+	for (size_t i = 0; i < count; i++) {
+		if (EVP_DigestUpdate(context, parts[i].bytes, parts[i].length) != 1)
+			stop("working BLAKE2s-256");
+	}
+	if (EVP_DigestFinal_ex(context, out->bytes, NULL) != 1)
+		stop("working BLAKE2s-256");
+	EVP_MD_CTX_free(context);
+	return 0;
 }
 
 // HMAC-SHA-384 over the parts, DIGEST_BYTES into out.

@@ -59,6 +59,21 @@ static void sha384_gives_the_known_answers(void **state)
 	           "fcc7c71a557e2db966c3e9fa91746039");
 }
 
+static void blake2s_gives_the_known_answer(void **state)
+{
+	(void)state;
+	// RFC 7693, appendix B.
+	static const uint8_t wanted[32] = {0x50, 0x8c, 0x5e, 0x8c, 0x32, 0x7c, 0x14, 0xe2, 0xe1, 0xa7, 0x2b,
+	                                   0xa3, 0x4e, 0xeb, 0x45, 0x2f, 0x37, 0x45, 0x8b, 0x20, 0x9e, 0xd6,
+	                                   0x3a, 0x29, 0x4d, 0x99, 0x9b, 0x4c, 0x86, 0x67, 0x59, 0x82};
+	const struct digest_part parts[] = {{"a", 1}, {"", 0}, {"bc", 2}};
+	struct secret out = {0};
+	assert_int_equal(digest_blake2s(parts, 3, &out), 0);
+	assert_int_equal(out.length, 32);
+	assert_memory_equal(out.bytes, wanted, 32);
+	secret_fini(&out);
+}
+
 static void sha256_gives_the_known_answer(void **state)
 {
 	uint8_t out[32];
@@ -170,6 +185,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sha384_gives_the_known_answers),
+		cmocka_unit_test(blake2s_gives_the_known_answer),
 		cmocka_unit_test(sha256_gives_the_known_answer),
 		cmocka_unit_test(hkdf_gives_the_known_answers),
 		cmocka_unit_test(expanding_a_secret_into_itself_is_allowed),

@@ -1,0 +1,87 @@
+#include "crypto/aead.h"
+
+#include "core/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+struct aead {
+	EVP_CIPHER_CTX *context;
+};
+
+static _Noreturn void stop(const char *what)
+{
+	log_error("aead", "the crypto library cannot %s; qanat cannot run without it", what);
+	abort();
+}
+
+static EVP_CIPHER *fetch(enum aead_cipher cipher)
+{
+	switch (cipher) {
+	case AEAD_CHACHA20_POLY1305:
+		return EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
+	case AEAD_AES_256_GCM:
+		return EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+	}
+	return NULL;
+}
+
+int aead_new(enum aead_cipher cipher, enum aead_direction direction, const struct secret *key, struct aead **aead)
+{
+	assert(key->length == AEAD_KEY_BYTES);
+	struct aead *made = calloc(1, sizeof *made);
+	EVP_CIPHER *method = fetch(cipher);
+	if (made)
+		made->context = EVP_CIPHER_CTX_new();
+	bool done = made && method && made->context &&
+	            EVP_CipherInit_ex2(made->context, method, key->bytes, NULL, direction == AEAD_SEALS, NULL) == 1;
+	EVP_CIPHER_free(method);
+	if (!done) {
+		ERR_clear_error();
+		aead_free(&made);
+		return -ENOMEM;
+	}
+	*aead = made;
+	return 0;
+}
+
+void aead_free(struct aead **aead)
+{
+	if (!*aead)
+		return;
+	EVP_CIPHER_CTX_free((*aead)->context);
+	free(*aead);
+	*aead = NULL;
+}
+
+void aead_seal(struct aead *aead, const uint8_t nonce[AEAD_NONCE_BYTES], uint8_t *bytes, size_t length,
+               uint8_t tag[AEAD_TAG_BYTES])
+{
+	int written = 0;
+	assert(length <= INT_MAX);
+	if (EVP_EncryptInit_ex(aead->context, NULL, NULL, NULL, nonce) != 1 ||
+	    (length > 0 && EVP_EncryptUpdate(aead->context, bytes, &written, bytes, (int)length) != 1) ||
+	    EVP_EncryptFinal_ex(aead->context, tag, &written) != 1 ||
+	    EVP_CIPHER_CTX_ctrl(aead->context, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_BYTES, tag) != 1)
+		stop("seal");
+}
+
+int aead_open(struct aead *aead, const uint8_t nonce[AEAD_NONCE_BYTES], uint8_t *bytes, size_t length,
+              const uint8_t tag[AEAD_TAG_BYTES])
+{
+	int written = 0;
+	uint8_t none[AEAD_TAG_BYTES];
+	assert(length <= INT_MAX);
+	if (EVP_DecryptInit_ex(aead->context, NULL, NULL, NULL, nonce) != 1 ||
+	    EVP_CIPHER_CTX_ctrl(aead->context, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_BYTES, (void *)tag) != 1 ||
+	    (length > 0 && EVP_DecryptUpdate(aead->context, bytes, &written, bytes, (int)length) != 1))
+		stop("open");
+	if (EVP_DecryptFinal_ex(aead->context, none, &written) == 1)
+		return 0;
+	ERR_clear_error();
+	return AEAD_FORGED;
+}

@@ -1,0 +1,59 @@
+// The wire of ttun, byte for byte: two nonces, a session key out of them and a pre-shared key, one proof each way, then
+// a frame for each IP packet. An engine without socket, clock or random numbers; docs/psk.md describes the bytes.
+//
+// Its limits are the wire's: no forward secrecy, no renewal of keys, no heartbeat, no end that is authenticated.
+
+#pragma once
+
+#include "core/outcome.h"
+#include "crypto/aead.h"
+
+#include <stdbool.h>
+
+#define TTUN_NONCE_BYTES 16
+// Of a frame beyond its packet: length and tag.
+#define TTUN_LENGTH_BYTES 2
+#define TTUN_OVERHEAD_BYTES (TTUN_LENGTH_BYTES + AEAD_TAG_BYTES)
+// The largest packet that a frame can hold, and the largest frame.
+#define TTUN_PACKET_BYTES (65535 - AEAD_TAG_BYTES)
+#define TTUN_FRAME_BYTES (TTUN_PACKET_BYTES + TTUN_OVERHEAD_BYTES)
+// The most that ttun_speak ever writes at once: nonce and proof.
+#define TTUN_SPEAK_BYTES 64
+
+enum ttun_role { TTUN_CLIENT, TTUN_SERVER };
+
+struct ttun;
+
+// K = BLAKE2s-256("ttun/psk/v1" || psk), a new secret. Negative: no memory.
+MUST_USE int ttun_key(const void *psk, size_t length, struct secret *key);
+
+// `nonce` must be random and new. The key is copied. Negative: no memory.
+MUST_USE int ttun_new(enum ttun_role role, enum aead_cipher cipher, const struct secret *key,
+                      const uint8_t nonce[TTUN_NONCE_BYTES], struct ttun **ttun);
+void ttun_free(struct ttun **ttun);
+
+// ---- the handshake: whatever speak gives is sent, whatever arrives is heard, until ttun_is_up
+
+// What is to be sent next; 0 when it is the peer's turn.
+size_t ttun_speak(struct ttun *ttun, uint8_t out[TTUN_SPEAK_BYTES]);
+// 0: *used bytes were of use (ask ttun_speak, give the rest). TTUN_MORE: more bytes are needed, none were used.
+// TTUN_REFUSED: the peer has another key or cipher, or does not speak this protocol. Negative: no memory.
+enum { TTUN_MORE = 1, TTUN_REFUSED = 2 };
+MUST_USE int ttun_hear(struct ttun *ttun, uint8_t *bytes, size_t length, size_t *used);
+// The peer has proved that it holds the key. (A server may still have to speak.)
+bool ttun_is_up(const struct ttun *ttun);
+
+// ---- packets
+
+// Makes the frame of a packet of 1..TTUN_PACKET_BYTES that lies at frame + TTUN_LENGTH_BYTES; behind it there is room
+// for the tag. Frames go out in the order in which they were sealed.
+void ttun_seal(struct ttun *ttun, uint8_t *frame, size_t length);
+
+struct ttun_packet {
+	uint8_t *bytes; // within what was given
+	size_t length;  // may be 0
+	size_t used;    // the whole frame
+};
+// Opens the first of the frames in `bytes`, in place. 0, TTUN_MORE: it is not complete, or TTUN_REFUSED: it is no
+// frame, or forged, and no later one can be opened.
+MUST_USE int ttun_open(struct ttun *ttun, uint8_t *bytes, size_t length, struct ttun_packet *packet);
