@@ -13,12 +13,34 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
 #define UNIX_MODE 0660
 
 static void set_option(int fd, int level, int option, int value, const char *name)
 {
 	if (setsockopt(fd, level, option, &value, sizeof(value)) != 0)
 		log_debug("socket", "the kernel refuses %s=%d: %s", name, value, outcome_text(-errno));
+}
+
+// ---- multipath
+
+static bool mptcp_listeners, mptcp_connections;
+
+void socket_prefer_mptcp(bool listeners, bool connections)
+{
+	mptcp_listeners = listeners;
+	mptcp_connections = connections;
+}
+
+static int open_stream(int family, bool is_multipath)
+{
+	int fd = -1;
+	if (is_multipath && family != AF_UNIX)
+		fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_MPTCP);
+	return fd >= 0 ? fd : socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
 // ---- listening
@@ -91,7 +113,7 @@ int socket_listen(struct address *address, int backlog, int *fd)
 		return SOCKET_INHERITED;
 	}
 	// Syscalls: socket, bind, listen, fchmod, chmod, getsockname, unlink
-	int opened = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int opened = open_stream(address->any.sa_family, mptcp_listeners);
 	if (opened < 0)
 		return -errno;
 	int failed = bind_any(opened, address);
@@ -148,7 +170,7 @@ int socket_accept(int listener, int *fd, struct address *peer)
 int socket_connect(const struct address *to, int *fd)
 {
 	// Syscalls: socket, connect, getsockopt, close
-	int opened = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int opened = open_stream(to->any.sa_family, mptcp_connections);
 	if (opened < 0)
 		return -errno;
 	if (connect(opened, &to->any, to->length) == 0) {

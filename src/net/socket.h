@@ -20,6 +20,10 @@ struct socket_options {
 	uint32_t user_timeout_ms; // TCP_USER_TIMEOUT, 0: off
 };
 
+// For the whole process, before its first socket: listeners, connections are Multipath TCP (RFC 8684) where the kernel
+// has it, plain TCP where not. A peer that knows only TCP notices nothing.
+void socket_prefer_mptcp(bool listeners, bool connections);
+
 // Bound, listening TCP (SO_REUSEADDR, IPV6_V6ONLY off for "::") or Unix socket. A Unix path: a stale socket that nobody
 // answers and that we own is replaced; anything else in its place is -EADDRINUSE; never wider than 0660, whatever the
 // umask, from the first instant. Port 0 is allowed; the address really bound is written back.
