@@ -156,3 +156,15 @@
 
 // IPv6 extension headers of one packet that are walked: RFC 8200 4.1 recommends at most one of each of seven.
 #define LIMIT_EXTENSION_HEADERS 8
+
+// Frames sealed before one send, bytes asked for by one receive. Two units: a super-packet of 64 KiB becomes somewhat
+// more as frames, and a second one is worth waiting for. A receive must hold the largest frame beside an earlier part.
+#define LIMIT_FRAMES_BYTES (2 * LIMIT_UNIT_BYTES + 16384)
+// Turns of one direction before the other events of the loop get theirs.
+#define LIMIT_FRAMES_PER_TURN 8
+// Frames that wait in the kernel for their first transmission: what a new small packet has to queue behind.
+#define LIMIT_FRAMES_UNSENT_BYTES (256 * 1024)
+// Connections that have not yet proved the pre-shared key; each holds less than 1 KiB. When full the oldest is closed.
+#define LIMIT_GREETINGS 64
+// A pre-shared key: longer ones add nothing; a file that is longer is another file.
+#define LIMIT_PSK_BYTES 4096

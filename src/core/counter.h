@@ -117,6 +117,20 @@
 	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \
+	X(GREETING_OK, "qanat_psk_handshakes_total", "outcome=\"ok\"", "Handshakes of pre-shared-key tunnels by outcome") \
+	X(GREETING_REFUSED, "qanat_psk_handshakes_total", "outcome=\"refused\"", "Handshakes of pre-shared-key tunnels by outcome") \
+	X(GREETING_TIMEOUT, "qanat_psk_handshakes_total", "outcome=\"timeout\"", "Handshakes of pre-shared-key tunnels by outcome") \
+	X(GREETING_CLOSED, "qanat_psk_handshakes_total", "outcome=\"closed\"", "Handshakes of pre-shared-key tunnels by outcome") \
+	X(GREETING_CROWDED, "qanat_psk_handshakes_total", "outcome=\"crowded_out\"", "Handshakes of pre-shared-key tunnels by outcome") \
+	X(PACKETS_OUTWARD, "qanat_packets_total", "direction=\"outward\"", "IP packets carried, outward = from our device to the peer") \
+	X(PACKETS_INWARD, "qanat_packets_total", "direction=\"inward\"", "IP packets carried, outward = from our device to the peer") \
+	X(SUPER_OUTWARD, "qanat_super_packets_total", "direction=\"outward\"", "Super-packets cut or joined by direction") \
+	X(SUPER_INWARD, "qanat_super_packets_total", "direction=\"inward\"", "Super-packets cut or joined by direction") \
+	X(PACKET_NO_SESSION, "qanat_packets_dropped_total", "reason=\"no_session\"", "IP packets dropped by reason") \
+	X(PACKET_STRANGE, "qanat_packets_dropped_total", "reason=\"strange_offload\"", "IP packets dropped by reason") \
+	X(PACKET_TOO_BIG, "qanat_packets_dropped_total", "reason=\"too_big\"", "IP packets dropped by reason") \
+	X(PACKET_MALFORMED, "qanat_packets_dropped_total", "reason=\"malformed\"", "IP packets dropped by reason") \
+	X(PACKET_REFUSED, "qanat_packets_dropped_total", "reason=\"device_refused\"", "IP packets dropped by reason") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \
 	X(POOL_MISS, "qanat_pool_total", "outcome=\"miss\"", "New streams that found a parked data connection, or had to dial")
 // clang-format on

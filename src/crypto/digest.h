@@ -19,7 +19,8 @@ void digest_sha384(const struct digest_part *parts, size_t count, uint8_t out[DI
 // SHA-256 of a byte string, for fingerprints.
 void digest_sha256(const void *bytes, size_t length, uint8_t out[32]);
 
-// BLAKE2s-256 (RFC 7693), without a key, over the parts in order, into a new 32-byte secret. Negative on lack of memory.
+// BLAKE2s-256 (RFC 7693), without a key, over the parts in order, into a new 32-byte secret. Negative on lack of
+// memory.
 MUST_USE int digest_blake2s(const struct digest_part *parts, size_t count, struct secret *out);
 
 // HKDF-Extract(salt, ikm = the parts in order). The result is a new 48-byte secret in `prk`. Negative on lack of

@@ -181,6 +181,11 @@ int ttun_hear(struct ttun *ttun, uint8_t *bytes, size_t length, size_t *used)
 	return TTUN_MORE;
 }
 
+size_t ttun_wants(const struct ttun *ttun)
+{
+	return ttun->stage == STAGE_NONCE_IN ? TTUN_NONCE_BYTES : ttun->stage == STAGE_PROOF_IN ? PROOF_FRAME_BYTES : 0;
+}
+
 bool ttun_is_up(const struct ttun *ttun)
 {
 	return ttun->stage == STAGE_UP || ttun->stage == STAGE_PROOF_OUT;

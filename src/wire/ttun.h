@@ -40,6 +40,8 @@ size_t ttun_speak(struct ttun *ttun, uint8_t out[TTUN_SPEAK_BYTES]);
 // TTUN_REFUSED: the peer has another key or cipher, or does not speak this protocol. Negative: no memory.
 enum { TTUN_MORE = 1, TTUN_REFUSED = 2 };
 MUST_USE int ttun_hear(struct ttun *ttun, uint8_t *bytes, size_t length, size_t *used);
+// The length of the message that is awaited, all of it; 0 when none is.
+size_t ttun_wants(const struct ttun *ttun);
 // The peer has proved that it holds the key. (A server may still have to speak.)
 bool ttun_is_up(const struct ttun *ttun);
 
