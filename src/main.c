@@ -8,6 +8,7 @@
 #include "cmd/guise.h"
 #include "cmd/health.h"
 #include "cmd/reload.h"
+#include "cmd/psk.h"
 #include "cmd/source.h"
 #include "cmd/status.h"
 #include "cmd/version.h"
@@ -32,6 +33,7 @@ static const struct command {
 	{"reload", reload_command, true, "have a running node read its configuration anew"},
 	{"drain", drain_command, true, "have a running node finish its flows and stop"},
 	{"health", health_command, false, "probe a running node"},
+	{"psk", psk_command, true, "layer-3 tunnel with a pre-shared key"},
 	{"check", check_command, true, "judge a configuration and its certificates"},
 	{"doctor", doctor_command, true, "diagnose this machine, and the files of a configuration"},
 	{"check-environment", doctor_command, true, "the same as doctor"},
@@ -42,7 +44,6 @@ static const struct command {
 	{"agent", NULL, true, "reverse tunnels: on the device"},
 	{"connect", NULL, true, "reverse tunnels: reach a device"},
 	{"vpn", NULL, true, "layer-3 tunnel over QUIC or TLS"},
-	{"psk", NULL, true, "layer-3 tunnel with a pre-shared key"},
 	{"top", NULL, false, "watch a running node"},
 	{"bench", NULL, false, "measure this machine"},
 };
@@ -90,7 +91,7 @@ static int help_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (argc < 1 || !guise_take(argv[0]))
+	if (argc < 1 || !guise_take(&argc, &argv))
 		return 2;
 	// Global options may stand before the command word: they move behind it.
 	int globals = flags_count_global(argc - 1, argv + 1);

@@ -8,10 +8,13 @@
 
 static const struct guise {
 	const char *name;
-	const char *config; // its default configuration file; NULL: not built yet
+	const char *config;  // its default configuration file
+	const char *command; // what its words belong to; NULL: they are commands already
+	bool is_built;
 } guises[] = {
-	{"utun", "/etc/utun/config.toml"}, {"rust-vpn", NULL},      {"quantum-safe-proxy", NULL},
-	{"shadow-server", NULL},           {"shadow-client", NULL}, {"ttun", NULL},
+	{"utun", "/etc/utun/config.toml", NULL, true}, {"rust-vpn", NULL, NULL, false},
+	{"quantum-safe-proxy", NULL, NULL, false},     {"shadow-server", NULL, NULL, false},
+	{"shadow-client", NULL, NULL, false},          {"ttun", NULL, "psk", true},
 };
 
 static const struct guise *find(const char *program)
@@ -24,14 +27,30 @@ static const struct guise *find(const char *program)
 	return NULL;
 }
 
-bool guise_take(const char *program)
+// program WORDS becomes program COMMAND WORDS.
+static bool insert(const char *command, int *argc, char ***argv)
 {
-	const struct guise *guise = find(program);
+	char **words = calloc((size_t)*argc + 2, sizeof *words);
+	if (!words)
+		return false;
+	words[0] = (*argv)[0];
+	words[1] = (char *)command;
+	memcpy(words + 2, *argv + 1, (size_t)*argc * sizeof *words); // with the NULL at the end
+	*argv = words;
+	(*argc)++;
+	return true;
+}
+
+bool guise_take(int *argc, char ***argv)
+{
+	const struct guise *guise = find((*argv)[0]);
 	if (!guise)
 		return true;
-	// The commands and most of the words are ours already; what differs is where the configuration lies.
-	if (guise->config)
-		return setenv("QANAT_CONFIG", guise->config, 0) == 0;
-	fprintf(stderr, "qanat: the command line of \"%s\" is not built yet; see `qanat help`\n", guise->name);
-	return false;
+	if (!guise->is_built) {
+		fprintf(stderr, "qanat: the command line of \"%s\" is not built yet; see `qanat help`\n", guise->name);
+		return false;
+	}
+	if (guise->config && setenv("QANAT_CONFIG", guise->config, 0) != 0)
+		return false;
+	return !guise->command || insert(guise->command, argc, argv);
 }

@@ -5,5 +5,6 @@
 
 #include <stdbool.h>
 
-// program is argv[0]. False: the name is known, but its command line is not built yet, which has been printed.
-bool guise_take(const char *program);
+// May replace both by a command line of ours, which lives as long as the process. False: the name is known, but its
+// command line is not built yet, which has been printed.
+bool guise_take(int *argc, char ***argv);

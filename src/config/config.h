@@ -13,7 +13,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum config_command { CONFIG_SOURCE, CONFIG_DEST };
+enum config_command { CONFIG_SOURCE, CONFIG_DEST, CONFIG_PSK_SERVER, CONFIG_PSK_CLIENT };
+enum config_psk_method { CONFIG_PSK_CHACHA20, CONFIG_PSK_AES };
+enum config_psk_mptcp { CONFIG_MPTCP_AUTO, CONFIG_MPTCP_ON, CONFIG_MPTCP_OFF };
 enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIECE };
 enum config_pq { CONFIG_PQ_REQUIRE, CONFIG_PQ_PREFER, CONFIG_PQ_OFF };
 enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_V2 };
@@ -44,6 +46,8 @@ struct config_service { // [[dest.exposed_services]]
 	size_t allowed_client_count;
 	enum config_proxy proxy; // towards the target
 };
+
+#define CONFIG_NO_FD UINT32_MAX
 
 struct config {
 	struct { // [source]
@@ -90,6 +94,23 @@ struct config {
 		uint32_t max_associations;
 		uint32_t max_associations_per_client; // source
 	} udp;
+	struct {             // [psk]
+		char *key;       // NULL: from key_file or key_fd
+		char *key_file;  // may be NULL
+		uint32_t key_fd; // CONFIG_NO_FD: none
+		enum config_psk_method method;
+		char *listen; // server: "[::]:20203"
+		char *server; // client: "host:20203"
+		enum config_psk_mptcp mptcp;
+		char *device; // a name, or a pattern such as "ttun%d"
+		uint32_t mtu;
+		char *ipv4, *peer_ipv4, *ipv6, *peer_ipv6; // "10.1.1.1/30"; "" or NULL: none
+		char **routes;
+		size_t route_count;
+		bool offload, clamp_mss;
+		uint32_t handshake_timeout_ms, peer_timeout_ms;
+		uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms;
+	} psk;
 	struct { // [auth]
 		char *ca_cert_path;
 		char *cert_path, *key_path; // client_* for source, server_* for dest

@@ -31,8 +31,8 @@ static bool is_config(const char *flag)
 static void refuse_unknown(enum config_command command, const char *flag, struct problem_list *problems)
 {
 	struct tree_place place = {.name = flag};
-	enum config_command other = command == CONFIG_SOURCE ? CONFIG_DEST : CONFIG_SOURCE;
-	if (schema_find_flag(flag, other)) {
+	enum config_command other;
+	if (schema_find_other(flag, command, &other)) {
 		problem_add(problems, place, "", "this flag belongs to \"%s\", not to \"%s\"", schema_command_name(other),
 		            schema_command_name(command));
 		return;

@@ -6,6 +6,7 @@ static const char *const headings[][2] = {
 	{"source", "The local side"},
 	{"dest", "The tunnel's side and the services"},
 	{"udp", "UDP"},
+	{"psk", "The tunnel"},
 	{"auth", "Certificates"},
 	{"crypto", "Keys"},
 	{"link", "The link"},
@@ -79,12 +80,35 @@ static void print_dest_head(FILE *out)
 	      out);
 }
 
+static void print_psk_head(enum config_command command, FILE *out)
+{
+	bool is_server = command == CONFIG_PSK_SERVER;
+	fprintf(out,
+	        "usage: qanat %s [-c FILE] [flags]\n\n"
+	        "%s of a layer-3 tunnel with a pre-shared key; the other side is qanat or ttun. Needs the right to\n"
+	        "make a TUN device (root, or CAP_NET_ADMIN).\n\n"
+	        "  qanat psk genkey > tunnel.key\n"
+	        "  qanat %s --key-file tunnel.key%s\n\n"
+	        "The flags of ttun mean the same here: -k KEY, -m CIPHER, -l [IP]:PORT, -s HOST:PORT, -mtu BYTES,\n"
+	        "-mptcp[=false].\n",
+	        schema_command_name(command), is_server ? "The listening side" : "The dialling side",
+	        schema_command_name(command), is_server ? "" : " --server tunnel.example.net:20203");
+}
+
 void help_print(enum config_command command, FILE *out)
 {
-	if (command == CONFIG_SOURCE)
+	switch (command) {
+	case CONFIG_SOURCE:
 		print_source_head(out);
-	else
+		break;
+	case CONFIG_DEST:
 		print_dest_head(out);
+		break;
+	case CONFIG_PSK_SERVER:
+	case CONFIG_PSK_CLIENT:
+		print_psk_head(command, out);
+		break;
+	}
 	fputs("\nA flag wins over the environment, the environment over the file, the file over the default. Lists are\n"
 	      "replaced as a whole; in the environment their items are separated by commas.\n\n"
 	      "  -c, --config FILE\n"

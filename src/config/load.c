@@ -70,7 +70,7 @@ static void refuse_unknown(struct load *load, const struct tree_node *node, cons
 		if (strcmp(known, name) == 0 && key->state == SCHEMA_BUILT)
 			elsewhere = key->path;
 	}
-	const char *const sections[] = {"source", "dest",    "udp",     "auth",    "crypto",
+	const char *const sections[] = {"source", "dest",    "udp",     "psk",     "auth", "crypto",
 	                                "link",   "logging", "metrics", "control", "node"};
 	for (size_t i = 0; parent == 0 && i < COUNT_OF(sections); i++)
 		text_nearest_try(&nearest, sections[i]);
@@ -133,6 +133,7 @@ static void read_tree(struct load *load, const char *text, size_t length)
 	}
 	load->has_source = tree_child(root, "source") != NULL;
 	load->has_dest = tree_child(root, "dest") != NULL;
+	load->has_psk = tree_child(root, "psk") != NULL;
 	walk(load, root, "");
 	tree_free(&root);
 }
@@ -251,8 +252,9 @@ static void read_flags(struct load *load, const struct flags *flags)
 // as QANAT_DEST_SERVICE_HOST into the environment of every container.
 static void note_unknown_environment(struct load *load, char *const *environment)
 {
-	static const char *const prefixes[] = {"QANAT_SOURCE_", "QANAT_DEST_",    "QANAT_AUTH_",    "QANAT_CRYPTO_",
-	                                       "QANAT_LINK_",   "QANAT_LOGGING_", "QANAT_METRICS_", "QANAT_NODE_"};
+	static const char *const prefixes[] = {"QANAT_SOURCE_",  "QANAT_DEST_", "QANAT_AUTH_",
+	                                       "QANAT_CRYPTO_",  "QANAT_LINK_", "QANAT_LOGGING_",
+	                                       "QANAT_METRICS_", "QANAT_NODE_", "QANAT_PSK_"};
 	for (; *environment; environment++) {
 		char *name = text_copy_part(*environment, strcspn(*environment, "="));
 		bool is_ours = false, is_known = false;

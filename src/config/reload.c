@@ -28,6 +28,9 @@ static void names_fini(struct config_names *list)
 
 static bool is_same(const struct schema_key *key, const struct config *a, const struct config *b)
 {
+	// Its owner has wiped the running one, and compares what it made of it.
+	if (key->is_secret)
+		return true;
 	char *text_a = value_as_text(key, a), *text_b = value_as_text(key, b);
 	bool same = strcmp(text_a, text_b) == 0;
 	free(text_a);

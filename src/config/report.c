@@ -85,6 +85,8 @@ static json_t *value_json(const struct schema_key *key, const void *base)
 	case SCHEMA_TYPE_COUNT:
 		break;
 	}
+	if (key->is_secret && value_text(key, base))
+		return json_string("(secret)");
 	return value_text(key, base) ? json_string(value_text(key, base)) : json_null();
 }
 

@@ -12,6 +12,10 @@
 #define SOURCE SCHEMA_FOR_SOURCE
 #define DEST SCHEMA_FOR_DEST
 #define BOTH SCHEMA_FOR_BOTH
+#define SERVER SCHEMA_FOR_PSK_SERVER
+#define CLIENT SCHEMA_FOR_PSK_CLIENT
+#define PSK SCHEMA_FOR_PSK
+#define ALL SCHEMA_FOR_ALL
 
 static const struct schema_word kem_modes[] = {
 	{"hybrid", CONFIG_KEM_HYBRID, NULL},
@@ -29,6 +33,17 @@ static const struct schema_word modes[] = {
 	{"transparent", CONFIG_MODE_TRANSPARENT, NULL},
 	{"protocol", CONFIG_MODE_PROTOCOL, NULL},
 	{"hybrid", CONFIG_MODE_HYBRID, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word psk_methods[] = {
+	{"chacha20-poly1305", CONFIG_PSK_CHACHA20, NULL},
+	{"aes-256-gcm", CONFIG_PSK_AES, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word mptcp_choices[] = {
+	{"auto", CONFIG_MPTCP_AUTO, NULL},
+	{"on", CONFIG_MPTCP_ON, NULL},
+	{"off", CONFIG_MPTCP_OFF, NULL},
 	{NULL, 0, NULL},
 };
 static const struct schema_word levels[] = {
@@ -185,6 +200,60 @@ static const struct schema_key keys[] = {
 	 .reloads = true, .initial = "1024", FIELD(udp.max_associations_per_client),
 	 .help = "of them, those of one IPv4 address or IPv6 /64"},
 
+	// ---- [psk]
+	{.path = "psk.key", .type = SCHEMA_TEXT, .min = 1, .commands = PSK, .is_secret = true, .reloads = true,
+	 FIELD(psk.key), .flag = "--key", .value_name = "TEXT",
+	 .help = "the pre-shared key; on a command line other users of this machine may see it: prefer one of the next two"},
+	{.path = "psk.key_file", .type = SCHEMA_PATH, .commands = PSK, .reloads = true, FIELD(psk.key_file),
+	 .flag = "--key-file", .value_name = "FILE",
+	 .help = "file with the key, readable by nobody else; a line end behind it is not part of it"},
+	{.path = "psk.key_fd", .type = SCHEMA_NUMBER, .min = 0, .max = 65535, .commands = PSK, FIELD(psk.key_fd),
+	 .flag = "--key-fd", .value_name = "N", .help = "descriptor that the key is read from, to its end, once"},
+	{.path = "psk.method", .type = SCHEMA_ENUM, .words = psk_methods, .commands = PSK, .reloads = true,
+	 .initial = "chacha20-poly1305", FIELD(psk.method), .flag = "--method", .value_name = "CIPHER",
+	 .help = "cipher; it is not negotiated, both sides must have the same"},
+	{.path = "psk.listen", .type = SCHEMA_TEXT, .min = 1, .commands = SERVER, .initial = ":20203", FIELD(psk.listen),
+	 .flag = "--listen", .value_name = "[IP]:PORT", .help = "where the server listens; without IP on every address"},
+	{.path = "psk.server", .type = SCHEMA_TEXT, .min = 1, .commands = CLIENT, .required = CLIENT, .reloads = true,
+	 FIELD(psk.server), .flag = "--server", .value_name = "HOST:PORT", .help = "the server that the client dials"},
+	{.path = "psk.mptcp", .type = SCHEMA_ENUM, .words = mptcp_choices, .commands = PSK, .initial = "auto",
+	 FIELD(psk.mptcp), .flag = "--mptcp", .value_name = "CHOICE",
+	 .help = "Multipath TCP; auto: a server takes it, a client does not ask for it; without it in the kernel plain TCP"},
+	{.path = "psk.device", .type = SCHEMA_NAME, .min = 1, .max = 15, .commands = PSK, .initial = "ttun%d",
+	 FIELD(psk.device), .flag = "--device", .value_name = "NAME",
+	 .help = "name of the TUN device; %d stands for the first number that is free"},
+	{.path = "psk.mtu", .type = SCHEMA_NUMBER, .min = 68, .max = 65519, .commands = PSK, .initial = "1280",
+	 FIELD(psk.mtu), .flag = "--mtu", .value_name = "BYTES", .help = "largest packet of the device; below 1280 no IPv6"},
+	{.path = "psk.ipv4", .type = SCHEMA_TEXT, .commands = PSK, .initial_note = "server 10.1.1.1/30, client 10.1.1.2/30",
+	 FIELD(psk.ipv4), .flag = "--ipv4", .value_name = "IP/BITS", .help = "address of the device; none: no IPv4"},
+	{.path = "psk.peer_ipv4", .type = SCHEMA_TEXT, .commands = PSK, FIELD(psk.peer_ipv4), .flag = "--peer-ipv4",
+	 .value_name = "IP", .help = "address of the other end, when it does not lie in the network of ipv4"},
+	{.path = "psk.ipv6", .type = SCHEMA_TEXT, .commands = PSK, .initial_note = "server fc11::1/126, client fc11::2/126",
+	 FIELD(psk.ipv6), .flag = "--ipv6", .value_name = "IP6/BITS", .help = "address of the device; none: no IPv6"},
+	{.path = "psk.peer_ipv6", .type = SCHEMA_TEXT, .commands = PSK, FIELD(psk.peer_ipv6), .flag = "--peer-ipv6",
+	 .value_name = "IP6", .help = "address of the other end, when it does not lie in the network of ipv6"},
+	{.path = "psk.routes", .type = SCHEMA_TEXTS, .min = 1, .max = 64, .commands = PSK, .reloads = true, .initial = "[]",
+	 LIST(psk.routes, psk.route_count), .flag = "--route", .value_name = "NETWORK/BITS",
+	 .help = "networks that are reached through the tunnel while this program runs"},
+	{.path = "psk.offload", .type = SCHEMA_BOOL, .commands = PSK, .initial = "true", FIELD(psk.offload),
+	 .flag = "--offload", .value_name = "BOOL",
+	 .help = "exchange super-packets with the kernel, as far as it can; false: one packet at a time"},
+	{.path = "psk.clamp_mss", .type = SCHEMA_BOOL, .commands = PSK, .reloads = true, .initial = "true",
+	 FIELD(psk.clamp_mss), .flag = "--clamp-mss", .value_name = "BOOL",
+	 .help = "lower the segment size that TCP connections through the tunnel announce to what fits into mtu"},
+	{.path = "psk.handshake_timeout_ms", .type = SCHEMA_NUMBER, .min = 100, .max = 10 * MINUTE_MS, .unit = "ms",
+	 .commands = PSK, .reloads = true, .initial = "10000", FIELD(psk.handshake_timeout_ms),
+	 .help = "one deadline for a whole handshake, and for dialling"},
+	{.path = "psk.peer_timeout_ms", .type = SCHEMA_NUMBER, .min = 1000, .max = HOUR_MS, .unit = "ms", .commands = PSK,
+	 .reloads = true, .initial = "10000", FIELD(psk.peer_timeout_ms),
+	 .help = "a peer that acknowledges nothing for so long is dead"},
+	{.path = "psk.initial_reconnect_delay_ms", .type = SCHEMA_NUMBER, .min = 10, .max = HOUR_MS, .unit = "ms",
+	 .commands = CLIENT, .reloads = true, .initial = "1000", FIELD(psk.initial_reconnect_delay_ms),
+	 .help = "pause before dialling again; it doubles from failure to failure, with jitter"},
+	{.path = "psk.max_reconnect_delay_ms", .type = SCHEMA_NUMBER, .min = 10, .max = DAY_MS, .unit = "ms",
+	 .commands = CLIENT, .reloads = true, .initial = "32000", FIELD(psk.max_reconnect_delay_ms),
+	 .help = "longest pause between attempts"},
+
 	// ---- [auth]
 	{.path = "auth.ca_cert_path", .type = SCHEMA_PATH, .commands = BOTH, .required = BOTH, .reloads = true,
 	 FIELD(auth.ca_cert_path), .flag = "--ca-cert", .value_name = "FILE",
@@ -271,27 +340,28 @@ static const struct schema_key keys[] = {
 	{.path = "link.max_stream_age_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 31536000, .unit = "s",
 	 .commands = BOTH, .reloads = true, .initial = "0", FIELD(link.max_stream_age_seconds),
 	 .help = "a flow that has lived so long is reset, whatever it does; 0: never"},
-	{.path = "link.congestion", .type = SCHEMA_NAME, .min = 1, .max = 15, .commands = BOTH, .reloads = true,
+	{.path = "link.congestion", .type = SCHEMA_NAME, .min = 1, .max = 15, .commands = ALL, .reloads = true,
 	 .initial = "auto", FIELD(link.congestion), .flag = "--congestion", .value_name = "NAME",
 	 .help = "TCP congestion control: auto (no pacing on loopback), system, or an algorithm of the kernel"},
 
 	// ---- [logging]
-	{.path = "logging.level", .type = SCHEMA_ENUM, .words = levels, .commands = BOTH, .reloads = true,
+	{.path = "logging.level", .type = SCHEMA_ENUM, .words = levels, .commands = ALL, .reloads = true,
 	 .initial = "info", FIELD(logging.level), .flag = "--log-level", .value_name = "LEVEL",
 	 .help = "least important lines that are written"},
-	{.path = "logging.format", .type = SCHEMA_ENUM, .words = formats, .commands = BOTH, .reloads = true,
+	{.path = "logging.format", .type = SCHEMA_ENUM, .words = formats, .commands = ALL, .reloads = true,
 	 .initial = "plain", FIELD(logging.format), .flag = "--log-format", .value_name = "FORMAT",
 	 .help = "for people or for machines; to standard error"},
-	{.path = "logging.include_timestamp", .type = SCHEMA_BOOL, .commands = BOTH, .reloads = true, .initial = "true",
+	{.path = "logging.include_timestamp", .type = SCHEMA_BOOL, .commands = ALL, .reloads = true, .initial = "true",
 	 FIELD(logging.include_timestamp), .help = "begin lines with the time"},
 
 	// ---- [metrics]
-	{.path = "metrics.enabled", .type = SCHEMA_BOOL, .commands = BOTH, .initial = "true", FIELD(metrics.enabled),
+	{.path = "metrics.enabled", .type = SCHEMA_BOOL, .commands = ALL, .initial = "true",
+	 .initial_note = "true; psk: only when a key of [metrics] is given", FIELD(metrics.enabled),
 	 .flag = "--metrics", .value_name = "BOOL", .help = "serve /metrics, /health and /status over HTTP"},
-	{.path = "metrics.metrics_port", .type = SCHEMA_NUMBER, .min = 0, .max = 65535, .commands = BOTH,
+	{.path = "metrics.metrics_port", .type = SCHEMA_NUMBER, .min = 0, .max = 65535, .commands = ALL,
 	 .initial = "9090", FIELD(metrics.metrics_port), .flag = "--metrics-port", .value_name = "PORT",
 	 .help = "its port; 0: any free one, which is logged"},
-	{.path = "metrics.metrics_bind_ip", .type = SCHEMA_BIND, .commands = BOTH, .initial = "127.0.0.1",
+	{.path = "metrics.metrics_bind_ip", .type = SCHEMA_BIND, .commands = ALL, .initial = "127.0.0.1",
 	 FIELD(metrics.metrics_bind_ip), .flag = "--metrics-ip", .value_name = "IP",
 	 .help = "its address, or unix:/path; plain HTTP without a password, so think before leaving loopback"},
 
@@ -309,7 +379,7 @@ static const struct schema_key keys[] = {
 	 .help = "groups (names or numbers) whose members may use it; the socket is given to the first of them"},
 
 	// ---- [node]
-	{.path = "node.name", .type = SCHEMA_NAME, .min = 1, .max = LIMIT_NODE_NAME_BYTES, .commands = BOTH,
+	{.path = "node.name", .type = SCHEMA_NAME, .min = 1, .max = LIMIT_NODE_NAME_BYTES, .commands = ALL,
 	 .initial_note = "the host name", FIELD(node.name), .flag = "--node-name", .value_name = "NAME",
 	 .help = "shown to the peer and in the status"},
 	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = BOTH, .initial = "0",

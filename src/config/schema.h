@@ -34,7 +34,16 @@ enum schema_state {
 	SCHEMA_MEANINGLESS, // refused by name: there is nothing here that it could set
 };
 
-enum { SCHEMA_FOR_SOURCE = 1, SCHEMA_FOR_DEST = 2, SCHEMA_FOR_BOTH = 3 };
+// One bit for each command, in the order of enum config_command.
+enum {
+	SCHEMA_FOR_SOURCE = 1,
+	SCHEMA_FOR_DEST = 2,
+	SCHEMA_FOR_BOTH = 3, // source and dest
+	SCHEMA_FOR_PSK_SERVER = 4,
+	SCHEMA_FOR_PSK_CLIENT = 8,
+	SCHEMA_FOR_PSK = 12,
+	SCHEMA_FOR_ALL = 15,
+};
 
 struct schema_word {
 	const char *word;
@@ -51,6 +60,7 @@ struct schema_key {
 	enum schema_state state;
 	unsigned commands;        // SCHEMA_FOR_...: who uses it
 	unsigned required;        // SCHEMA_FOR_...: who cannot start without
+	bool is_secret;           // any bytes; never printed
 	bool reloads;             // a reload takes a new value over; otherwise a restart is needed
 	const char *initial;      // default as it would be written, NULL: none
 	const char *initial_note; // said instead of `initial` when that depends on something
@@ -84,6 +94,10 @@ extern const struct schema_table schema;
 
 unsigned schema_command_bit(enum config_command command);
 const char *schema_command_name(enum config_command command);
+// "source", "dest", "psk": the section that a command cannot do without.
+const char *schema_command_section(enum config_command command);
+// A command other than this one that has the flag; false when there is none.
+bool schema_find_other(const char *flag, enum config_command command, enum config_command *other);
 // The key that is written as `path` (its own or an alias), preferring one that `command` uses; NULL when unknown.
 const struct schema_key *schema_find(const char *path, enum config_command command);
 // True when a key lies below: "source", "dest.connection_filter".

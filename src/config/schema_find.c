@@ -7,14 +7,39 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COMMANDS (CONFIG_PSK_CLIENT + 1)
+_Static_assert(SCHEMA_FOR_ALL == (1 << COMMANDS) - 1, "a bit for every command");
+
 unsigned schema_command_bit(enum config_command command)
 {
-	return command == CONFIG_SOURCE ? SCHEMA_FOR_SOURCE : SCHEMA_FOR_DEST;
+	return 1u << command;
 }
 
 const char *schema_command_name(enum config_command command)
 {
-	return command == CONFIG_SOURCE ? "source" : "dest";
+	static const char *const names[] = {
+		[CONFIG_SOURCE] = "source",
+		[CONFIG_DEST] = "dest",
+		[CONFIG_PSK_SERVER] = "psk server",
+		[CONFIG_PSK_CLIENT] = "psk client",
+	};
+	_Static_assert(COUNT_OF(names) == COMMANDS, "a name for every command");
+	return names[command];
+}
+
+const char *schema_command_section(enum config_command command)
+{
+	return command == CONFIG_SOURCE ? "source" : command == CONFIG_DEST ? "dest" : "psk";
+}
+
+bool schema_find_other(const char *flag, enum config_command command, enum config_command *other)
+{
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		*other = (enum config_command)i;
+		if (*other != command && schema_find_flag(flag, *other))
+			return true;
+	}
+	return false;
 }
 
 size_t schema_index(const struct schema_key *key)

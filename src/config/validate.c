@@ -1,5 +1,6 @@
 #include "config/validate.h"
 #include "config/dests.h"
+#include "config/validate_psk.h"
 #include "config/text.h"
 #include "config/value_text.h"
 
@@ -47,6 +48,8 @@ void validate_complete(struct load *load)
 	if (load->command == CONFIG_SOURCE && !has_listeners && !load_is_given(load, "source.listen_port"))
 		config->source.listen_port = DEFAULT_LISTEN_PORT;
 	complete_user_timeout(load);
+	if (load->command == CONFIG_PSK_SERVER || load->command == CONFIG_PSK_CLIENT)
+		validate_psk_complete(load);
 	if (config->node.name || load_is_given(load, "node.name"))
 		return;
 	char name[HOST_NAME_BYTES] = "";
@@ -96,10 +99,13 @@ static void check_required(struct load *load)
 		if (setting->origin == LOAD_DEFAULT || (is_tables_empty(load, key) && !setting->is_bad))
 			refuse_missing(load, key);
 	}
-	bool has_section = load->command == CONFIG_SOURCE ? load->has_source : load->has_dest;
+	const char *section = schema_command_section(load->command);
+	bool has_section = load->command == CONFIG_SOURCE ? load->has_source
+	                   : load->command == CONFIG_DEST ? load->has_dest
+	                                                  : load->has_psk;
 	if (load->problems.count > before && load->has_file && !has_section)
 		problem_add(&load->problems, (struct tree_place){.name = load->file}, "", "the file has no section [%s]",
-		            schema_command_name(load->command));
+		            section);
 	if (load->problems.count > before && !load->has_file)
 		problem_add(&load->problems, (struct tree_place){.name = load->file}, "",
 		            "there is no such file; name one with --config");
@@ -313,6 +319,8 @@ static bool is_taken(const struct config *config, enum config_command command, c
 {
 	if (command == CONFIG_DEST)
 		return config->dest.tunnel_port == port && is_same_listener(config->dest.listen_ip, ip);
+	if (command == CONFIG_PSK_SERVER || command == CONFIG_PSK_CLIENT)
+		return false; // a clash shows when the second one is opened
 	if (config->source.listen_port == port && is_same_listener(config->source.listen_ip, ip))
 		return true;
 	return config->source.mode != CONFIG_MODE_PROTOCOL && has_listener(config, ip, port);
@@ -334,10 +342,18 @@ void validate(struct load *load)
 {
 	if (!load->is_unreadable)
 		check_required(load);
-	if (load->command == CONFIG_SOURCE)
+	switch (load->command) {
+	case CONFIG_SOURCE:
 		check_source(load);
-	else
+		break;
+	case CONFIG_DEST:
 		check_services(load);
+		break;
+	case CONFIG_PSK_SERVER:
+	case CONFIG_PSK_CLIENT:
+		validate_psk(load);
+		break;
+	}
 	check_patterns(load, "auth.allowed_peers", load_setting(load, "auth.allowed_peers")->place,
 	               load->config->auth.allowed_peers, load->config->auth.allowed_peer_count);
 	check_metrics(load);

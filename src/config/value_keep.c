@@ -90,6 +90,8 @@ void value_clear(const struct schema_key *key, void *base)
 		free_items(key, items, count);
 		memset((char *)base + key->count_offset, 0, sizeof(size_t));
 	} else if (!is_number(key)) {
+		if (key->is_secret && value_text(key, base))
+			explicit_bzero((char *)value_text(key, base), strlen(value_text(key, base)));
 		free((char *)value_text(key, base));
 	}
 	memset(field, 0, key->size);
@@ -264,6 +266,8 @@ void value_print(const struct schema_key *key, const void *base, FILE *out)
 		print_quoted(value_word(key, base), out);
 	else if (key->type == SCHEMA_NUMBER)
 		fprintf(out, "%" PRIu64, value_number(key, base));
+	else if (value_text(key, base) && key->is_secret)
+		fputs("(secret)", out);
 	else if (value_text(key, base))
 		print_quoted(value_text(key, base), out);
 }

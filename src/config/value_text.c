@@ -102,6 +102,8 @@ const char *value_text_fault(const struct schema_key *key, const char *text)
 	bool may_be_empty = key->type == SCHEMA_TEXT && key->min == 0;
 	if (text[0] == '\0')
 		return may_be_empty ? NULL : "must not be empty";
+	if (key->is_secret)
+		return NULL;
 	switch (key->type) {
 	case SCHEMA_HOST:
 		return host_fault(text);

@@ -1,0 +1,156 @@
+// The device of `qanat psk`: made, named, addressed; and taken back.
+
+#include "cmd/psk_internal.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int fail(const struct psk *psk, const char *what, int result)
+{
+	log_error("psk", "%s: %s: %s", psk->tun ? tun_name(psk->tun) : psk->config->psk.device, what, outcome_text(result));
+	return 1;
+}
+
+static int open_tun(struct psk *psk)
+{
+	struct tun_settings settings = {.name = psk->config->psk.device, .offload = psk->config->psk.offload};
+	int result = tun_open(&settings, &psk->tun);
+	if (result == -EPERM || result == -EACCES)
+		return fail(psk, "making a TUN device needs root or CAP_NET_ADMIN", result);
+	if (result == -ENOENT || result == -ENODEV || result == -ENXIO)
+		return fail(psk, "there is no /dev/net/tun here (modprobe tun; a container must be given the device)", result);
+	if (result == -EBUSY)
+		return fail(psk, "another program uses this device", result);
+	return result < 0 ? fail(psk, "the TUN device cannot be made", result) : 0;
+}
+
+static int add_address(struct psk *psk, const char *text, const char *peer_text)
+{
+	struct netlink_address address, peer;
+	bool has_peer = peer_text && peer_text[0];
+	if (!text || !text[0])
+		return 0;
+	// Both have been checked with the configuration.
+	if (netlink_parse(text, &address) != 0 || (has_peer && netlink_parse(peer_text, &peer) != 0))
+		return -EINVAL;
+	return netlink_add_address(psk->netlink, &address, has_peer ? &peer : NULL);
+}
+
+// A machine without IPv6 keeps its tunnel when nobody has asked for that address in particular.
+static int add_ipv6(struct psk *psk)
+{
+	const char *text = psk->config->psk.ipv6;
+	int result = add_address(psk, text, psk->config->psk.peer_ipv6);
+	bool is_initial = text && (strcmp(text, "fc11::1/126") == 0 || strcmp(text, "fc11::2/126") == 0);
+	if (result == 0 || !is_initial || psk->config->psk.peer_ipv6[0])
+		return result;
+	log_warn("psk", "%s: no IPv6 address: %s", tun_name(psk->tun), outcome_text(result));
+	return 0;
+}
+
+static int add_route(struct psk *psk, const char *text)
+{
+	struct netlink_address to;
+	if (netlink_parse(text, &to) != 0)
+		return -EINVAL;
+	return netlink_add_route(psk->netlink, &to);
+}
+
+static int add_routes(struct psk *psk)
+{
+	char what[128];
+	for (size_t i = 0; i < psk->config->psk.route_count; i++) {
+		const char *text = psk->config->psk.routes[i];
+		int result = add_route(psk, text);
+		if (result == -EEXIST)
+			log_error("psk",
+			          "the route to %s exists already and is not ours: it stays, and this program does not start",
+			          text);
+		snprintf(what, sizeof what, "the route to %.64s", text);
+		if (result < 0)
+			return fail(psk, what, result);
+	}
+	return 0;
+}
+
+int psk_device_open(struct psk *psk)
+{
+	const struct config *config = psk->config;
+	if (open_tun(psk) != 0)
+		return 1;
+	int result = netlink_open(tun_name(psk->tun), &psk->netlink);
+	if (result < 0)
+		return fail(psk, "the kernel's network configuration cannot be reached", result);
+	result = netlink_bring_up(psk->netlink, config->psk.mtu, TUN_PACKET_BYTES - 1);
+	if (result < 0)
+		return fail(psk, "the device cannot be brought up", result);
+	result = add_address(psk, config->psk.ipv4, config->psk.peer_ipv4);
+	if (result < 0)
+		return fail(psk, "the IPv4 address is refused", result);
+	result = add_ipv6(psk);
+	if (result < 0)
+		return fail(psk, "the IPv6 address is refused", result);
+	if (add_routes(psk) != 0)
+		return 1;
+	result = packets_new(psk->loop, psk->tun, psk_session_on_lost, psk, &psk->packets);
+	if (result < 0)
+		return fail(psk, "no memory for its packets", result);
+	packets_set_clamp(psk->packets, config->psk.clamp_mss ? config->psk.mtu : 0);
+	log_info("psk", "device %s, mtu %u, addresses %s %s; the kernel joins %s", tun_name(psk->tun), config->psk.mtu,
+	         config->psk.ipv4, config->psk.ipv6,
+	         tun_joins_udp(psk->tun)   ? "TCP and UDP packets"
+	         : tun_joins_tcp(psk->tun) ? "TCP packets"
+	                                   : "no packets");
+	return 0;
+}
+
+void psk_device_close(struct psk *psk)
+{
+	packets_free(&psk->packets);
+	netlink_close(&psk->netlink);
+	tun_close(&psk->tun);
+}
+
+// ---- reload
+
+static bool has_route(const struct config *config, const char *text)
+{
+	struct netlink_address wanted, other;
+	if (netlink_parse(text, &wanted) != 0)
+		return false;
+	netlink_normalise(&wanted);
+	for (size_t i = 0; i < config->psk.route_count; i++) {
+		if (netlink_parse(config->psk.routes[i], &other) != 0)
+			continue;
+		netlink_normalise(&other);
+		if (netlink_is_same(&wanted, &other))
+			return true;
+	}
+	return false;
+}
+
+static void remove_routes(struct psk *psk, const struct config *from, size_t count, const struct config *but)
+{
+	struct netlink_address to;
+	for (size_t i = 0; i < count; i++)
+		if (!has_route(but, from->psk.routes[i]) && netlink_parse(from->psk.routes[i], &to) == 0)
+			netlink_remove_route(psk->netlink, &to);
+}
+
+int psk_device_set_routes(struct psk *psk, const struct config *next, char *problem, size_t size)
+{
+	for (size_t i = 0; i < next->psk.route_count; i++) {
+		const char *text = next->psk.routes[i];
+		int result = has_route(psk->config, text) ? 0 : add_route(psk, text);
+		if (result == 0)
+			continue;
+		snprintf(problem, size, "the route to %s: %s", text, outcome_text(result));
+		remove_routes(psk, next, i, psk->config);
+		return result;
+	}
+	remove_routes(psk, psk->config, psk->config->psk.route_count, next);
+	return 0;
+}

@@ -1,0 +1,70 @@
+// `qanat psk`, shared by the psk*.c files. One thread and one loop: the wire has one sequence of frames in each
+// direction. The HTTP thread reads copies, under the lock.
+
+#pragma once
+
+#include "cmd/psk_words.h"
+#include "config/config.h"
+#include "edge/listener.h"
+#include "edge/netlink.h"
+#include "edge/tun.h"
+#include "flow/packets.h"
+#include "limits.h"
+#include "link/greeting.h"
+#include "net/dial.h"
+#include "node/process.h"
+#include "ops/http.h"
+
+#include <pthread.h>
+
+struct psk {
+	bool is_server, is_draining;
+	struct psk_words words; // for reloads
+	struct loop *loop;
+	struct process *process;
+	struct http *http;
+	struct secret key;
+	struct tun *tun;
+	struct netlink *netlink;
+	struct packets *packets;
+	uint64_t started_ms;
+
+	struct listener *listener;                   // server
+	struct greeting *greetings[LIMIT_GREETINGS]; // the oldest first; the client has one at most
+	unsigned greeting_count;
+	struct dial *dial; // client
+	struct loop_timer *redial;
+	uint32_t delay_ms; // of the next pause
+
+	pthread_mutex_t lock; // what the HTTP thread reads as well
+	struct config *config;
+	struct address peer; // length 0: no session
+	const char *carrier; // "tcp" or "mptcp"
+	uint64_t up_since_ms, last_up_ms, sessions, failures, attempts;
+	char last_error[256];
+};
+
+// The device with its addresses and routes. Exit status; what was wrong has been logged.
+MUST_USE int psk_device_open(struct psk *psk);
+void psk_device_close(struct psk *psk);
+// After a reload: the routes of `next` instead of those in force. All or nothing.
+MUST_USE int psk_device_set_routes(struct psk *psk, const struct config *next, char *problem, size_t size);
+
+// Starts the handshake on a connection, and closes it when that is not possible.
+void psk_session_greet(struct psk *psk, int fd, const struct address *peer);
+void psk_session_cancel_greetings(struct psk *psk);
+// packets_fn
+void psk_session_on_lost(void *owner, const char *reason);
+void psk_session_note_failure(struct psk *psk, const char *problem);
+
+MUST_USE int psk_server_start(struct psk *psk);
+void psk_server_stop(struct psk *psk);
+
+MUST_USE int psk_client_start(struct psk *psk);
+void psk_client_stop(struct psk *psk);
+// A session or an attempt has ended; lasted_ms 0: it never began.
+void psk_client_again(struct psk *psk, uint64_t lasted_ms);
+
+// status_fn
+void psk_fill_status(void *owner, struct status_node *status);
+void psk_reload(struct psk *psk);

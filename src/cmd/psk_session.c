@@ -1,0 +1,154 @@
+// From a connection to a session: the handshakes under way, the one session, and its loss. The peer is pinned only by
+// its proof; whoever proves the key takes the place of an earlier session at once, because that is a peer that returns.
+
+#include "cmd/psk_internal.h"
+
+#include "core/clock.h"
+#include "core/counter.h"
+#include "core/log.h"
+#include "net/socket.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define KEEPALIVE_MS 5000
+
+#ifndef SOL_MPTCP
+#define SOL_MPTCP 284
+#endif
+#define MPTCP_INFO_OPTION 1
+
+static bool is_multipath(int fd)
+{
+	uint8_t info[512];
+	socklen_t length = sizeof info;
+	return getsockopt(fd, SOL_MPTCP, MPTCP_INFO_OPTION, info, &length) == 0;
+}
+
+void psk_session_note_failure(struct psk *psk, const char *problem)
+{
+	pthread_mutex_lock(&psk->lock);
+	psk->failures++;
+	snprintf(psk->last_error, sizeof psk->last_error, "%s", problem);
+	pthread_mutex_unlock(&psk->lock);
+}
+
+static void begin(struct psk *psk, struct greeting_result *result)
+{
+	char text[ADDRESS_TEXT_BYTES];
+	uint32_t timeout = psk->config->psk.peer_timeout_ms;
+	struct socket_options options = {
+		.congestion = psk->config->link.congestion,
+		.keepalive_ms = timeout / 2 < KEEPALIVE_MS ? timeout / 2 : KEEPALIVE_MS,
+		.user_timeout_ms = timeout,
+	};
+	bool is_replacing = packets_has_session(psk->packets);
+	const char *carrier = is_multipath(result->fd) ? "mptcp" : "tcp";
+	socket_tune(result->fd, &options);
+	address_format(&result->peer, text);
+	int failed = packets_attach(psk->packets, &result->fd, &result->ttun);
+	if (failed < 0) {
+		log_error("psk", "%s: no session: %s", text, outcome_text(failed));
+		socket_close(&result->fd);
+		ttun_free(&result->ttun);
+		if (!psk->is_server)
+			psk_client_again(psk, 0);
+		return;
+	}
+	pthread_mutex_lock(&psk->lock);
+	psk->peer = result->peer;
+	psk->carrier = carrier;
+	psk->up_since_ms = psk->last_up_ms = clock_ms();
+	psk->sessions++;
+	psk->last_error[0] = '\0';
+	pthread_mutex_unlock(&psk->lock);
+	log_info("psk", "connected with %s over %s%s", text, carrier,
+	         is_replacing ? ", in place of the earlier session" : "");
+}
+
+static void forget(struct psk *psk, const struct greeting *greeting)
+{
+	unsigned kept = 0;
+	for (unsigned i = 0; i < psk->greeting_count; i++)
+		if (psk->greetings[i] != greeting)
+			psk->greetings[kept++] = psk->greetings[i];
+	psk->greeting_count = kept;
+}
+
+static void on_greeted(void *owner, struct greeting *greeting, struct greeting_result *result)
+{
+	struct psk *psk = owner;
+	char text[ADDRESS_TEXT_BYTES];
+	forget(psk, greeting);
+	if (result->ttun) {
+		begin(psk, result);
+		return;
+	}
+	address_format(&result->peer, text);
+	log_warn("psk", "%s: %s", text, result->problem);
+	psk_session_note_failure(psk, result->problem);
+	if (!psk->is_server)
+		psk_client_again(psk, 0);
+}
+
+// Hostile: strangers push out the oldest stranger, not the session and not the memory of this machine.
+static void make_room(struct psk *psk)
+{
+	if (psk->greeting_count < LIMIT_GREETINGS)
+		return;
+	struct greeting *oldest = psk->greetings[0];
+	forget(psk, oldest);
+	greeting_cancel(&oldest);
+	counter_add(COUNTER_GREETING_CROWDED, 1);
+}
+
+void psk_session_greet(struct psk *psk, int fd, const struct address *peer)
+{
+	struct greeting_settings settings = {
+		.loop = psk->loop,
+		.role = psk->is_server ? TTUN_SERVER : TTUN_CLIENT,
+		.cipher = psk->config->psk.method == CONFIG_PSK_AES ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305,
+		.key = &psk->key,
+		.timeout_ms = psk->config->psk.handshake_timeout_ms,
+	};
+	make_room(psk);
+	socket_tune(fd, &(struct socket_options){.congestion = "system"});
+	int failed = greeting_start(&settings, &fd, peer, on_greeted, psk, &psk->greetings[psk->greeting_count]);
+	if (failed == 0) {
+		psk->greeting_count++;
+		return;
+	}
+	log_error("psk", "no handshake: %s", outcome_text(failed));
+	socket_close(&fd);
+	if (!psk->is_server)
+		psk_client_again(psk, 0);
+}
+
+void psk_session_cancel_greetings(struct psk *psk)
+{
+	while (psk->greeting_count > 0)
+		greeting_cancel(&psk->greetings[--psk->greeting_count]);
+}
+
+void psk_session_on_lost(void *owner, const char *reason)
+{
+	struct psk *psk = owner;
+	char text[ADDRESS_TEXT_BYTES];
+	pthread_mutex_lock(&psk->lock);
+	address_format(&psk->peer, text);
+	uint64_t lasted = psk->peer.length > 0 ? clock_ms() - psk->up_since_ms + 1 : 0;
+	psk->peer.length = 0;
+	psk->last_up_ms = clock_ms();
+	pthread_mutex_unlock(&psk->lock);
+	psk_session_note_failure(psk, reason);
+	if (!packets_has_device(psk->packets)) {
+		log_error("psk", "the device %s is gone", tun_name(psk->tun));
+		process_fail(psk->process, 1);
+		return;
+	}
+	log_warn("psk", "the session with %s has ended: %s", text, reason);
+	if (!psk->is_server)
+		psk_client_again(psk, lasted);
+}
