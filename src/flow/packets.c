@@ -207,6 +207,12 @@ static void on_packet(void *owner, const struct offload *offload, const struct i
 	         is_udp ? "UDP" : "TCP");
 }
 
+static bool is_syn(const uint8_t *bytes, const struct packet *packet)
+{
+	return packet->protocol == PACKET_TCP && packet_transport_bytes(bytes, packet) > 0 &&
+	       (bytes[packet->header_bytes + 13] & 2) != 0;
+}
+
 // Hostile: whoever holds the key may send anything in a frame. What is no IP packet is left out and counted; it does
 // not end the session.
 static void take_packet(struct packets *packets, const struct ttun_packet *opened)
@@ -216,7 +222,7 @@ static void take_packet(struct packets *packets, const struct ttun_packet *opene
 		counter_add(COUNTER_PACKET_MALFORMED, 1);
 		return;
 	}
-	if (packets->clamp)
+	if (packets->clamp && is_syn(opened->bytes, &parsed))
 		mss_clamp(opened->bytes, opened->length, packets->clamp);
 	coalesce_add(&packets->coalesce, opened->bytes, opened->length);
 }

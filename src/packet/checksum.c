@@ -16,22 +16,22 @@ static inline uint64_t load(const uint8_t *bytes)
 	return word;
 }
 
-// Two chains, so that one addition need not wait for the carry of the other.
+// Four chains, so that one addition need not wait for the carry of the one before.
 uint64_t checksum_add(uint64_t sum, const uint8_t *bytes, size_t length)
 {
-	uint64_t other = 0, word;
-	for (; length >= 32; bytes += 32, length -= 32) {
-		sum = add_with_carry(sum, load(bytes));
-		other = add_with_carry(other, load(bytes + 8));
-		sum = add_with_carry(sum, load(bytes + 16));
-		other = add_with_carry(other, load(bytes + 24));
+	uint64_t chains[4] = {sum}, word = 0;
+	for (; length >= 64; bytes += 64, length -= 64) {
+		chains[0] = add_with_carry(add_with_carry(chains[0], load(bytes)), load(bytes + 32));
+		chains[1] = add_with_carry(add_with_carry(chains[1], load(bytes + 8)), load(bytes + 40));
+		chains[2] = add_with_carry(add_with_carry(chains[2], load(bytes + 16)), load(bytes + 48));
+		chains[3] = add_with_carry(add_with_carry(chains[3], load(bytes + 24)), load(bytes + 56));
 	}
 	for (; length >= 8; bytes += 8, length -= 8)
-		sum = add_with_carry(sum, load(bytes));
-	word = 0;
+		chains[0] = add_with_carry(chains[0], load(bytes));
 	if (length > 0)
 		memcpy(&word, bytes, length);
-	return add_with_carry(add_with_carry(sum, other), word);
+	chains[0] = add_with_carry(chains[0], word);
+	return add_with_carry(add_with_carry(chains[0], chains[1]), add_with_carry(chains[2], chains[3]));
 }
 
 uint16_t checksum_fold(uint64_t sum)
