@@ -1,0 +1,554 @@
+"""`qanat psk`: two nodes, and one node with an independent implementation of the wire, in network namespaces."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+import netns
+from netns import Psk
+from qanat import PATIENCE, QANAT, SANITIZED, run, wait
+
+REASON = netns.why_not()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
+
+KEY = "a-Key/of+32=bytes,made:for;these!"
+METHODS = ["chacha20-poly1305", "aes-256-gcm"]
+SERVER = "192.0.2.1:20203"
+
+
+@pytest.fixture
+def wire(tmp_path):
+    made = netns.Wire(str(tmp_path))
+    yield made
+    made.close()
+
+
+def start_server(wire, *arguments, name="server", **options):
+    return Psk(wire.server, ["server", "-k", KEY, *arguments], name, **options).wait_log("running as server")
+
+
+def start_client(wire, *arguments, name="client", **options):
+    return Psk(wire.client, ["client", "-k", KEY, "-s", SERVER, *arguments], name, **options)
+
+
+def pair(wire, *arguments):
+    server = start_server(wire, *arguments)
+    return server, start_client(wire, *arguments).wait_up()
+
+
+# The receiver answers with the digest of what it has got.
+RECEIVER = """
+import hashlib, socket, sys
+listener = socket.create_server((sys.argv[1], 7777), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+print("listening", flush=True)
+sock, _ = listener.accept()
+digest = hashlib.sha256()
+while True:
+    data = sock.recv(1 << 16)
+    if not data:
+        break
+    digest.update(data)
+sock.sendall(digest.digest())
+"""
+SENDER = """
+import hashlib, os, socket, sys
+sock = socket.create_connection((sys.argv[1], 7777), timeout=60)
+data = os.urandom(1 << 20)
+digest = hashlib.sha256()
+for turn in range(int(sys.argv[2])):
+    piece = data[turn:]
+    digest.update(piece)
+    sock.sendall(piece)
+sock.shutdown(socket.SHUT_WR)
+got = b""
+while len(got) < 32:
+    more = sock.recv(32)
+    assert more, "closed"
+    got += more
+assert got == digest.digest(), "what arrived is not what was sent"
+"""
+
+
+def transfer(sender, receiver, address, name, mebibytes=24):
+    there = receiver.start("/usr/bin/python3", "-c", RECEIVER, address, name="receiver-" + name)
+    there.wait_log("listening")
+    sender.run("/usr/bin/python3", "-c", SENDER, address, str(mebibytes), seconds=120)
+    assert there.wait_end() == 0
+
+
+# ---- two nodes
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_ciphers_carry_both_versions_of_ip_and_every_byte(wire, method):
+    """
+    client ══ ttun0 10.1.1.2, fc11::2 ──────── 10.1.1.1, fc11::1 ttun0 ══ server
+    """
+    server, client = pair(wire, "-m", method)
+    wire.client.ping("10.1.1.1")
+    wire.client.ping("fc11::1")
+    wire.server.ping("10.1.1.2")
+    transfer(wire.client, wire.server, "10.1.1.1", "up")
+    transfer(wire.server, wire.client, "10.1.1.2", "down")
+    transfer(wire.client, wire.server, "fc11::1", "up6")
+    status = client.status()
+    assert status["tunnel_established"] and status["command"] == "psk client"
+    assert status["links"][0]["tls_cipher"] == method and status["links"][0]["peer_address"] == SERVER
+    assert status["links"][0]["bytes_outward"] > 48 << 20
+    assert client.metric('qanat_packets_total{direction="outward"}') > 30000
+    assert client.metric('qanat_psk_handshakes_total{outcome="ok"}') == 1
+    # Large units really are used, in both directions.
+    assert client.metric('qanat_super_packets_total{direction="outward"}') > 100
+    assert server.metric('qanat_super_packets_total{direction="inward"}') > 100
+    client.stop()
+    server.stop()
+    assert not wire.client.has_device("ttun0") and not wire.server.has_device("ttun0")
+
+
+def test_without_offload_one_packet_at_a_time(wire):
+    """
+    client (--offload false) ═════ server
+    """
+    server, client = pair(wire, "--offload", "false")
+    transfer(wire.client, wire.server, "10.1.1.1", "up", 4)
+    transfer(wire.server, wire.client, "10.1.1.2", "down", 4)
+    assert client.metric('qanat_super_packets_total{direction="outward"}') == 0
+    assert server.metric('qanat_super_packets_total{direction="inward"}') == 0
+
+
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="there is no iperf3")
+def test_bulk_with_a_tiny_segment_size_goes_on(wire):
+    """
+    iperf3 -M 200 ══ client ═════ server      one read of the device becomes hundreds of packets, both ways
+    """
+    pair(wire)
+    wire.server.start("iperf3", "-s", "--forceflush", name="iperf3").wait_log("listening")
+    for direction in ([], ["-R"]):
+        text = wire.client.run("iperf3", "-c", "10.1.1.1", "-M", "200", "-t", "3", "-f", "k", *direction)
+        rates = [float(rate) for rate in re.findall(r"([\d.]+) Kbits/sec", text)]
+        assert rates and rates[-1] > 1000, text
+    wire.client.ping("10.1.1.1")
+
+
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="there is no iperf3")
+def test_datagrams_arrive_in_super_packets(wire):
+    """
+    iperf3 -u ══ client ═════ server
+    """
+    server, client = pair(wire)
+    wire.server.start("iperf3", "-s", "--forceflush", name="iperf3").wait_log("listening")
+    text = wire.client.run("iperf3", "-u", "-b", "50M", "-l", "1200", "-c", "10.1.1.1", "-t", "2")
+    assert re.search(r"receiver", text), text
+    assert client.metric('qanat_packets_total{direction="outward"}') > 5000
+    client.stop()
+
+
+def test_routes_come_and_go_with_the_program(wire):
+    """
+    client ── route 198.51.100.0/24, 2001:db8:77::/64 ──► tunnel ──► server (198.51.100.7 and 2001:db8:77::7 on its lo)
+    """
+    server = start_server(wire)
+    wire.server.ip("addr", "add", "198.51.100.7/32", "dev", "lo")
+    wire.server.ip("addr", "add", "2001:db8:77::7/128", "dev", "lo")
+    client = start_client(wire, "--route", "198.51.100.9/24", "--route", "2001:db8:77::9/64").wait_up()
+    assert "198.51.100.0/24 dev ttun0" in wire.client.ip("route")
+    wire.client.ping("198.51.100.7")
+    wire.client.ping("2001:db8:77::7")
+    client.stop()
+    assert "198.51.100.0" not in wire.client.ip("route")
+    client = start_client(wire, "--route", "198.51.100.0/24").wait_up()
+    client.kill()
+    wait(lambda: "198.51.100.0" not in wire.client.ip("route"), "the routes of a killed program to be gone")
+    server.stop()
+
+
+def test_a_route_of_somebody_else_is_left_alone(wire):
+    """
+    client ── route 198.51.100.0/24 exists already ──► refused, and still there
+    """
+    wire.client.ip("route", "add", "198.51.100.0/24", "via", "192.0.2.1")
+    client = start_client(wire, "--route", "198.51.100.0/24")
+    assert client.wait_end() == 1
+    assert "exists already" in client.log()
+    assert "via 192.0.2.1" in wire.client.ip("route", "show", "198.51.100.0/24")
+
+
+def test_addresses_names_and_sizes_as_asked_for(wire):
+    """
+    client 10.9.0.2 ── peer 10.9.0.1 ──► server
+    """
+    start_server(wire, "--ipv4", "10.9.0.1/32", "--peer-ipv4", "10.9.0.2", "--ipv6", "none", "--device", "left%d", "-mtu",
+                 "1400")
+    start_client(wire, "--ipv4", "10.9.0.2/32", "--peer-ipv4", "10.9.0.1", "--ipv6", "none", "--device", "right",
+                 "-mtu=1400").wait_up()
+    wire.client.ping("10.9.0.1")
+    assert "mtu 1400" in wire.client.ip("link", "show", "right")
+    assert "10.9.0.1 peer 10.9.0.2" in wire.server.ip("addr", "show", "left0")
+    assert "fc11" not in wire.server.ip("addr", "show", "left0")
+
+
+def test_the_next_free_name_is_taken(wire):
+    """
+    two servers on one host: ttun0 and ttun1
+    """
+    start_server(wire)
+    start_server(wire, "-l", "192.0.2.1:20204", "--ipv4", "10.2.2.1/30", "--ipv6", "none", name="second")
+    assert wire.server.has_device("ttun0") and wire.server.has_device("ttun1")
+
+
+# ---- the other implementation
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("manner", [[], ["--piece", "1"], ["--glue"]], ids=["frames", "bytes", "glued"])
+def test_another_implementation_as_client(wire, method, manner):
+    """
+    ttun_peer.py ── frames one by one, byte by byte, all in one ──► server
+    """
+    server = start_server(wire, "-m", method)
+    peer = wire.client.peer("client", SERVER, "--key", KEY, "--method", method, "--pings", "20", *manner, name="peer")
+    peer.wait_log("pinged")
+    assert peer.wait_end() == 0
+    server.wait_log("session with .* has ended: the peer has closed")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("manner", [[], ["--piece", "1"], ["--glue"]], ids=["frames", "bytes", "glued"])
+def test_another_implementation_as_server(wire, method, manner):
+    """
+    ttun_peer.py ◄── client
+    """
+    peer = wire.server.peer("server", SERVER, "--key", KEY, "--method", method, "--pings", "20", *manner, name="peer")
+    peer.wait_log("listening")
+    client = start_client(wire, "-m", method)
+    peer.wait_log("pinged")
+    assert peer.wait_end() == 0
+    client.wait_log("dialling again")
+
+
+def test_frames_without_an_ip_packet_end_no_session(wire):
+    """
+    ttun_peer.py ── nothing, garbage, one byte, 3 KB of noise, then echo requests ──► server answers
+    """
+    server = start_server(wire)
+    peer = wire.client.peer("client", SERVER, "--key", KEY, "--odd", "--pings", "5", name="peer").wait_log("pinged")
+    assert peer.wait_end() == 0
+    assert server.metric('qanat_packets_dropped_total{reason="malformed"}') >= 3
+
+
+def test_a_forged_frame_ends_the_session_at_once(wire):
+    """
+    ttun_peer.py ── one flipped bit ──► server closes, and takes the next
+    """
+    server = start_server(wire)
+    peer = wire.client.peer("client", SERVER, "--key", KEY, "--forge", name="peer").wait_log("closed")
+    assert peer.wait_end() == 0
+    server.wait_log("damaged or forged")
+    start_client(wire).wait_up()
+    wire.client.ping("10.1.1.1")
+
+
+# ---- strangers
+
+
+@pytest.mark.parametrize("fault", ["key", "cipher"])
+def test_another_key_or_cipher_is_refused_and_named(wire, fault):
+    """
+    client (wrong key or cipher) ──╳ server, again and again; then the right one is let in
+    """
+    server = start_server(wire)
+    arguments = ["client", "-k", "another-Key-of-many-bytes:0123" if fault == "key" else KEY, "-s", SERVER]
+    arguments += ["-m", "aes-256-gcm" if fault == "cipher" else "chacha20-poly1305", "--ipv6", "none"]
+    wrong = Psk(wire.client, arguments, "wrong")
+    server.wait_log("another key or another cipher")
+    wrong.wait_log("key or the cipher is not its own")
+    wrong.wait_log("dialling again")
+    assert server.metric('qanat_psk_handshakes_total{outcome="refused"}') >= 1
+    assert not wrong.status()["tunnel_established"] and wrong.get("/health")[0] == 503
+    wrong.stop()
+    start_client(wire).wait_up()
+    wire.client.ping("10.1.1.1")
+
+
+def test_idle_strangers_do_not_keep_the_client_out(wire):
+    """
+    40 connections that send nothing or part of a nonce ──► server ◄── the client, which is let in at once
+    """
+    server = start_server(wire)
+    idle = wire.client.peer("idle", SERVER, "--count", "40", name="idle", stdin=subprocess.PIPE).wait_log("held")
+    began = time.monotonic()
+    start_client(wire).wait_up()
+    assert time.monotonic() - began < 5 * PATIENCE
+    wire.client.ping("10.1.1.1")
+    idle.process.stdin.close()
+    assert idle.wait_end() == 0
+    server.wait_log("closed the connection during the handshake")
+
+
+def test_strangers_without_number_push_out_each_other(wire):
+    """
+    200 idle connections ──► server keeps 64, and the client gets in
+    """
+    server = start_server(wire)
+    idle = wire.client.peer("idle", SERVER, "--count", "200", name="idle", stdin=subprocess.PIPE).wait_log("held")
+    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="crowded_out"}') == 136, "the oldest to be closed")
+    start_client(wire).wait_up()
+    wire.client.ping("10.1.1.1")
+    idle.process.stdin.close()
+
+
+def test_a_handshake_has_one_deadline(wire):
+    """
+    a stranger that sends nothing ──► closed after handshake_timeout_ms
+    """
+    server = Psk(wire.server, ["server"], "server", config={"psk": {"key": KEY, "handshake_timeout_ms": 500}})
+    server.wait_log("running as server")
+    idle = wire.client.peer("idle", SERVER, "--count", "3", name="idle", stdin=subprocess.PIPE).wait_log("held")
+    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="timeout"}') == 3, "the deadline to pass")
+    idle.process.stdin.close()
+
+
+def test_garbage_at_the_door(wire):
+    """
+    5 KB of noise ──► server: refused, and the client is let in
+    """
+    server = start_server(wire)
+    noise = "import socket, os; s = socket.create_connection(('192.0.2.1', 20203)); s.sendall(os.urandom(5000)); s.recv(99)"
+    for _ in range(3):
+        try:
+            wire.client.run("/usr/bin/python3", "-c", noise + "; s.recv(99)")
+        except AssertionError:
+            pass  # a reset may come before the answer is read
+    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="refused"}') == 3, "the noise to be refused")
+    start_client(wire).wait_up()
+    wire.client.ping("10.1.1.1")
+
+
+# ---- loss and return
+
+
+def test_either_side_is_killed_and_returns(wire):
+    """
+    client (kill -9), client again; server (kill -9), server again: no hand is needed
+    """
+    server, client = pair(wire)
+    client.kill()
+    server.wait_log("has ended")
+    client = start_client(wire, name="client-2").wait_up()
+    wire.client.ping("10.1.1.1")
+    server.kill()
+    client.wait_log("has ended")
+    server = start_server(wire, name="server-2")
+    client.wait_log("connected with", times=2)
+    wire.client.ping("10.1.1.1")
+    transfer(wire.client, wire.server, "10.1.1.1", "after", 2)
+
+
+def test_a_returning_client_takes_the_place_of_its_dead_self(wire):
+    """
+    ttun_peer.py (up, silent) ══ server ◄── client with the key: in at once, the silent one is closed
+    """
+    server = start_server(wire)
+    peer = wire.client.peer("client", SERVER, "--key", KEY, "--hold", name="peer").wait_log("up")
+    start_client(wire).wait_up()
+    server.wait_log("in place of the earlier session")
+    peer.wait_log("closed")
+    wire.client.ping("10.1.1.1")
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_a_peer_behind_a_cut_wire_is_found_dead_in_seconds(wire, busy):
+    """
+    client ══ ╳ ══ server: both sides notice; the wire heals, the tunnel returns
+    """
+    config = {"psk": {"key": KEY, "peer_timeout_ms": 2000, "max_reconnect_delay_ms": 1000}}
+    server = Psk(wire.server, ["server"], "server", config={"psk": {"key": KEY, "peer_timeout_ms": 2000}})
+    server.wait_log("running as server")
+    client = Psk(wire.client, ["client", "-s", SERVER], "client", config=config).wait_up()
+    wire.client.ping("10.1.1.1")
+    wire.server.ip("link", "set", wire.server_end, "down")
+    if busy:
+        wire.client.start("ping", "-q", "-i", "0.2", "10.1.1.1", name="noise")
+    began = time.monotonic()
+    server.wait_log("has ended: ", 15)
+    client.wait_log("has ended: ", 15)
+    assert time.monotonic() - began < 12 * PATIENCE
+    wire.server.ip("link", "set", wire.server_end, "up")
+    client.wait_log("connected with", 20, times=2)
+    wait(lambda: wire.client.pings("10.1.1.1"), "the tunnel to carry again")
+
+
+def test_a_client_waits_for_a_server_that_starts_later(wire):
+    """
+    client ──► (nothing), with growing pauses ; server starts
+    """
+    client = start_client(wire)
+    client.wait_log("dialling again in", times=2)
+    pauses = [int(text) for text in re.findall(r"dialling again in (\d+) ms", client.log())]
+    assert 1000 <= pauses[0] < 1200 and 2000 <= pauses[1] < 2400
+    assert client.status()["reconnection_attempts"] >= 2
+    start_server(wire)
+    client.wait_up()
+
+
+def test_the_device_is_taken_away(wire):
+    """
+    ip link del ttun0 ──► the program says so and ends with status 1
+    """
+    server = start_server(wire)
+    wire.server.ip("link", "del", "ttun0")
+    assert server.wait_end() == 1
+    assert "is gone" in server.log()
+
+
+# ---- keys
+
+
+def test_the_key_is_wiped_from_the_command_line_and_shown_nowhere(wire):
+    """
+    -k KEY ──► /proc/PID/cmdline without it, a warning, and no log, status or metric with it
+    """
+    server, client = pair(wire)
+    for process in (server, client):
+        with open("/proc/%d/cmdline" % process.process.pid, "rb") as file:
+            assert KEY.encode() not in file.read()
+        process.wait_log("the key was on the command line")
+        for text in (process.log(), process.get("/status")[1], process.get("/metrics")[1], process.get("/health")[1]):
+            assert KEY not in text
+
+
+def test_keys_from_file_environment_and_descriptor(wire, tmp_path):
+    """
+    server --key-file FILE ◄── client with QANAT_PSK_KEY, then with --key-fd N
+    """
+    path = tmp_path / "tunnel.key"
+    path.write_text(KEY + "\n")
+    path.chmod(0o600)
+    server = Psk(wire.server, ["server", "--key-file", str(path)], "server").wait_log("running as server")
+    assert "command line" not in server.log() and "weak" not in server.log()
+    client = Psk(wire.client, ["client", "-s", SERVER], "client", environment={"QANAT_PSK_KEY": KEY}).wait_up()
+    client.stop()
+    reader, writer = os.pipe()
+    os.write(writer, KEY.encode())
+    os.close(writer)
+    Psk(wire.client, ["client", "-s", SERVER, "--key-fd", str(reader)], "client-2", pass_fds=(reader,)).wait_up()
+    os.close(reader)
+    wire.client.ping("10.1.1.1")
+
+
+def test_keys_that_will_not_do(tmp_path):
+    """
+    nothing, two at once, a file that others may read, an empty one ──► status 2 and the reason ; a weak one ──► named
+    """
+
+    def refused(*arguments):
+        done = subprocess.run([QANAT, "psk", "server", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=20 * PATIENCE)
+        return done.returncode, done.stdout.decode()
+
+    path = tmp_path / "key"
+    assert refused()[0] == 2 and "missing -k <psk>" in refused()[1]
+    assert refused("-k", "")[0] == 2
+    status, text = refused("-k", "x", "--key-file", str(path))
+    assert status == 2 and "one way only" in text
+    status, text = refused("--key-file", str(path))
+    assert status == 2 and "cannot be opened" in text
+    path.write_text(KEY)
+    path.chmod(0o644)
+    status, text = refused("--key-file", str(path))
+    assert status == 2 and "chmod 600" in text and KEY not in text
+    path.chmod(0o600)
+    path.write_text("\n")
+    status, text = refused("--key-file", str(path))
+    assert status == 2 and "empty" in text
+
+
+def test_genkey_makes_keys():
+    """
+    qanat psk genkey ──► 44 characters, another time others
+    """
+    keys = {run([QANAT, "psk", "genkey"]) for _ in range(5)}
+    assert len(keys) == 5 and all(re.fullmatch(r"[A-Za-z0-9+/]{43}=\n", key) for key in keys)
+
+
+# ---- as ttun, reload, multipath
+
+
+def test_started_as_ttun_it_takes_that_command_line(wire, tmp_path):
+    """
+    ttun server -k=K -m aes-256-gcm -mtu 1400 -mptcp=false ◄── ttun client --k K --s HOST:PORT …
+    """
+    program = str(tmp_path / "ttun")
+    os.symlink(QANAT, program)
+    server = Psk(wire.server, ["server", "-k=" + KEY, "-m", "aes-256-gcm", "-mtu", "1400", "-mptcp=false", "-s", "unused:1"],
+                 "server", program=program)
+    server.wait_log("running as server")
+    server.wait_log("--server is for the other side")
+    words = ["client", "--k", KEY, "--s=" + SERVER, "--m=aes-256-gcm", "--mtu=1400", "-mptcp"]
+    Psk(wire.client, words, "client", program=program).wait_up()
+    wire.client.ping("10.1.1.1")
+    assert "mtu 1400" in wire.client.ip("link", "show", "ttun0")
+    for words in ([], ["sing"], ["server"], ["client", "-k", "x"], ["server", "-k", "x", "-q"]):
+        done = subprocess.run([program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20 * PATIENCE)
+        assert done.returncode == 2 and done.stderr, words
+
+
+def test_multipath_when_both_ask_for_it(wire):
+    """
+    client -mptcp ══ server -mptcp: "over mptcp" on both ends, where the kernel has it
+    """
+    if not os.path.exists("/proc/sys/net/mptcp/enabled"):
+        pytest.skip("no Multipath TCP in this kernel")
+    server, client = pair(wire, "-mptcp")
+    server.wait_log("over mptcp")
+    client.wait_log("over mptcp")
+    transfer(wire.client, wire.server, "10.1.1.1", "up", 4)
+
+
+def test_a_reload_changes_routes_and_key_while_packets_flow(wire, tmp_path):
+    """
+    SIGHUP: routes come and go, a new key is for the next handshake, what is wrong changes nothing
+    """
+    config = {"psk": {"key": KEY, "server": SERVER, "routes": ["198.51.100.0/24"]}}
+    server = start_server(wire)
+    client = Psk(wire.client, ["client"], "client", config=config).wait_up()
+
+    def reload(process, changed, outcome):
+        process.write(changed)
+        process.process.send_signal(signal.SIGHUP)
+        wait(lambda: process.metric('qanat_reloads_total{outcome="%s"}' % outcome) > 0, "a reload: " + outcome)
+
+    reload(client, {"psk": {**config["psk"], "routes": ["203.0.113.0/24"], "mtu": 1400}}, "ok")
+    routes = wire.client.ip("route")
+    assert "203.0.113.0/24" in routes and "198.51.100.0" not in routes
+    client.wait_log("psk.mtu has changed, but needs a restart")
+    reload(client, {"psk": {**config["psk"], "routes": ["nonsense"]}}, "refused")
+    assert "203.0.113.0/24" in wire.client.ip("route")
+    wire.client.ping("10.1.1.1")
+    assert client.status()["tunnel_established"] and client.count("connected with") == 1
+    client.write({"psk": {**config["psk"], "key": "another-key.Of.many+bytes"}})
+    client.process.send_signal(signal.SIGHUP)
+    client.wait_log("the key has changed")
+    wire.client.ping("10.1.1.1")
+    server.kill()
+    server = start_server(wire, name="server-2")
+    server.wait_log("another key or another cipher")
+
+
+@pytest.mark.skipif(SANITIZED, reason="memory is judged without sanitizers")
+def test_memory_stays_small(wire):
+    """
+    client ══ server after 64 MiB each way: less than 40 MiB each
+    """
+    server, client = pair(wire)
+    transfer(wire.client, wire.server, "10.1.1.1", "up", 64)
+    transfer(wire.server, wire.client, "10.1.1.2", "down", 64)
+    for process in (server, client):
+        with open("/proc/%d/status" % process.process.pid) as file:
+            resident = int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1))
+        assert resident < 40 * 1024
