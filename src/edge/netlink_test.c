@@ -1,0 +1,149 @@
+#include "edge/netlink.h"
+
+#include "edge/tun.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+static void assert_text(const char *text, const char *as_is, const char *normal)
+{
+	struct netlink_address address;
+	char out[NETLINK_TEXT_BYTES];
+	assert_int_equal(netlink_parse(text, &address), 0);
+	netlink_format(&address, out);
+	assert_string_equal(out, as_is);
+	netlink_normalise(&address);
+	netlink_format(&address, out);
+	assert_string_equal(out, normal);
+}
+
+static void addresses_and_their_networks(void **state)
+{
+	(void)state;
+	assert_text("10.1.1.2/30", "10.1.1.2/30", "10.1.1.0/30");
+	assert_text("10.1.1.2", "10.1.1.2/32", "10.1.1.2/32");
+	assert_text("255.255.255.255/0", "255.255.255.255/0", "0.0.0.0/0");
+	assert_text("192.168.171.205/20", "192.168.171.205/20", "192.168.160.0/20");
+	assert_text("FC11::2/126", "fc11::2/126", "fc11::/126");
+	assert_text("2001:db8:ffff::1/33", "2001:db8:ffff::1/33", "2001:db8:8000::/33");
+	assert_text("::1", "::1/128", "::1/128");
+}
+
+static void what_is_no_address(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {"",
+	                                    "10.1.1/8",
+	                                    "10.1.1.1/33",
+	                                    "10.1.1.1/",
+	                                    "10.1.1.1/-1",
+	                                    "10.1.1.1/8x",
+	                                    "10.1.1.1/+8",
+	                                    "fc11::g",
+	                                    "fc11::1/129",
+	                                    "fc11::1/1234",
+	                                    "host/8",
+	                                    "/8",
+	                                    "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb/8"};
+	struct netlink_address address;
+	for (size_t i = 0; i < COUNT_OF(texts); i++)
+		assert_int_equal(netlink_parse(texts[i], &address), NETLINK_BAD);
+}
+
+// The rest in a network of its own.
+static bool has_own_network(void)
+{
+	return unshare(CLONE_NEWNET) == 0;
+}
+
+static bool route_exists(const char *device, const char *hex)
+{
+	char line[256], name[32], to[32];
+	bool is_found = false;
+	FILE *file = fopen("/proc/self/net/route", "re");
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file))
+		is_found = is_found ||
+		           (sscanf(line, "%31s %31s", name, to) == 2 && strcmp(name, device) == 0 && strcmp(to, hex) == 0);
+	fclose(file);
+	return is_found;
+}
+
+static void addresses_and_routes_come_and_are_taken_back(void **state)
+{
+	(void)state;
+	struct tun *tun = NULL;
+	struct netlink *netlink = NULL;
+	struct netlink_address address, to;
+	if (!has_own_network() || tun_open(&(struct tun_settings){.name = "nl%d"}, &tun) < 0)
+		skip();
+	assert_int_equal(netlink_open(tun_name(tun), &netlink), 0);
+	assert_int_equal(netlink_bring_up(netlink, 1400, 65535), 0);
+	assert_int_equal(netlink_parse("10.20.30.1/24", &address), 0);
+	assert_int_equal(netlink_add_address(netlink, &address, NULL), 0);
+	assert_int_equal(netlink_add_address(netlink, &address, NULL), 0); // as after a crash
+	assert_true(route_exists("nl0", "001E140A"));
+	assert_int_equal(netlink_parse("10.99.7.3/16", &to), 0);
+	assert_int_equal(netlink_add_route(netlink, &to), 0);
+	assert_true(route_exists("nl0", "0000630A"));
+	assert_int_equal(netlink_add_route(netlink, &to), 0); // left by a killed process
+	netlink_remove_route(netlink, &to);
+	assert_false(route_exists("nl0", "0000630A"));
+	assert_int_equal(netlink_add_route(netlink, &to), 0);
+	netlink_close(&netlink);
+	assert_null(netlink);
+	assert_false(route_exists("nl0", "0000630A"));
+	assert_false(route_exists("nl0", "001E140A"));
+	tun_close(&tun);
+}
+
+static void a_route_through_another_device_is_not_touched(void **state)
+{
+	(void)state;
+	struct tun *ours = NULL, *theirs = NULL;
+	struct netlink *our_side = NULL, *their_side = NULL;
+	struct netlink_address to;
+	if (!has_own_network() || tun_open(&(struct tun_settings){.name = "theirs"}, &theirs) < 0)
+		skip();
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "ours"}, &ours), 0);
+	assert_int_equal(netlink_open("theirs", &their_side), 0);
+	assert_int_equal(netlink_open("ours", &our_side), 0);
+	assert_int_equal(netlink_bring_up(their_side, 1400, 0), 0);
+	assert_int_equal(netlink_bring_up(our_side, 1400, 0), 0);
+	assert_int_equal(netlink_parse("10.99.0.0/16", &to), 0);
+	assert_int_equal(netlink_add_route(their_side, &to), 0);
+	assert_int_equal(netlink_add_route(our_side, &to), -EEXIST);
+	netlink_close(&our_side);
+	assert_true(route_exists("theirs", "0000630A"));
+	netlink_close(&their_side);
+	tun_close(&ours);
+	tun_close(&theirs);
+}
+
+static void a_device_that_is_not_there(void **state)
+{
+	(void)state;
+	struct netlink *netlink = NULL;
+	assert_int_equal(netlink_open("no-such-device", &netlink), -ENODEV);
+	assert_null(netlink);
+	netlink_close(&netlink);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(addresses_and_their_networks),
+		cmocka_unit_test(what_is_no_address),
+		cmocka_unit_test(addresses_and_routes_come_and_are_taken_back),
+		cmocka_unit_test(a_route_through_another_device_is_not_touched),
+		cmocka_unit_test(a_device_that_is_not_there),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

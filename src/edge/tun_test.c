@@ -1,0 +1,162 @@
+// Needs the right to make a TUN device in a network of its own; skipped without.
+
+#include "edge/tun.h"
+
+#include "edge/netlink.h"
+#include "packet/packet.h"
+#include "packet/segment.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+static struct netlink *netlink;
+
+static struct tun *open_one(bool offload)
+{
+	struct tun *tun = NULL;
+	struct netlink_address address;
+	netlink_close(&netlink);
+	if (unshare(CLONE_NEWNET) != 0 || tun_open(&(struct tun_settings){.name = "tt%d", .offload = offload}, &tun) < 0)
+		return NULL;
+	assert_int_equal(netlink_parse("10.1.1.1/24", &address), 0);
+	assert_int_equal(netlink_open(tun_name(tun), &netlink), 0);
+	assert_int_equal(netlink_bring_up(netlink, 1400, 65535), 0);
+	assert_int_equal(netlink_add_address(netlink, &address, NULL), 0);
+	return tun;
+}
+
+static int make_sender(uint16_t segment_bytes)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a010102)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = segment_bytes;
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (void *)&to, sizeof to), 0);
+	if (segment_bytes > 0)
+		assert_int_equal(setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size), 0);
+	return fd;
+}
+
+// The next IPv4 packet; what the kernel says of itself in IPv6 is passed over.
+static size_t read_one(struct tun *tun, uint8_t *packet, struct offload *offload)
+{
+	struct pollfd ready = {.fd = tun_descriptor(tun), .events = POLLIN};
+	size_t length = 0;
+	for (;;) {
+		assert_int_equal(poll(&ready, 1, 10000), 1);
+		if (tun_read(tun, packet, &length, offload) == 0 && packet[0] >> 4 == 4)
+			return length;
+	}
+}
+
+static uint8_t packet[TUN_PACKET_BYTES], data[60000], out[2000];
+
+static void datagrams_come_as_one_super_packet_and_can_be_cut(void **state)
+{
+	(void)state;
+	struct offload offload;
+	struct segment segment;
+	struct tun *tun = open_one(true);
+	if (!tun || !tun_joins_udp(tun))
+		skip();
+	int fd = make_sender(1200);
+	assert_int_equal(send(fd, data, 24000, 0), 24000);
+	size_t length = read_one(tun, packet, &offload), count = 0;
+	assert_int_equal(offload.kind, OFFLOAD_UDP);
+	assert_int_equal(offload.segment_bytes, 1200);
+	assert_int_equal(segment_begin(&segment, packet, length, &offload), 0);
+	for (size_t room; (room = segment_room(&segment)) > 0; count++) {
+		assert_int_equal(room, 1228);
+		segment_next(&segment, out);
+	}
+	assert_int_equal(count, 20);
+	assert_int_equal(tun_read(tun, packet, &length, &offload), TUN_NONE);
+	close(fd);
+	tun_close(&tun);
+}
+
+static void without_offload_packets_come_one_by_one_and_complete(void **state)
+{
+	(void)state;
+	struct offload offload;
+	struct tun *tun = open_one(false);
+	if (!tun)
+		skip();
+	assert_false(tun_joins_tcp(tun) || tun_joins_udp(tun));
+	int fd = make_sender(1200);
+	assert_int_equal(send(fd, data, 12000, 0), 12000);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(read_one(tun, packet, &offload), 1228);
+		assert_int_equal(offload.kind, OFFLOAD_NONE);
+		assert_false(offload.needs_checksum);
+	}
+	close(fd);
+	tun_close(&tun);
+}
+
+static void a_device_takes_packets_and_refuses_what_is_none(void **state)
+{
+	(void)state;
+	struct offload none = {0};
+	struct tun *tun = open_one(true);
+	uint8_t garbage[100] = {0x10};
+	if (!tun)
+		skip();
+	int fd = make_sender(0);
+	assert_int_equal(send(fd, data, 100, 0), 100);
+	size_t length = read_one(tun, packet, &none);
+	struct segment segment;
+	assert_int_equal(segment_begin(&segment, packet, length, &none), 0);
+	segment_next(&segment, out);
+	struct iovec pieces[] = {{out, 28}, {out + 28, 100}};
+	assert_int_equal(tun_write(tun, &(struct offload){0}, pieces, 2), 0);
+	struct iovec bad = {garbage, sizeof garbage};
+	assert_int_equal(tun_write(tun, &(struct offload){0}, &bad, 1), TUN_REFUSED);
+	close(fd);
+	tun_close(&tun);
+	assert_null(tun);
+	tun_close(&tun);
+}
+
+static void names_are_numbered_or_taken(void **state)
+{
+	(void)state;
+	struct tun *first = open_one(true), *second = NULL, *third = NULL;
+	if (!first)
+		skip();
+	assert_string_equal(tun_name(first), "tt0");
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "tt%d"}, &second), 0);
+	assert_string_equal(tun_name(second), "tt1");
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "tt1"}, &third), -EBUSY);
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "a-name-of-16-byt"}, &third), -ENAMETOOLONG);
+	tun_close(&second);
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "tt1"}, &third), 0);
+	tun_close(&third);
+	tun_close(&first);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(datagrams_come_as_one_super_packet_and_can_be_cut),
+		cmocka_unit_test(without_offload_packets_come_one_by_one_and_complete),
+		cmocka_unit_test(a_device_takes_packets_and_refuses_what_is_none),
+		cmocka_unit_test(names_are_numbered_or_taken),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	netlink_close(&netlink);
+	return failed;
+}
