@@ -1,5 +1,7 @@
 #include "cmd/check.h"
 
+#include "cmd/psk_key.h"
+#include "cmd/psk_words.h"
 #include "config/help.h"
 #include "config/load.h"
 #include "config/report.h"
@@ -9,21 +11,23 @@
 #include <string.h>
 #include <unistd.h>
 
+#define COMMANDS (CONFIG_PSK_CLIENT + 1)
 enum { EXIT_GOOD = 0, EXIT_CERTIFICATES = 1, EXIT_CONFIG = 2 };
 
 static const char usage[] =
-	"usage: qanat check [-c FILE] [source|dest] [--json] [flags of source or dest]\n"
+	"usage: qanat check [-c FILE] [source|dest|psk server|psk client] [--json] [flags of that command]\n"
 	"       qanat check --schema\n\n"
-	"Reads the configuration as `qanat source` or `qanat dest` would, lists every problem, prints each value with where\n"
-	"it comes from, and tries the certificate files. Without a word it checks whichever sections the file has.\n\n"
+	"Reads the configuration as that command would, lists every problem, prints each value with where it comes from, and\n"
+	"tries the certificate or key files. Without a word it checks whichever sections the file has.\n\n"
 	"  -c, --config FILE  default: " SCHEMA_DEFAULT_PATH "; environment: QANAT_CONFIG\n"
 	"  --json             the result as JSON\n"
 	"  --schema           print the reference of every key as Markdown\n\n"
-	"Exit status: 0 good, 1 certificates that would be refused, 2 wrong command line or configuration.\n";
+	"Exit status: 0 good, 1 certificates or a key that would be refused, 2 wrong command line or configuration.\n";
 
 // The words of check itself; what is left goes to the configuration as flags.
 struct check {
-	bool is_source, is_dest, is_json, is_schema, is_help;
+	bool is_wanted[COMMANDS]; // by enum config_command
+	bool is_json, is_schema, is_help;
 	int argc;
 	char **argv; // lent words, in memory of ours
 	json_t *reports;
@@ -34,9 +38,13 @@ static void read_words(struct check *check, int argc, char **argv)
 	for (int at = 1; at < argc; at++) {
 		const char *word = argv[at];
 		if (strcmp(word, "source") == 0)
-			check->is_source = true;
+			check->is_wanted[CONFIG_SOURCE] = true;
 		else if (strcmp(word, "dest") == 0)
-			check->is_dest = true;
+			check->is_wanted[CONFIG_DEST] = true;
+		else if (strcmp(word, "psk") == 0 && at + 1 < argc && strcmp(argv[at + 1], "server") == 0)
+			check->is_wanted[CONFIG_PSK_SERVER] = argv[++at] != NULL;
+		else if (strcmp(word, "psk") == 0 && at + 1 < argc && strcmp(argv[at + 1], "client") == 0)
+			check->is_wanted[CONFIG_PSK_CLIENT] = argv[++at] != NULL;
 		else if (strcmp(word, "--json") == 0)
 			check->is_json = true;
 		else if (strcmp(word, "--schema") == 0)
@@ -72,6 +80,29 @@ static bool try_certificates(const struct load *load, char problem[IDENTITY_PROB
 	return result == 0;
 }
 
+static bool is_psk(const struct load *load)
+{
+	return load->command == CONFIG_PSK_SERVER || load->command == CONFIG_PSK_CLIENT;
+}
+
+// The key as the command would load it; what waits in a descriptor is left there.
+static bool try_key(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES])
+{
+	char text[PSK_KEY_PROBLEM_BYTES] = "";
+	struct secret key = {0};
+	if (load->config->psk.key_fd)
+		return true;
+	bool is_good = secret_start() == 0 && psk_key_load(load->config, &key, text) == 0;
+	secret_fini(&key);
+	snprintf(problem, IDENTITY_PROBLEM_BYTES, "%s", text);
+	return is_good;
+}
+
+static bool try_files(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES])
+{
+	return is_psk(load) ? try_key(load, problem) : try_certificates(load, problem);
+}
+
 static int judge_text(const struct load *load, int result)
 {
 	const char *name = schema_command_name(load->command);
@@ -84,10 +115,14 @@ static int judge_text(const struct load *load, int result)
 		        load->problems.count == 1 ? "" : "s");
 		return EXIT_CONFIG;
 	}
-	bool is_good = try_certificates(load, problem);
+	bool is_good = try_files(load, problem);
 	if (!is_good)
 		fprintf(stderr, "%s\n", problem);
-	printf("%s: %s for %s\n", file, is_good ? "good" : "certificates are refused", name);
+	printf("%s: %s for %s\n", file,
+	       is_good        ? "good"
+	       : is_psk(load) ? "the key is refused"
+	                      : "certificates are refused",
+	       name);
 	report_settings(load, stdout);
 	return is_good ? EXIT_GOOD : EXIT_CERTIFICATES;
 }
@@ -96,10 +131,10 @@ static int judge_json(struct check *check, const struct load *load, int result)
 {
 	char problem[IDENTITY_PROBLEM_BYTES] = "";
 	json_t *report = report_json(load);
-	bool is_good = result == 0 && try_certificates(load, problem);
+	bool is_good = result == 0 && try_files(load, problem);
 	json_object_set_new(report, "good", json_boolean(is_good));
 	json_object_set_new(report, "file", load->has_file ? json_string(load->file) : json_null());
-	json_object_set_new(report, "certificates", problem[0] ? json_string(problem) : json_null());
+	json_object_set_new(report, is_psk(load) ? "key" : "certificates", problem[0] ? json_string(problem) : json_null());
 	json_array_append_new(check->reports, report);
 	return is_good ? EXIT_GOOD : result == 0 ? EXIT_CERTIFICATES : EXIT_CONFIG;
 }
@@ -108,10 +143,26 @@ static int judge(struct check *check, enum config_command command)
 {
 	struct load_input input = {.command = command, .argc = check->argc, .argv = check->argv, .environment = environ};
 	struct load load;
+	struct psk_words words = {0};
+	if (command == CONFIG_PSK_SERVER || command == CONFIG_PSK_CLIENT) {
+		if (psk_words_take(command == CONFIG_PSK_SERVER, check->argc, check->argv, &words) < 0)
+			return EXIT_CONFIG;
+		input.argc = words.argc;
+		input.argv = words.argv;
+	}
 	int result = load_run(&input, &load);
 	int status = check->is_json ? judge_json(check, &load, result) : judge_text(&load, result);
 	load_fini(&load);
+	psk_words_fini(&words);
 	return status;
+}
+
+static bool is_any_wanted(const struct check *check)
+{
+	for (unsigned i = 0; i < COMMANDS; i++)
+		if (check->is_wanted[i])
+			return true;
+	return false;
 }
 
 // Which sections there are, when the command line does not say which is meant.
@@ -123,11 +174,13 @@ static bool find_sections(struct check *check)
 	                           .environment = environ};
 	struct load load;
 	int result = load_run(&input, &load);
-	check->is_source = load.has_source || load.is_unreadable;
-	check->is_dest = load.has_dest;
-	bool is_found = check->is_source || check->is_dest;
+	check->is_wanted[CONFIG_SOURCE] = load.has_source || load.is_unreadable;
+	check->is_wanted[CONFIG_DEST] = load.has_dest;
+	check->is_wanted[CONFIG_PSK_SERVER] = load.has_psk && !load.has_psk_client;
+	check->is_wanted[CONFIG_PSK_CLIENT] = load.has_psk_client;
+	bool is_found = is_any_wanted(check);
 	if (!is_found && load.has_file)
-		fprintf(stderr, "%s: has neither a section [source] nor [dest]\n", load.file);
+		fprintf(stderr, "%s: has no section [source], [dest] or [psk]\n", load.file);
 	else if (!is_found)
 		fprintf(stderr,
 		        "%s: there is no such file; name one with -c FILE, or say which flags to check: source or dest\n",
@@ -138,14 +191,12 @@ static bool find_sections(struct check *check)
 
 static int judge_all(struct check *check)
 {
-	if (!check->is_source && !check->is_dest && !find_sections(check))
+	if (!is_any_wanted(check) && !find_sections(check))
 		return EXIT_CONFIG;
 	int worst = EXIT_GOOD;
 	check->reports = check->is_json ? json_array() : NULL;
-	if (check->is_source)
-		worst = judge(check, CONFIG_SOURCE);
-	if (check->is_dest) {
-		int status = judge(check, CONFIG_DEST);
+	for (unsigned command = 0; command < COMMANDS; command++) {
+		int status = check->is_wanted[command] ? judge(check, (enum config_command)command) : EXIT_GOOD;
 		worst = status > worst ? status : worst;
 	}
 	if (check->is_json) {

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,13 +53,15 @@ static ssize_t read_file(const char *path, uint8_t bytes[LIMIT_PSK_BYTES + 1], c
 	return length;
 }
 
-static ssize_t read_descriptor(uint32_t fd, uint8_t bytes[LIMIT_PSK_BYTES + 1], char problem[PSK_KEY_PROBLEM_BYTES])
+static ssize_t read_descriptor(const char *number, uint8_t bytes[LIMIT_PSK_BYTES + 1],
+                               char problem[PSK_KEY_PROBLEM_BYTES])
 {
-	ssize_t length = read_all((int)fd, bytes);
+	int fd = (int)strtol(number, NULL, 10);
+	ssize_t length = read_all(fd, bytes);
 	if (length < 0)
-		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "descriptor %u: cannot be read: %s", fd, outcome_text((int)length));
+		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "descriptor %d: cannot be read: %s", fd, outcome_text((int)length));
 	else if (fd > STDERR_FILENO)
-		close((int)fd);
+		close(fd);
 	return length;
 }
 
@@ -75,7 +78,7 @@ static ssize_t find(struct config *config, uint8_t bytes[LIMIT_PSK_BYTES + 1], c
 {
 	if (config->psk.key_file)
 		return without_line_end(bytes, read_file(config->psk.key_file, bytes, problem));
-	if (config->psk.key_fd != CONFIG_NO_FD)
+	if (config->psk.key_fd)
 		return without_line_end(bytes, read_descriptor(config->psk.key_fd, bytes, problem));
 	size_t length = strlen(config->psk.key);
 	if (length > LIMIT_PSK_BYTES) {

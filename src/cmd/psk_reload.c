@@ -14,7 +14,7 @@
 static int load_key(struct psk *psk, struct config *next, struct secret *key, char problem[PSK_KEY_PROBLEM_BYTES])
 {
 	// What came through a descriptor cannot be read twice.
-	if (next->psk.key_fd != CONFIG_NO_FD)
+	if (next->psk.key_fd)
 		return secret_set(key, psk->key.bytes, psk->key.length) < 0;
 	return psk_key_load(next, key, problem);
 }

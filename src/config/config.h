@@ -47,8 +47,6 @@ struct config_service { // [[dest.exposed_services]]
 	enum config_proxy proxy; // towards the target
 };
 
-#define CONFIG_NO_FD UINT32_MAX
-
 struct config {
 	struct { // [source]
 		char *listen_ip;
@@ -94,10 +92,10 @@ struct config {
 		uint32_t max_associations;
 		uint32_t max_associations_per_client; // source
 	} udp;
-	struct {             // [psk]
-		char *key;       // NULL: from key_file or key_fd
-		char *key_file;  // may be NULL
-		uint32_t key_fd; // CONFIG_NO_FD: none
+	struct {            // [psk]
+		char *key;      // NULL: from key_file or key_fd
+		char *key_file; // may be NULL
+		char *key_fd;   // a number; may be NULL
 		enum config_psk_method method;
 		char *listen; // server: "[::]:20203"
 		char *server; // client: "host:20203"

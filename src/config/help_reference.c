@@ -86,7 +86,7 @@ static void print_section(size_t first, FILE *out)
 void help_reference(FILE *out)
 {
 	fputs(
-		"# Configuration of source and dest\n\n"
+		"# Configuration of source, dest and psk\n\n"
 		"A flag wins over the environment, the environment over the file, the file over the default. The file is TOML,\n"
 		"or JSON with the same structure when its name ends in `.json`. Printed by `qanat check --schema`.\n",
 		out);

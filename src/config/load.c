@@ -133,7 +133,9 @@ static void read_tree(struct load *load, const char *text, size_t length)
 	}
 	load->has_source = tree_child(root, "source") != NULL;
 	load->has_dest = tree_child(root, "dest") != NULL;
-	load->has_psk = tree_child(root, "psk") != NULL;
+	const struct tree_node *psk = tree_child(root, "psk");
+	load->has_psk = psk != NULL;
+	load->has_psk_client = psk && psk->kind == TREE_TABLE && tree_child(psk, "server") != NULL;
 	walk(load, root, "");
 	tree_free(&root);
 }

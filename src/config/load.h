@@ -36,10 +36,10 @@ struct load {
 	struct config *config;                         // usable only when load_run returned 0
 	struct load_setting settings[SCHEMA_MAX_KEYS]; // by schema_index
 	struct problem_list problems;
-	struct problem_list notes;                    // not wrong, but worth saying
-	char *file;                                   // what was or would have been read
-	bool has_file, has_source, has_dest, has_psk; // the file; its sections
-	bool is_unreadable;                           // nothing can be said about what the file gives
+	struct problem_list notes;                                    // not wrong, but worth saying
+	char *file;                                                   // what was or would have been read
+	bool has_file, has_source, has_dest, has_psk, has_psk_client; // the file; its sections
+	bool is_unreadable;                                           // nothing can be said about what the file gives
 };
 
 // 0, CONFIG_BAD (see load->problems) or CONFIG_HELP. load_fini is due in every case.

@@ -207,7 +207,7 @@ static const struct schema_key keys[] = {
 	{.path = "psk.key_file", .type = SCHEMA_PATH, .commands = PSK, .reloads = true, FIELD(psk.key_file),
 	 .flag = "--key-file", .value_name = "FILE",
 	 .help = "file with the key, readable by nobody else; a line end behind it is not part of it"},
-	{.path = "psk.key_fd", .type = SCHEMA_NUMBER, .min = 0, .max = 65535, .commands = PSK, FIELD(psk.key_fd),
+	{.path = "psk.key_fd", .type = SCHEMA_TEXT, .min = 1, .commands = PSK, FIELD(psk.key_fd),
 	 .flag = "--key-fd", .value_name = "N", .help = "descriptor that the key is read from, to its end, once"},
 	{.path = "psk.method", .type = SCHEMA_ENUM, .words = psk_methods, .commands = PSK, .reloads = true,
 	 .initial = "chacha20-poly1305", FIELD(psk.method), .flag = "--method", .value_name = "CIPHER",

@@ -45,8 +45,6 @@ void validate_psk_complete(struct load *load)
 	struct config *config = load->config;
 	bool is_server = load->command == CONFIG_PSK_SERVER;
 	bool has_room = config->psk.mtu >= IPV6_LEAST_MTU;
-	if (!load_is_given(load, "psk.key_fd"))
-		config->psk.key_fd = CONFIG_NO_FD;
 	complete_address(load, "psk.ipv4", &config->psk.ipv4, is_server ? "10.1.1.1/30" : "10.1.1.2/30");
 	complete_address(load, "psk.ipv6", &config->psk.ipv6, !has_room ? "" : is_server ? "fc11::1/126" : "fc11::2/126");
 	complete_address(load, "psk.peer_ipv4", &config->psk.peer_ipv4, "");
@@ -87,7 +85,10 @@ static void check_key(struct load *load)
 	if (best && best != paths[1])
 		replace(&config->psk.key_file, NULL);
 	if (best && best != paths[2])
-		config->psk.key_fd = CONFIG_NO_FD;
+		replace(&config->psk.key_fd, NULL);
+	const char *fd = config->psk.key_fd;
+	if (fd && (strspn(fd, "0123456789") != strlen(fd) || strlen(fd) > 5))
+		add(load, "psk.key_fd", "must be the number of an open descriptor");
 }
 
 // ---- addresses

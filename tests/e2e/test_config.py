@@ -154,7 +154,7 @@ def test_without_a_file_and_without_a_word_check_says_what_to_do(pair):
 def test_reference_is_markdown_about_every_key():
     done = call("check", "--schema")
     assert done.returncode == 0
-    assert done.stdout.startswith("# Configuration of source and dest\n")
+    assert done.stdout.startswith("# Configuration of source, dest and psk\n")
     for text in ("| `listen_port` |", "| `source.frame_buffer_size` |", "`QANAT_CRYPTO_KEM_MODE`",
                  "Each `[[source.forwards]]`:"):
         assert text in done.stdout
@@ -166,7 +166,9 @@ def test_reference_is_markdown_about_every_key():
 @pytest.mark.parametrize("path", EXAMPLES, ids=os.path.basename)
 def test_every_example_is_read_without_a_problem(path):
     reports = json.loads(call("check", "--json", "-c", path).stdout)
-    assert [report["command"] for report in reports] == ["dest" if "dest" in os.path.basename(path) else "source"]
+    name = os.path.basename(path)
+    command = name[:-5].replace("-", " ") if name.startswith("psk-") else "dest" if "dest" in name else "source"
+    assert [report["command"] for report in reports] == [command]
     assert [report["problems"] + report["notes"] for report in reports] == [[]]
 
 
