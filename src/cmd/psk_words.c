@@ -18,7 +18,7 @@ static const struct word {
 	{"k", "--key", KIND_KEY, SIDE_BOTH},          {"key", "--key", KIND_KEY, SIDE_BOTH},
 	{"m", "--method", KIND_VALUE, SIDE_BOTH},     {"l", "--listen", KIND_VALUE, SIDE_SERVER},
 	{"s", "--server", KIND_VALUE, SIDE_CLIENT},   {"mtu", "--mtu", KIND_VALUE, SIDE_BOTH},
-	{"mptcp", "--mptcp", KIND_SWITCH, SIDE_BOTH},
+	{"mptcp", "--mptcp", KIND_SWITCH, SIDE_BOTH}, {"pq", "--pq", KIND_SWITCH, SIDE_BOTH},
 };
 
 // "-x", "--x", with or without "=v". *value is NULL without.

@@ -1,5 +1,5 @@
-"""Two hosts in network namespaces, joined by a wire, and processes in them. Names are unique to the test run and everything is
-taken away at the end."""
+"""Two hosts in network namespaces, joined by a wire, and processes in them. Names are unique to the test run and
+everything is taken away at the end."""
 
 import http.client
 import json

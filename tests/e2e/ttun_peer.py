@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""The wire of ttun, written a second time and from its description alone: the opposite end in tests. No TUN device: IP packets
-are made here.
+"""The wire of ttun, written a second time and from its description alone: the opposite end in tests. No TUN device: IP
+packets are made here.
 
     ttun_peer.py client HOST:PORT --key K --method M [what to do]
     ttun_peer.py server HOST:PORT --key K --method M [what to do]
