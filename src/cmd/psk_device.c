@@ -99,6 +99,7 @@ int psk_device_open(struct psk *psk)
 	if (result < 0)
 		return fail(psk, "no memory for its packets", result);
 	packets_set_clamp(psk->packets, config->psk.clamp_mss ? config->psk.mtu : 0);
+	packets_set_renewal(psk->packets, config->psk.key_rotation_interval_seconds * 1000);
 	log_info("psk", "device %s, mtu %u, addresses %s %s; the kernel joins %s", tun_name(psk->tun), config->psk.mtu,
 	         config->psk.ipv4, config->psk.ipv6,
 	         tun_joins_udp(psk->tun)   ? "TCP and UDP packets"

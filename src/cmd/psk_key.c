@@ -98,6 +98,11 @@ int psk_key_load(struct config *config, struct secret *key, char problem[PSK_KEY
 		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "the key is empty");
 	if (length <= 0)
 		return 1;
+	if (config->psk.pq && length < AEAD_KEY_BYTES) {
+		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "--pq needs a key of at least 32 bytes: `qanat psk genkey` makes one");
+		secret_wipe(bytes, sizeof bytes);
+		return 1;
+	}
 	const char *weakness = weakness_of(bytes, (size_t)length);
 	if (weakness)
 		log_warn("psk",

@@ -64,7 +64,8 @@ static void begin(struct psk *psk, struct greeting_result *result)
 	psk->sessions++;
 	psk->last_error[0] = '\0';
 	pthread_mutex_unlock(&psk->lock);
-	log_info("psk", "connected with %s over %s%s", text, carrier,
+	log_info("psk", "connected with %s over %s%s%s", text, carrier,
+	         psk->config->psk.pq ? ", keys of X25519 and ML-KEM-768" : "",
 	         is_replacing ? ", in place of the earlier session" : "");
 }
 
@@ -111,6 +112,7 @@ void psk_session_greet(struct psk *psk, int fd, const struct address *peer)
 		.role = psk->is_server ? TTUN_SERVER : TTUN_CLIENT,
 		.cipher = psk->config->psk.method == CONFIG_PSK_AES ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305,
 		.key = &psk->key,
+		.is_hybrid = psk->config->psk.pq,
 		.timeout_ms = psk->config->psk.handshake_timeout_ms,
 	};
 	make_room(psk);

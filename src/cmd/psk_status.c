@@ -18,7 +18,8 @@ static void fill_link(struct psk *psk, bool is_up, struct status_link *link)
 	             : psk->is_server ? "down"
 	                              : "connecting",
 		.carrier = is_up ? psk->carrier : "",
-		.kem_mode = "none",
+		.kem_mode = psk->config->psk.pq ? "hybrid" : "none",
+		.epoch = is_up ? state.generation : 0,
 		.bytes_outward = is_up ? state.bytes_outward : 0,
 		.bytes_inward = is_up ? state.bytes_inward : 0,
 		.streams_open = is_up,
@@ -27,7 +28,8 @@ static void fill_link(struct psk *psk, bool is_up, struct status_link *link)
 	};
 	if (is_up)
 		address_format(&psk->peer, link->peer_address);
-	snprintf(link->tls_version, sizeof link->tls_version, "ttun/v1");
+	snprintf(link->tls_version, sizeof link->tls_version, "%s", psk->config->psk.pq ? "psk-pq/1" : "ttun/v1");
+	snprintf(link->kem_legs, sizeof link->kem_legs, "%s", psk->config->psk.pq ? "X25519+ML-KEM-768" : "");
 	snprintf(link->tls_cipher, sizeof link->tls_cipher, "%s",
 	         psk->config->psk.method == CONFIG_PSK_AES ? "aes-256-gcm" : "chacha20-poly1305");
 	snprintf(link->last_error, sizeof link->last_error, "%s", psk->last_error);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { KIND_VALUE, KIND_KEY, KIND_SWITCH };
+enum kind { KIND_VALUE, KIND_KEY, KIND_SWITCH, KIND_TRUTH };
 enum side { SIDE_BOTH, SIDE_SERVER, SIDE_CLIENT };
 
 static const struct word {
@@ -18,7 +18,7 @@ static const struct word {
 	{"k", "--key", KIND_KEY, SIDE_BOTH},          {"key", "--key", KIND_KEY, SIDE_BOTH},
 	{"m", "--method", KIND_VALUE, SIDE_BOTH},     {"l", "--listen", KIND_VALUE, SIDE_SERVER},
 	{"s", "--server", KIND_VALUE, SIDE_CLIENT},   {"mtu", "--mtu", KIND_VALUE, SIDE_BOTH},
-	{"mptcp", "--mptcp", KIND_SWITCH, SIDE_BOTH}, {"pq", "--pq", KIND_SWITCH, SIDE_BOTH},
+	{"mptcp", "--mptcp", KIND_SWITCH, SIDE_BOTH}, {"pq", "--pq", KIND_TRUTH, SIDE_BOTH},
 };
 
 // "-x", "--x", with or without "=v". *value is NULL without.
@@ -45,7 +45,7 @@ static int append(struct psk_words *words, const char *flag, const char *value)
 	return 0;
 }
 
-static const char *switch_word(const char *value)
+static const char *switch_word(enum kind kind, const char *value)
 {
 	static const char *const words[][2] = {
 		{"1", "on"},  {"t", "on"},  {"T", "on"},  {"true", "on"},   {"TRUE", "on"},   {"True", "on"},
@@ -53,22 +53,25 @@ static const char *switch_word(const char *value)
 	};
 	for (size_t i = 0; i < COUNT_OF(words); i++)
 		if (strcmp(words[i][0], value) == 0)
-			return words[i][1];
+			return kind == KIND_SWITCH ? words[i][1] : strcmp(words[i][1], "on") == 0 ? "true" : "false";
 	return value;
 }
 
-static bool is_choice(const char *text)
+static bool is_choice(enum kind kind, const char *text)
 {
+	if (kind == KIND_TRUTH)
+		return text && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0);
 	return text && (strcmp(text, "on") == 0 || strcmp(text, "off") == 0 || strcmp(text, "auto") == 0);
 }
 
 // Of a flag that was found at argv[*at]; moves on when the value is a word of its own.
 static int take_one(bool is_server, const struct word *word, char *value, char **next, struct psk_words *words)
 {
-	if (word->kind == KIND_SWITCH && !value)
-		return append(words, word->flag, is_choice(*next) ? *next : "on");
-	if (word->kind == KIND_SWITCH)
-		return append(words, word->flag, switch_word(value));
+	bool is_switch = word->kind == KIND_SWITCH || word->kind == KIND_TRUTH;
+	if (is_switch && !value)
+		value = is_choice(word->kind, *next) ? *next : "1";
+	if (is_switch)
+		return append(words, word->flag, switch_word(word->kind, value));
 	if (!value)
 		value = *next;
 	if (word->side == (is_server ? SIDE_CLIENT : SIDE_SERVER)) {
@@ -97,7 +100,8 @@ int psk_words_take(bool is_server, int argc, char **argv, struct psk_words *word
 			continue;
 		}
 		bool has_next = at + 1 < argc && argv[at + 1];
-		bool uses_next = !value && has_next && (word->kind != KIND_SWITCH || is_choice(argv[at + 1]));
+		bool uses_next = !value && has_next &&
+		                 (word->kind == KIND_VALUE || word->kind == KIND_KEY || is_choice(word->kind, argv[at + 1]));
 		result = take_one(is_server, word, value, argv + at + 1, words);
 		at += uses_next;
 	}

@@ -45,6 +45,10 @@ struct packets {
 	size_t tx_used, tx_sent, rx_used;
 	struct coalesce coalesce;
 	const char *failed; // the session is to end: why
+	struct loop_timer *renewal;
+	uint32_t renew_ms;
+	uint64_t key_bytes; // carried under the present keys
+	_Atomic uint32_t generation;
 	_Atomic uint64_t bytes_outward, bytes_inward, packets_outward, packets_inward;
 
 	uint8_t super[TUN_PACKET_BYTES];
@@ -58,6 +62,8 @@ static void end_session(struct packets *packets)
 {
 	if (packets->io)
 		loop_io_close(&packets->io);
+	if (packets->renewal)
+		loop_timer_disarm(packets->renewal);
 	socket_close(&packets->fd);
 	ttun_free(&packets->ttun);
 	packets->tx_used = packets->tx_sent = packets->rx_used = 0;
@@ -132,6 +138,8 @@ static bool fill(struct packets *packets)
 {
 	uint64_t count = 0, bytes = 0;
 	bool is_more = true;
+	if (packets->tx_used + TTUN_SPEAK_BYTES <= sizeof packets->tx)
+		packets->tx_used += ttun_speak_control(packets->ttun, packets->tx + packets->tx_used);
 	while (is_more) {
 		size_t room = packets->is_cutting ? segment_room(&packets->cut) : 0;
 		if (room == 0) {
@@ -227,6 +235,19 @@ static void take_packet(struct packets *packets, const struct ttun_packet *opene
 	coalesce_add(&packets->coalesce, opened->bytes, opened->length);
 }
 
+// After so many bytes the keys have done enough, whatever the clock says.
+static void note_keys(struct packets *packets, uint64_t bytes)
+{
+	uint32_t generation = ttun_generation(packets->ttun);
+	packets->key_bytes += bytes;
+	if (generation != atomic_load_explicit(&packets->generation, memory_order_relaxed)) {
+		atomic_store(&packets->generation, generation);
+		packets->key_bytes = 0;
+	}
+	if (packets->key_bytes > LIMIT_TLS_KEY_BYTES && packets->renew_ms > 0)
+		(void)ttun_renew(packets->ttun);
+}
+
 static void open_frames(struct packets *packets)
 {
 	struct ttun_packet opened;
@@ -235,10 +256,12 @@ static void open_frames(struct packets *packets)
 	int result = 0;
 	while (!packets->failed) {
 		result = ttun_open(packets->ttun, packets->rx + at, packets->rx_used - at, &opened);
-		if (result != 0)
+		if (result != 0 && result != TTUN_CONTROL)
 			break;
-		take_packet(packets, &opened);
 		at += opened.used;
+		if (result == TTUN_CONTROL)
+			continue;
+		take_packet(packets, &opened);
 		bytes += opened.length;
 		count++;
 	}
@@ -251,6 +274,9 @@ static void open_frames(struct packets *packets)
 	add(&packets->bytes_inward, bytes);
 	if (result == TTUN_REFUSED)
 		packets->failed = "what arrived is damaged or forged";
+	if (result < 0)
+		packets->failed = outcome_text(result);
+	note_keys(packets, bytes);
 }
 
 static void pump_inward(struct packets *packets)
@@ -302,7 +328,27 @@ static void on_socket(void *owner, int events)
 	struct packets *packets = owner;
 	if (events & LOOP_READ)
 		pump_inward(packets);
-	if (!packets->failed && (events & LOOP_WRITE))
+	bool has_control = !packets->failed && ttun_is_renewing(packets->ttun);
+	if (!packets->failed && ((events & LOOP_WRITE) || has_control))
+		pump_outward(packets);
+	settle(packets);
+}
+
+static void arm_renewal(struct packets *packets)
+{
+	if (packets->renew_ms > 0)
+		loop_timer_arm(packets->renewal, packets->renew_ms, packets->renew_ms);
+	else
+		loop_timer_disarm(packets->renewal);
+}
+
+// A renewal that is still under way when the next is due means a peer that does not answer.
+static void on_renewal(void *owner)
+{
+	struct packets *packets = owner;
+	if (ttun_is_renewing(packets->ttun))
+		packets->failed = "the peer does not renew the keys";
+	else if (ttun_renew(packets->ttun))
 		pump_outward(packets);
 	settle(packets);
 }
@@ -322,8 +368,12 @@ int packets_new(struct loop *loop, struct tun *tun, packets_fn on_lost, void *ow
 	coalesce_init(&made->coalesce, on_packet, made);
 	made->coalesce.joins_tcp = tun_joins_tcp(tun);
 	made->coalesce.joins_udp = tun_joins_udp(tun);
-	int result = loop_io_open(loop, tun_descriptor(tun), on_device, made, &made->tun_io);
+	int result = loop_timer_open(loop, on_renewal, made, &made->renewal);
+	if (result == 0)
+		result = loop_io_open(loop, tun_descriptor(tun), on_device, made, &made->tun_io);
 	if (result < 0) {
+		if (made->renewal)
+			loop_timer_close(&made->renewal);
 		free(made);
 		return result;
 	}
@@ -338,8 +388,16 @@ void packets_free(struct packets **packets)
 		return;
 	end_session(*packets);
 	loop_io_close(&(*packets)->tun_io);
+	loop_timer_close(&(*packets)->renewal);
 	free(*packets);
 	*packets = NULL;
+}
+
+void packets_set_renewal(struct packets *packets, uint32_t every_ms)
+{
+	packets->renew_ms = every_ms;
+	if (packets->ttun && ttun_is_hybrid(packets->ttun))
+		arm_renewal(packets);
 }
 
 void packets_set_clamp(struct packets *packets, uint32_t mtu)
@@ -361,6 +419,10 @@ int packets_attach(struct packets *packets, int *fd, struct ttun **ttun)
 	packets->ttun = *ttun;
 	*fd = -1;
 	*ttun = NULL;
+	packets->key_bytes = 0;
+	atomic_store(&packets->generation, 0);
+	if (ttun_is_hybrid(packets->ttun))
+		arm_renewal(packets);
 	atomic_store(&packets->bytes_outward, 0);
 	atomic_store(&packets->bytes_inward, 0);
 	atomic_store(&packets->packets_outward, 0);
@@ -388,6 +450,7 @@ bool packets_has_device(const struct packets *packets)
 void packets_read(struct packets *packets, struct packets_state *state)
 {
 	*state = (struct packets_state){
+		.generation = atomic_load(&packets->generation),
 		.bytes_outward = atomic_load(&packets->bytes_outward),
 		.bytes_inward = atomic_load(&packets->bytes_inward),
 		.packets_outward = atomic_load(&packets->packets_outward),

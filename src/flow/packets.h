@@ -37,7 +37,11 @@ bool packets_has_session(const struct packets *packets);
 // False: somebody has deleted the device; nothing will pass any more.
 bool packets_has_device(const struct packets *packets);
 
+// A hybrid client renews the keys so often, and after LIMIT_TLS_KEY_BYTES; 0: never.
+void packets_set_renewal(struct packets *packets, uint32_t every_ms);
+
 struct packets_state {
+	uint32_t generation;                      // of keys: how often they were renewed
 	uint64_t bytes_outward, bytes_inward;     // of packets, this session
 	uint64_t packets_outward, packets_inward; // this session
 };

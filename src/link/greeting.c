@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAR_BYTES 64
+#define HEAR_BYTES TTUN_SPEAK_BYTES
 
 struct greeting {
 	struct loop *loop;
@@ -98,7 +98,9 @@ static void on_ready(void *owner, int events)
 		if (result == TTUN_MORE)
 			return;
 		if (result == TTUN_REFUSED) {
-			fail(greeting, COUNTER_GREETING_REFUSED, "another key or another cipher, or not this protocol");
+			fail(greeting, COUNTER_GREETING_REFUSED,
+			     ttun_is_hybrid(greeting->ttun) ? "another key, or a peer without --pq: refused, there is no lesser way"
+			                                    : "another key or another cipher, or not this protocol");
 			return;
 		}
 		if (result < 0 || !speak(greeting)) {
@@ -125,6 +127,8 @@ int greeting_start(const struct greeting_settings *settings, int *fd, const stru
 	*made = (struct greeting){.loop = settings->loop, .fd = -1, .peer = *peer, .on_done = on_done, .owner = owner};
 	random_bytes(nonce, sizeof nonce);
 	int result = ttun_new(settings->role, settings->cipher, settings->key, nonce, &made->ttun);
+	if (result == 0 && settings->is_hybrid)
+		ttun_use_hybrid(made->ttun);
 	if (result == 0)
 		result = loop_timer_open(settings->loop, on_deadline, made, &made->deadline);
 	if (result == 0)

@@ -15,6 +15,7 @@ struct greeting_settings {
 	enum ttun_role role;
 	enum aead_cipher cipher;
 	const struct secret *key; // copied
+	bool is_hybrid;           // the exchange of two qanat nodes instead of ttun's
 	uint32_t timeout_ms;
 };
 

@@ -1,6 +1,4 @@
-#include "wire/ttun.h"
-
-#include "crypto/digest.h"
+#include "wire/ttun_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,30 +9,6 @@
 #define PROOF_FRAME_BYTES (PROOF_BYTES + TTUN_OVERHEAD_BYTES)
 
 static const uint8_t proof[PROOF_BYTES] = {'T', 'T', 'U', 'N', '/', 'v', '1', 0};
-
-enum stage {
-	STAGE_NONCE_OUT,  // client: our nonce is to be sent
-	STAGE_NONCE_IN,   // the peer's nonce is awaited
-	STAGE_ANSWER_OUT, // ours is to be sent: server its nonce, client its proof
-	STAGE_PROOF_IN,   // the peer's proof is awaited
-	STAGE_PROOF_OUT,  // server: ours is to be sent
-	STAGE_UP,
-};
-
-struct half { // one direction
-	struct aead *aead;
-	uint8_t direction;
-	uint64_t counter;
-};
-
-struct ttun {
-	enum ttun_role role;
-	enum aead_cipher cipher;
-	enum stage stage;
-	struct secret key;
-	uint8_t nonce[TTUN_NONCE_BYTES];
-	struct half tx, rx;
-};
 
 int ttun_key(const void *psk, size_t length, struct secret *key)
 {
@@ -52,7 +26,7 @@ int ttun_new(enum ttun_role role, enum aead_cipher cipher, const struct secret *
 	*made = (struct ttun){
 		.role = role,
 		.cipher = cipher,
-		.stage = role == TTUN_CLIENT ? STAGE_NONCE_OUT : STAGE_NONCE_IN,
+		.stage = role == TTUN_CLIENT ? TTUN_NONCE_OUT : TTUN_NONCE_IN,
 		.tx = {.direction = role == TTUN_CLIENT ? 0 : 1},
 		.rx = {.direction = role == TTUN_CLIENT ? 1 : 0},
 	};
@@ -72,6 +46,7 @@ void ttun_free(struct ttun **ttun)
 		return;
 	aead_free(&(*ttun)->tx.aead);
 	aead_free(&(*ttun)->rx.aead);
+	ttun_hybrid_fini(*ttun);
 	secret_fini(&(*ttun)->key);
 	free(*ttun);
 	*ttun = NULL;
@@ -79,7 +54,7 @@ void ttun_free(struct ttun **ttun)
 
 // direction || 0 0 0 || counter. Each value is used once: at ten million packets a second the counter lasts for 58 000
 // years.
-static void next_nonce(struct half *half, uint8_t nonce[AEAD_NONCE_BYTES])
+static void next_nonce(struct ttun_half *half, uint8_t nonce[AEAD_NONCE_BYTES])
 {
 	memset(nonce, 0, 4);
 	nonce[0] = half->direction;
@@ -123,21 +98,33 @@ static size_t speak_proof(struct ttun *ttun, uint8_t *out)
 	return PROOF_FRAME_BYTES;
 }
 
+void ttun_use_hybrid(struct ttun *ttun)
+{
+	ttun->is_hybrid = true;
+}
+
+bool ttun_is_hybrid(const struct ttun *ttun)
+{
+	return ttun->is_hybrid;
+}
+
 size_t ttun_speak(struct ttun *ttun, uint8_t out[TTUN_SPEAK_BYTES])
 {
+	if (ttun->is_hybrid)
+		return ttun_hybrid_speak(ttun, out);
 	switch (ttun->stage) {
-	case STAGE_NONCE_OUT:
-		ttun->stage = STAGE_NONCE_IN;
+	case TTUN_NONCE_OUT:
+		ttun->stage = TTUN_NONCE_IN;
 		return speak_nonce(ttun, out);
-	case STAGE_ANSWER_OUT:
-		ttun->stage = STAGE_PROOF_IN;
+	case TTUN_ANSWER_OUT:
+		ttun->stage = TTUN_PROOF_IN;
 		return ttun->role == TTUN_CLIENT ? speak_proof(ttun, out) : speak_nonce(ttun, out);
-	case STAGE_PROOF_OUT:
-		ttun->stage = STAGE_UP;
+	case TTUN_PROOF_OUT:
+		ttun->stage = TTUN_UP;
 		return speak_proof(ttun, out);
-	case STAGE_NONCE_IN:
-	case STAGE_PROOF_IN:
-	case STAGE_UP:
+	case TTUN_NONCE_IN:
+	case TTUN_PROOF_IN:
+	case TTUN_UP:
 		return 0;
 	}
 	return 0;
@@ -151,7 +138,7 @@ static int hear_nonce(struct ttun *ttun, const uint8_t *bytes, size_t length, si
 	if (result < 0)
 		return result;
 	*used = TTUN_NONCE_BYTES;
-	ttun->stage = STAGE_ANSWER_OUT;
+	ttun->stage = TTUN_ANSWER_OUT;
 	return 0;
 }
 
@@ -167,28 +154,32 @@ static int hear_proof(struct ttun *ttun, uint8_t *bytes, size_t length, size_t *
 	if (!secret_is_equal(packet.bytes, proof, PROOF_BYTES))
 		return TTUN_REFUSED;
 	*used = packet.used;
-	ttun->stage = ttun->role == TTUN_SERVER ? STAGE_PROOF_OUT : STAGE_UP;
+	ttun->stage = ttun->role == TTUN_SERVER ? TTUN_PROOF_OUT : TTUN_UP;
 	return 0;
 }
 
 int ttun_hear(struct ttun *ttun, uint8_t *bytes, size_t length, size_t *used)
 {
 	*used = 0;
-	if (ttun->stage == STAGE_NONCE_IN)
+	if (ttun->is_hybrid)
+		return ttun_hybrid_hear(ttun, bytes, length, used);
+	if (ttun->stage == TTUN_NONCE_IN)
 		return hear_nonce(ttun, bytes, length, used);
-	if (ttun->stage == STAGE_PROOF_IN)
+	if (ttun->stage == TTUN_PROOF_IN)
 		return hear_proof(ttun, bytes, length, used);
 	return TTUN_MORE;
 }
 
 size_t ttun_wants(const struct ttun *ttun)
 {
-	return ttun->stage == STAGE_NONCE_IN ? TTUN_NONCE_BYTES : ttun->stage == STAGE_PROOF_IN ? PROOF_FRAME_BYTES : 0;
+	if (ttun->is_hybrid)
+		return ttun_hybrid_wants(ttun);
+	return ttun->stage == TTUN_NONCE_IN ? TTUN_NONCE_BYTES : ttun->stage == TTUN_PROOF_IN ? PROOF_FRAME_BYTES : 0;
 }
 
 bool ttun_is_up(const struct ttun *ttun)
 {
-	return ttun->stage == STAGE_UP || ttun->stage == STAGE_PROOF_OUT;
+	return ttun->stage == TTUN_UP || ttun->stage == TTUN_PROOF_OUT;
 }
 
 // ---- packets
@@ -222,5 +213,5 @@ int ttun_open(struct ttun *ttun, uint8_t *bytes, size_t length, struct ttun_pack
 	if (aead_open(ttun->rx.aead, nonce, inside, size, inside + size) != 0)
 		return TTUN_REFUSED;
 	*packet = (struct ttun_packet){.bytes = inside, .length = size, .used = TTUN_LENGTH_BYTES + sealed};
-	return 0;
+	return ttun->is_hybrid && size > 0 && inside[0] == 0 ? ttun_hybrid_control(ttun, inside, size) : 0;
 }

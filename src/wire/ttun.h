@@ -1,7 +1,7 @@
 // The wire of ttun, byte for byte: two nonces, a session key out of them and a pre-shared key, one proof each way, then
 // a frame for each IP packet. An engine without socket, clock or random numbers; docs/psk.md describes the bytes.
 //
-// Its limits are the wire's: no forward secrecy, no renewal of keys, no heartbeat, no end that is authenticated.
+// The limits of that wire: no forward secrecy, no renewal of keys, no heartbeat, no end that is authenticated.
 
 #pragma once
 
@@ -18,7 +18,7 @@
 #define TTUN_PACKET_BYTES (65535 - AEAD_TAG_BYTES)
 #define TTUN_FRAME_BYTES (TTUN_PACKET_BYTES + TTUN_OVERHEAD_BYTES)
 // The most that ttun_speak ever writes at once: nonce and proof.
-#define TTUN_SPEAK_BYTES 64
+#define TTUN_SPEAK_BYTES 1344
 
 enum ttun_role { TTUN_CLIENT, TTUN_SERVER };
 
@@ -31,6 +31,10 @@ MUST_USE int ttun_key(const void *psk, size_t length, struct secret *key);
 MUST_USE int ttun_new(enum ttun_role role, enum aead_cipher cipher, const struct secret *key,
                       const uint8_t nonce[TTUN_NONCE_BYTES], struct ttun **ttun);
 void ttun_free(struct ttun **ttun);
+// Before the handshake: not the wire of ttun, but the exchange of two qanat nodes (docs/psk.md, "--pq"). Both must use
+// it: a peer that does not is TTUN_REFUSED.
+void ttun_use_hybrid(struct ttun *ttun);
+bool ttun_is_hybrid(const struct ttun *ttun);
 
 // ---- the handshake: whatever speak gives is sent, whatever arrives is heard, until ttun_is_up
 
@@ -58,4 +62,17 @@ struct ttun_packet {
 };
 // Opens the first of the frames in `bytes`, in place. 0, TTUN_MORE: it is not complete, or TTUN_REFUSED: it is no
 // frame, or forged, and no later one can be opened.
+// TTUN_CONTROL: it was of the renewal of keys, packet->used is set, and ttun_speak_control may have something to say.
+// Negative: no memory for new keys.
+enum { TTUN_CONTROL = 3 };
 MUST_USE int ttun_open(struct ttun *ttun, uint8_t *bytes, size_t length, struct ttun_packet *packet);
+
+// ---- renewal of keys, in a hybrid session
+
+// The client asks for new keys. False: nothing was begun (not a hybrid client's session, one is under way, no memory).
+bool ttun_renew(struct ttun *ttun);
+bool ttun_is_renewing(const struct ttun *ttun);
+// How often the keys have been renewed.
+uint32_t ttun_generation(const struct ttun *ttun);
+// The frame that is to go out before any other; 0: none.
+size_t ttun_speak_control(struct ttun *ttun, uint8_t out[TTUN_SPEAK_BYTES]);

@@ -476,6 +476,52 @@ def test_genkey_makes_keys():
     assert len(keys) == 5 and all(re.fullmatch(r"[A-Za-z0-9+/]{43}=\n", key) for key in keys)
 
 
+# ---- the hybrid exchange
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_keys_are_renewed_under_load_without_a_loss(wire, method):
+    """
+    client --pq, new keys every second ══ server --pq: both directions full, every byte arrives
+    """
+    server = start_server(wire, "--pq", "-m", method)
+    client = start_client(wire, "-pq=true", "-m", method, "--key-rotation-interval", "1").wait_up()
+    for process in (server, client):
+        process.wait_log("keys of X25519 and ML-KEM-768")
+    turns = 0
+    while client.status()["links"][0]["epoch"] < 4:
+        turns += 1
+        transfer(wire.client, wire.server, "10.1.1.1", "up%d" % turns, 32)
+        transfer(wire.server, wire.client, "10.1.1.2", "down%d" % turns, 32)
+        assert turns < 200
+    assert server.status()["links"][0]["epoch"] >= 3
+    assert client.count("connected with") == 1 and client.status()["links"][0]["kem_legs"] == "X25519+ML-KEM-768"
+
+
+@pytest.mark.parametrize("without", ["server", "client"])
+def test_a_peer_without_pq_is_refused_never_served_less(wire, without):
+    """
+    client --pq ──╳ server, or client ──╳ server --pq
+    """
+    server = start_server(wire, *([] if without == "server" else ["--pq"]))
+    client = start_client(wire, *([] if without == "client" else ["--pq"]))
+    (client if without == "server" else server).wait_log("without --pq")
+    client.wait_log("dialling again in", times=2)
+    assert client.count("connected with") == 0 and server.count("connected with") == 0
+    if without == "client":
+        peer = wire.client.peer("client", SERVER, "--key", KEY, name="peer").wait_log("refused")
+        assert peer.wait_end() == 3
+
+
+def test_pq_needs_a_long_key():
+    """
+    --pq with 31 bytes ──► status 2
+    """
+    done = subprocess.run([QANAT, "psk", "server", "--pq", "-k", "x" * 31], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=20 * PATIENCE)
+    assert done.returncode == 2 and b"at least 32 bytes" in done.stdout
+
+
 # ---- as ttun, reload, multipath
 
 
