@@ -2,6 +2,7 @@
 // segments of a size taken from the input, and joined. Nothing is lost, and what is joined can be cut again.
 
 #include "packet/coalesce.h"
+#include "packet/icmp.h"
 #include "packet/mss.h"
 #include "packet/packet.h"
 #include "packet/segment.h"
@@ -69,6 +70,11 @@ static void try_segment(const uint8_t *bytes, size_t length, uint16_t choice)
 
 static void try_clamp(const uint8_t *bytes, size_t length, uint16_t mtu)
 {
+	static uint8_t answer[ICMP_MOST_BYTES];
+	size_t answered = icmp_too_big(bytes, length, mtu, answer);
+	struct packet parsed;
+	assert(answered == 0 || packet_parse(answer, answered, &parsed) == 0);
+	assert(icmp_too_big(answer, answered, mtu, out) == 0); // an answer to an answer
 	memcpy(out, bytes, length);
 	if (mss_clamp(out, length, mtu))
 		assert(!mss_clamp(out, length, mtu));

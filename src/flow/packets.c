@@ -16,6 +16,7 @@
 #include "limits.h"
 #include "net/socket.h"
 #include "packet/coalesce.h"
+#include "packet/icmp.h"
 #include "packet/mss.h"
 #include "packet/packet.h"
 #include "packet/segment.h"
@@ -106,6 +107,16 @@ static void drop_from_device(struct packets *packets)
 		lose_device(packets);
 }
 
+// Our own limit on the MTU keeps such packets away, but an administrator may raise that of the device.
+static void refuse_too_big(struct packets *packets, size_t length)
+{
+	uint8_t answer[ICMP_MOST_BYTES];
+	struct iovec piece = {answer, icmp_too_big(packets->super, length, TTUN_PACKET_BYTES, answer)};
+	counter_add(COUNTER_PACKET_TOO_BIG, 1);
+	if (piece.iov_len > 0)
+		(void)!tun_write(packets->tun, &(struct offload){0}, &piece, 1);
+}
+
 // The next packet to cut. False: the device has none now.
 static bool next_super(struct packets *packets)
 {
@@ -124,7 +135,7 @@ static bool next_super(struct packets *packets)
 			continue;
 		}
 		if (segment_room(&packets->cut) > TTUN_PACKET_BYTES) {
-			counter_add(COUNTER_PACKET_TOO_BIG, 1);
+			refuse_too_big(packets, length);
 			continue;
 		}
 		counter_add(COUNTER_SUPER_OUTWARD, offload.kind != OFFLOAD_NONE);

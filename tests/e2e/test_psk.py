@@ -192,6 +192,18 @@ def test_addresses_names_and_sizes_as_asked_for(wire):
     assert "fc11" not in wire.server.ip("addr", "show", "left0")
 
 
+def test_packets_too_large_for_a_frame_are_answered(wire):
+    """
+    ip link set ttun0 mtu 65535; ping of 65 500 bytes ──► "packet too big, 65519", and the next one is cut into fragments
+    """
+    _, client = pair(wire, "-mtu", "65519")
+    wire.client.ip("link", "set", "ttun0", "mtu", "65535")
+    wire.client.pings_large("10.1.1.1", 65500)
+    wait(lambda: client.metric('qanat_packets_dropped_total{reason="too_big"}') >= 1, "the large one to be refused")
+    assert re.search(r"mtu 65519", wire.client.ip("route", "get", "10.1.1.1"))
+    wire.client.ping("10.1.1.1")
+
+
 def test_the_next_free_name_is_taken(wire):
     """
     two servers on one host: ttun0 and ttun1
