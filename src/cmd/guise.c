@@ -30,7 +30,8 @@ static const struct guise *find(const char *program)
 // program WORDS becomes program COMMAND WORDS.
 static bool insert(const char *command, int *argc, char ***argv)
 {
-	char **words = calloc((size_t)*argc + 2, sizeof *words);
+	static char **words __attribute__((used)); // needed to the end, also when nothing seems to read it
+	words = calloc((size_t)*argc + 2, sizeof *words);
 	if (!words)
 		return false;
 	words[0] = (*argv)[0];
