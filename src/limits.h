@@ -164,7 +164,7 @@
 #define LIMIT_FRAMES_PER_TURN 8
 // Frames that wait in the kernel for their first transmission: what a new small packet has to queue behind.
 #define LIMIT_FRAMES_UNSENT_BYTES (256 * 1024)
-// Connections that have not yet proved the pre-shared key; each holds less than 1 KiB. When full the oldest is closed.
+// Connections that have not yet proved the pre-shared key; each holds less than 4 KiB. When full the oldest is closed.
 #define LIMIT_GREETINGS 64
 // A pre-shared key: longer ones add nothing; a file that is longer is another file.
 #define LIMIT_PSK_BYTES 4096

@@ -1,5 +1,5 @@
 // The handshake of a pre-shared-key tunnel on one connection, from the first byte to the proof, with one deadline for
-// all of it. Any number may be under way at once; whoever holds no key costs a socket and less than 1 KiB until then.
+// all of it. Any number may be under way at once; whoever holds no key costs a socket and less than 4 KiB until then.
 
 #pragma once
 
