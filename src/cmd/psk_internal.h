@@ -38,8 +38,9 @@ struct psk {
 
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	struct config *config;
-	struct address peer; // length 0: no session
-	const char *carrier; // "tcp" or "mptcp"
+	struct address peer;           // length 0: no session
+	const char *carrier;           // "tcp" or "mptcp"
+	enum config_psk_method method; // of the session
 	uint64_t up_since_ms, last_up_ms, sessions, failures, attempts;
 	char last_error[256];
 };

@@ -60,6 +60,7 @@ static void begin(struct psk *psk, struct greeting_result *result)
 	pthread_mutex_lock(&psk->lock);
 	psk->peer = result->peer;
 	psk->carrier = carrier;
+	psk->method = psk->config->psk.method;
 	psk->up_since_ms = psk->last_up_ms = clock_ms();
 	psk->sessions++;
 	psk->last_error[0] = '\0';

@@ -31,7 +31,7 @@ static void fill_link(struct psk *psk, bool is_up, struct status_link *link)
 	snprintf(link->tls_version, sizeof link->tls_version, "%s", psk->config->psk.pq ? "psk-pq/1" : "ttun/v1");
 	snprintf(link->kem_legs, sizeof link->kem_legs, "%s", psk->config->psk.pq ? "X25519+ML-KEM-768" : "");
 	snprintf(link->tls_cipher, sizeof link->tls_cipher, "%s",
-	         psk->config->psk.method == CONFIG_PSK_AES ? "aes-256-gcm" : "chacha20-poly1305");
+	         (is_up ? psk->method : psk->config->psk.method) == CONFIG_PSK_AES ? "aes-256-gcm" : "chacha20-poly1305");
 	snprintf(link->last_error, sizeof link->last_error, "%s", psk->last_error);
 }
 

@@ -194,7 +194,7 @@ def test_addresses_names_and_sizes_as_asked_for(wire):
 
 def test_packets_too_large_for_a_frame_are_answered(wire):
     """
-    ip link set ttun0 mtu 65535; ping of 65 500 bytes ──► "packet too big, 65519", and the next one is cut into fragments
+    ip link set ttun0 mtu 65535; ping of 65 500 bytes ──► "packet too big, 65519"
     """
     _, client = pair(wire, "-mtu", "65519")
     wire.client.ip("link", "set", "ttun0", "mtu", "65535")
