@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "net/socket.h"
+#include "node/notify.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,11 @@ static int start(struct psk *psk)
 		log_error("psk", "%s", problem);
 		return 2;
 	}
-	if (loop_new(&psk->loop) < 0 || process_open(psk->loop, 0, &process_ops, psk, &psk->process) < 0)
+	if (workers_new(1, &psk->workers) < 0)
+		return 1;
+	psk->loop = workers_loop(psk->workers, 0);
+	if (process_open(psk->loop, 0, &process_ops, psk, &psk->process) < 0 ||
+	    watchdog_open(psk->workers, notify_watchdog_ms(), notify_alive, &psk->watchdog) < 0)
 		return 1;
 	socket_prefer_mptcp(mptcp != CONFIG_MPTCP_OFF, mptcp == CONFIG_MPTCP_ON);
 	int result = psk_device_open(psk);
@@ -70,8 +75,8 @@ static void stop(struct psk *psk)
 	psk_session_cancel_greetings(psk);
 	psk_device_close(psk);
 	process_close(&psk->process);
-	if (psk->loop)
-		loop_free(&psk->loop);
+	watchdog_close(&psk->watchdog);
+	workers_free(&psk->workers);
 	secret_fini(&psk->key);
 }
 
@@ -95,9 +100,13 @@ static int run(bool is_server, struct psk_words *words)
 	int status = process_start() < 0;
 	if (status == 0)
 		status = start(&psk);
+	if (status == 0)
+		status = process_confine_here() != 0;
 	if (status == 0) {
+		notify_ready();
+		notify_status(is_server ? "waiting for the client" : "dialling the server");
 		log_info("psk", "qanat %s is running as %s", QANAT_VERSION, is_server ? "server" : "client");
-		status = loop_run(psk.loop) < 0 ? 1 : process_exit_code(psk.process);
+		status = workers_run(psk.workers) < 0 ? 1 : process_exit_code(psk.process);
 	}
 	stop(&psk);
 	config_free(&psk.config);

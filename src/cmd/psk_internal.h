@@ -13,14 +13,18 @@
 #include "link/greeting.h"
 #include "net/dial.h"
 #include "node/process.h"
+#include "node/watchdog.h"
+#include "node/workers.h"
 #include "ops/http.h"
 
 #include <pthread.h>
 
 struct psk {
 	bool is_server, is_draining;
-	struct psk_words words; // for reloads
+	struct psk_words words;  // for reloads
+	struct workers *workers; // one: this thread
 	struct loop *loop;
+	struct watchdog *watchdog;
 	struct process *process;
 	struct http *http;
 	struct secret key;

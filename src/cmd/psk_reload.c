@@ -8,6 +8,7 @@
 #include "config/reload.h"
 #include "core/counter.h"
 #include "core/log.h"
+#include "node/notify.h"
 
 #include <string.h>
 
@@ -42,6 +43,7 @@ void psk_reload(struct psk *psk)
 	struct secret key = {0};
 	char problem[PSK_KEY_PROBLEM_BYTES] = "";
 	enum config_command command = psk->is_server ? CONFIG_PSK_SERVER : CONFIG_PSK_CLIENT;
+	notify_reloading();
 	int result = config_reload(command, psk->words.argc, psk->words.argv, psk->config, &outcome);
 	if (result == 0) {
 		result = load_key(psk, outcome.next, &key, problem);
@@ -66,4 +68,5 @@ void psk_reload(struct psk *psk)
 		log_error("reload", "the new configuration is refused (%zu problems); the old one serves on",
 		          outcome.problems.count);
 	config_reload_fini(&outcome);
+	notify_ready();
 }

@@ -7,6 +7,7 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "net/socket.h"
+#include "node/notify.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ static void begin(struct psk *psk, struct greeting_result *result)
 	psk->sessions++;
 	psk->last_error[0] = '\0';
 	pthread_mutex_unlock(&psk->lock);
+	notify_status("connected with %s", text);
 	log_info("psk", "connected with %s over %s%s%s", text, carrier,
 	         psk->config->psk.pq ? ", keys of X25519 and ML-KEM-768" : "",
 	         is_replacing ? ", in place of the earlier session" : "");
@@ -152,6 +154,7 @@ void psk_session_on_lost(void *owner, const char *reason)
 		return;
 	}
 	log_warn("psk", "the session with %s has ended: %s", text, reason);
+	notify_status("no session: %s", reason);
 	if (!psk->is_server)
 		psk_client_again(psk, lasted);
 }
