@@ -1,0 +1,293 @@
+// A device in a network of its own; the test is the peer. Skipped without the right to make one.
+
+#include "flow/packets.h"
+
+#include "core/allocation_rig.h"
+#include "core/counter.h"
+#include "core/loop_rig.h"
+#include "edge/netlink.h"
+#include "net/socket.h"
+#include "packet/packet.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sched.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+static struct tun *tun;
+static struct netlink *netlink;
+static struct packets *packets;
+static struct ttun *peer;
+static int sender; // UDP to 10.1.1.2:9 from 10.1.1.1:7
+static unsigned lost;
+static char reason[100];
+static uint8_t heard[1 << 20];
+static size_t heard_length;
+
+static void on_lost(void *owner, const char *why)
+{
+	lost++;
+	snprintf(reason, sizeof reason, "%s", why);
+	loop_stop(((struct bench *)owner)->loop);
+}
+
+static struct ttun *engine(enum ttun_role role)
+{
+	static const uint8_t nonce[TTUN_NONCE_BYTES];
+	struct secret key = {0};
+	struct ttun *ttun = NULL;
+	assert_int_equal(secret_start(), 0);
+	assert_int_equal(ttun_key("k", 1, &key), 0);
+	assert_int_equal(ttun_new(role, AEAD_AES_256_GCM, &key, nonce, &ttun), 0);
+	secret_fini(&key);
+	return ttun;
+}
+
+static void hand_over(struct ttun *from, struct ttun *to)
+{
+	uint8_t bytes[TTUN_SPEAK_BYTES];
+	size_t used, length = ttun_speak(from, bytes);
+	assert_int_equal(ttun_hear(to, bytes, length, &used), 0);
+}
+
+static void attach(struct bench *bench)
+{
+	struct ttun *ours = engine(TTUN_SERVER);
+	peer = engine(TTUN_CLIENT);
+	for (int i = 0; i < 2; i++) {
+		hand_over(peer, ours);
+		hand_over(ours, peer);
+	}
+	assert_int_equal(packets_attach(packets, &bench->fds[0], &ours), 0);
+	assert_true(packets_has_session(packets) && bench->fds[0] == -1 && ours == NULL);
+}
+
+// False: not possible here.
+static bool open_all(struct bench *bench)
+{
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(7), .sin_addr.s_addr = htonl(0x0a010101)};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a010102)};
+	struct netlink_address address;
+	if (unshare(CLONE_NEWNET) != 0 || tun_open(&(struct tun_settings){.name = "pt%d", .offload = true}, &tun) < 0)
+		return false;
+	assert_int_equal(netlink_parse("10.1.1.1/24", &address), 0);
+	assert_int_equal(netlink_open(tun_name(tun), &netlink), 0);
+	assert_int_equal(netlink_bring_up(netlink, 1280, 65535), 0);
+	assert_int_equal(netlink_add_address(netlink, &address, NULL), 0);
+	assert_int_equal(packets_new(bench->loop, tun, on_lost, bench, &packets), 0);
+	sender = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(sender, (void *)&own, sizeof own), 0);
+	assert_int_equal(connect(sender, (void *)&to, sizeof to), 0);
+	lost = 0;
+	heard_length = 0;
+	return true;
+}
+
+static void close_all(void)
+{
+	packets_free(&packets);
+	netlink_close(&netlink);
+	tun_close(&tun);
+	ttun_free(&peer);
+	close(sender);
+}
+
+// The IPv4 packets that the peer finds in its socket; the last one is left in `last`. Part of a frame waits for the
+// rest.
+static unsigned receive_all(struct bench *bench, uint8_t *last, size_t *last_length)
+{
+	ssize_t got = recv(bench->fds[1], heard + heard_length, sizeof heard - heard_length, 0);
+	size_t at = 0;
+	unsigned count = 0;
+	struct ttun_packet packet;
+	heard_length += got > 0 ? (size_t)got : 0;
+	for (int result; (result = ttun_open(peer, heard + at, heard_length - at, &packet)) != TTUN_MORE;
+	     at += packet.used) {
+		assert_int_equal(result, 0);
+		if (packet.bytes[0] >> 4 != 4)
+			continue;
+		count++;
+		memcpy(last, packet.bytes, packet.length);
+		*last_length = packet.length;
+	}
+	memmove(heard, heard + at, heard_length - at);
+	heard_length -= at;
+	return count;
+}
+
+static uint8_t payload[24000], last[2000];
+
+static void a_super_packet_leaves_as_frames_in_one_piece(void **state)
+{
+	struct bench *bench = *state;
+	size_t length = 0;
+	int size = 1200;
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	assert_int_equal(setsockopt(sender, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size), 0);
+	assert_int_equal(send(sender, payload, sizeof payload, 0), sizeof payload);
+	run_what_is_ready(bench);
+	assert_int_equal(receive_all(bench, last, &length), 20);
+	assert_int_equal(length, 1228);
+	struct packets_state now;
+	packets_read(packets, &now);
+	assert_true(now.packets_outward >= 20 && now.bytes_outward >= 20 * 1228);
+	close_all();
+}
+
+// 10.1.1.2:9 to 10.1.1.1:7, without a checksum.
+static size_t build(uint8_t *frame, uint8_t fill, size_t size)
+{
+	uint8_t *ip = frame + TTUN_LENGTH_BYTES;
+	static const uint8_t head[] = {0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 0, 9, 0, 7};
+	uint32_t sum = 0;
+	memset(ip, 0, 28);
+	memcpy(ip, head, sizeof head);
+	packet_write16(ip + 2, 28 + size);
+	packet_write16(ip + 24, 8 + size);
+	for (int i = 0; i < 20; i += 2)
+		sum += packet_read16(ip + i);
+	packet_write16(ip + 10, 0xffff - (sum % 0xffff));
+	memset(ip + 28, fill, size);
+	ttun_seal(peer, frame, 28 + size);
+	return 28 + size + TTUN_OVERHEAD_BYTES;
+}
+
+static void frames_cut_anywhere_become_packets_of_the_device(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t frames[3000], got[2000];
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	size_t length = build(frames, 'a', 500);
+	length += build(frames + length, 'b', 700);
+	for (size_t at = 0; at < length;) {
+		size_t part = at == 0 ? 1 : at < length - at ? at : length - at; // 1, 1, 2, 4, ...
+		assert_int_equal(send(bench->fds[1], frames + at, part, 0), part);
+		run_what_is_ready(bench);
+		at += part;
+	}
+	assert_int_equal(recv(sender, got, sizeof got, 0), 500);
+	assert_int_equal(got[0], 'a');
+	assert_int_equal(recv(sender, got, sizeof got, 0), 700);
+	assert_int_equal(got[699], 'b');
+	assert_int_equal(lost, 0);
+	close_all();
+}
+
+static void what_is_forged_ends_the_session_and_what_is_no_packet_does_not(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t frame[200] = {0};
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	frame[2] = 0x10;
+	ttun_seal(peer, frame, 30);
+	assert_int_equal(send(bench->fds[1], frame, 48, 0), 48);
+	run_what_is_ready(bench);
+	assert_int_equal(lost, 0);
+	frame[10] ^= 1;
+	assert_int_equal(send(bench->fds[1], frame, 48, 0), 48);
+	run(bench);
+	assert_int_equal(lost, 1);
+	assert_string_equal(reason, "what arrived is damaged or forged");
+	assert_false(packets_has_session(packets));
+	close_all();
+}
+
+static void the_end_of_the_peer_is_told_once(void **state)
+{
+	struct bench *bench = *state;
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	socket_close(&bench->fds[1]);
+	run(bench);
+	assert_int_equal(lost, 1);
+	assert_false(packets_has_session(packets)); // found out by reading or by writing
+	run_what_is_ready(bench);
+	assert_int_equal(lost, 1);
+	close_all();
+}
+
+static void without_a_session_packets_are_dropped_and_counted(void **state)
+{
+	struct bench *bench = *state;
+	if (!open_all(bench))
+		skip();
+	uint64_t before = counter_read(COUNTER_PACKET_NO_SESSION);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(send(sender, payload, 100, 0), 100);
+	run_what_is_ready(bench);
+	assert_true(counter_read(COUNTER_PACKET_NO_SESSION) >= before + 10);
+	close_all();
+}
+
+static void a_peer_that_does_not_read_stops_the_device_and_loses_nothing_that_was_taken(void **state)
+{
+	struct bench *bench = *state;
+	size_t length = 0;
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	struct packets_state now = {0};
+	for (unsigned i = 0; i < 4000; i++) {
+		(void)!send(sender, payload, 1200, 0);
+		if (i % 50 == 0)
+			run_what_is_ready(bench);
+	}
+	unsigned count = 0;
+	for (int i = 0; i < 200; i++) {
+		count += receive_all(bench, last, &length);
+		run_what_is_ready(bench);
+	}
+	packets_read(packets, &now);
+	assert_true(count > 100 && count <= now.packets_outward);
+	assert_int_equal(lost, 0);
+	close_all();
+}
+
+static void the_way_of_a_packet_allocates_nothing(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t frame[1400], got[1400];
+	size_t length = 0;
+	unsigned long before = 0;
+	SKIP_UNLESS_COUNTED();
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	assert_int_equal(loop_timer_open(bench->loop, stop_now, bench, &bench->timer), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		if (i == 20)
+			before = allocations;
+		assert_int_equal(send(sender, payload, 1200, 0), 1200);
+		assert_true(send(bench->fds[1], frame, build(frame, 'x', 1000), 0) > 0);
+		loop_timer_arm(bench->timer, 1, 0);
+		assert_int_equal(loop_run(bench->loop), 0);
+		assert_true(recv(sender, got, sizeof got, 0) == 1000);
+		(void)receive_all(bench, last, &length);
+	}
+	assert_int_equal(allocations, before);
+	close_all();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_A_LOOP(a_super_packet_leaves_as_frames_in_one_piece),
+		IN_A_LOOP(frames_cut_anywhere_become_packets_of_the_device),
+		IN_A_LOOP(what_is_forged_ends_the_session_and_what_is_no_packet_does_not),
+		IN_A_LOOP(the_end_of_the_peer_is_told_once),
+		IN_A_LOOP(without_a_session_packets_are_dropped_and_counted),
+		IN_A_LOOP(a_peer_that_does_not_read_stops_the_device_and_loses_nothing_that_was_taken),
+		IN_A_LOOP(the_way_of_a_packet_allocates_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
