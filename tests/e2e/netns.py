@@ -164,8 +164,9 @@ class Host:
 
     def pings_large(self, to, size):
         """One that must not be cut; whether it is answered does not matter."""
-        command = ["ping", "-q", "-c", "1", "-W", "1", "-M", "do", "-s", str(size), to]
-        subprocess.run(["ip", "netns", "exec", self.name, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = ["ip", "netns", "exec", self.name, "ping", "-q", "-c", "1", "-W", "1"]
+        command += ["-M", "do", "-s", str(size), to]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def has_device(self, name):
         return re.search(r"\b%s:" % name, self.ip("-o", "link")) is not None
