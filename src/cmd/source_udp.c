@@ -2,6 +2,7 @@
 
 #include "cmd/source_internal.h"
 #include "core/log.h"
+#include "node/mail.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,6 +22,20 @@ struct udp_flows_settings source_udp_settings(const struct source *source, const
 	};
 }
 
+static void on_fail(void *contents)
+{
+	struct source *source = *(struct source **)contents;
+	if (source->process)
+		process_fail(source->process, 1);
+}
+
+// On any worker's thread. Clients of this address would never be answered: a supervisor must see it.
+static void on_broken(void *owner)
+{
+	struct source_door *door = owner;
+	mail_send_surely(workers_loop(door->source->workers, 0), on_fail, &door->source, sizeof(struct source *));
+}
+
 struct opening {
 	struct source_door *door;
 	struct address *address;
@@ -36,6 +51,8 @@ static int open_one(void *owner, unsigned index, struct loop *loop)
 		return 0; // worker 0 has said why
 	int r = udp_door_open(door->source->worker[index].udp, opening->address,
 	                      index == 0 ? DATAGRAM_FIRST : DATAGRAM_JOINS, &door->header, &door->udp[index]);
+	if (r == 0)
+		udp_door_on_broken(door->udp[index], on_broken, door);
 	if (r != DATAGRAM_NOT_SHARED)
 		return r;
 	log_info("source", "udp %s: the service manager's socket belongs to another user, so one worker serves it alone",

@@ -5,13 +5,14 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 struct scene {
 	struct bench *bench;
 	struct udp_port *port;
 	struct address address;
 	int client;
-	unsigned datagrams, calls, calls_of_turn, most_of_turn, stop_at;
+	unsigned datagrams, calls, calls_of_turn, most_of_turn, stop_at, broken;
 	bool closes;
 	struct loop_task turn;
 };
@@ -111,6 +112,30 @@ static void a_taken_port_is_said(void **state)
 	socket_close(&scene.client);
 }
 
+static void on_broken(void *owner)
+{
+	struct scene *scene = owner;
+	scene->broken++;
+	udp_port_close(&scene->port);
+	loop_stop(scene->bench->loop);
+}
+
+static void a_socket_that_somebody_shuts_down_is_told_of_once(void **state)
+{
+	struct scene scene;
+	// The lowest free descriptor will be the port's.
+	int fd = dup(0);
+	close(fd);
+	open_port(&scene, *state);
+	udp_port_on_broken(scene.port, on_broken);
+	// As a service manager's socket could be, which others have too. An error is returned, and it is shut down.
+	(void)!shutdown(fd, SHUT_RDWR);
+	run(scene.bench);
+	assert_int_equal(scene.broken, 1);
+	assert_null(scene.port);
+	socket_close(&scene.client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -118,6 +143,7 @@ int main(void)
 		IN_A_LOOP(a_flood_gets_a_bounded_part_of_each_turn),
 		IN_A_LOOP(an_owner_may_close_it_from_its_callback),
 		IN_A_LOOP(a_taken_port_is_said),
+		IN_A_LOOP(a_socket_that_somebody_shuts_down_is_told_of_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

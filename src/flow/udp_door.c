@@ -15,6 +15,8 @@ struct udp_door {
 	struct udp_flows *flows;
 	struct udp_port *port;
 	struct header header;
+	void (*on_broken)(void *owner);
+	void *owner;
 };
 
 // ---- the table -----------------------------------------------------------------------------------------------------
@@ -137,6 +139,19 @@ int udp_door_open(struct udp_flows *flows, struct address *address, enum datagra
 void udp_door_set(struct udp_door *door, const struct header *header)
 {
 	door->header = *header;
+}
+
+static void on_port_broken(void *owner)
+{
+	struct udp_door *door = owner;
+	door->on_broken(door->owner);
+}
+
+void udp_door_on_broken(struct udp_door *door, void (*on_broken)(void *owner), void *owner)
+{
+	door->on_broken = on_broken;
+	door->owner = owner;
+	udp_port_on_broken(door->port, on_port_broken);
 }
 
 void udp_door_close(struct udp_door **slot)

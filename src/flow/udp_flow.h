@@ -56,6 +56,8 @@ struct udp_door;
 MUST_USE int udp_door_open(struct udp_flows *flows, struct address *address, enum datagram_role role,
                            const struct header *header, struct udp_door **door);
 void udp_door_set(struct udp_door *door, const struct header *header); // for clients that come from now on
+// As udp_port_on_broken, once, on the loop's thread.
+void udp_door_on_broken(struct udp_door *door, void (*on_broken)(void *owner), void *owner);
 // Its associations end. Harmless on NULL.
 void udp_door_close(struct udp_door **door);
 

@@ -1,5 +1,6 @@
 """What a service manager gives and hears: notifications, watchdog, socket activation; and the unit files."""
 
+import contextlib
 import json
 import os
 import re
@@ -213,6 +214,24 @@ def test_a_listener_that_breaks_while_running_ends_the_process(world, command):
         shared.shutdown(socket.SHUT_RDWR)
         assert node.process.wait(20 * PATIENCE) == 1
         assert re.search(r"error +listener: 127\.0\.0\.1:%d: the socket is broken" % port, node.log())
+        node.process = None
+
+
+def test_a_udp_port_that_breaks_while_running_ends_the_process(world):
+    """
+    manager ── shuts its own copy of the UDP socket down ──► source      exit status 1, the address is named
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as shared:
+        shared.bind(("127.0.0.1", 0))
+        port = shared.getsockname()[1]
+        config = world.source_config(free_port())
+        config["source"]["forwards"] = [{"listen": "127.0.0.1:%d" % port, "service": "udp", "protocol": "udp"}]
+        node = activate(world, "source", config, "source", [shared], "shared")
+        node.wait_log("is running")
+        with contextlib.suppress(OSError):  # says "not connected", and shuts it down
+            shared.shutdown(socket.SHUT_RDWR)
+        assert node.process.wait(20 * PATIENCE) == 1
+        assert re.search(r"error +udp_port: udp 127\.0\.0\.1:%d: the socket is broken" % port, node.log())
         node.process = None
 
 
