@@ -194,7 +194,13 @@ static bool take(struct datagram_socket *from, struct mmsghdr *message, struct d
 static bool is_report(int error)
 {
 	return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EHOSTDOWN ||
-	       error == ENOPROTOOPT || error == EPROTO;
+	       error == ENONET || error == ENOPROTOOPT || error == EPROTO;
+}
+
+// Sending has these on its own account. In receiving they are reports too: a smaller route, a filter.
+static bool is_report_received(int error)
+{
+	return is_report(error) || error == EMSGSIZE || error == EACCES;
 }
 
 int datagram_recv(struct datagram_socket *from, const struct datagram_run **runs, size_t *count)
@@ -208,7 +214,7 @@ int datagram_recv(struct datagram_socket *from, const struct datagram_run **runs
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return DATAGRAM_NONE;
 	if (n < 0)
-		return is_report(errno) ? DATAGRAM_UNREACHABLE : -errno;
+		return is_report_received(errno) ? DATAGRAM_UNREACHABLE : -errno;
 	size_t kept = 0;
 	for (int i = 0; i < n; i++) {
 		struct datagram_run *run = &mine->run[kept];

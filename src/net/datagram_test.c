@@ -6,6 +6,8 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <string.h>
@@ -163,6 +165,57 @@ static void a_target_that_is_down_is_reported_and_sending_goes_on(void **state)
 	assert_int_equal(datagram_recv(&scene->client, &runs, &count), DATAGRAM_NONE);
 }
 
+// A router's word on a datagram that `from` has sent to `to`: ICMP "destination unreachable" with this code.
+static void report(const struct address *from, const struct address *to, uint8_t code)
+{
+	struct {
+		struct icmphdr icmp;
+		struct iphdr ip;
+		struct udphdr udp;
+	} report = {.icmp = {.type = ICMP_DEST_UNREACH, .code = code, .un.frag.mtu = htons(1280)},
+	            .ip = {.version = 4,
+	                   .ihl = 5,
+	                   .protocol = IPPROTO_UDP,
+	                   .saddr = from->in4.sin_addr.s_addr,
+	                   .daddr = to->in4.sin_addr.s_addr},
+	            .udp = {.source = from->in4.sin_port, .dest = to->in4.sin_port, .len = htons(8)}};
+	uint16_t words[sizeof report / 2];
+	uint32_t sum = 0;
+	memcpy(words, &report, sizeof report);
+	for (size_t i = 0; i < COUNT_OF(words); i++)
+		sum += words[i];
+	sum = (sum >> 16) + (sum & 0xffff);
+	report.icmp.checksum = (uint16_t) ~(sum + (sum >> 16));
+	int raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
+	if (raw < 0) {
+		print_message("skipped: a report takes CAP_NET_RAW\n");
+		skip();
+	}
+	struct sockaddr_in host = {.sin_family = AF_INET, .sin_addr = from->in4.sin_addr};
+	assert_int_equal(sendto(raw, &report, sizeof report, 0, (struct sockaddr *)&host, sizeof host), sizeof report);
+	socket_close(&raw);
+}
+
+static void whatever_a_router_reports_breaks_nothing(void **state)
+{
+	struct scene *scene = *state;
+	static const uint8_t codes[] = {ICMP_NET_UNREACH,    ICMP_HOST_UNREACH, ICMP_PROT_UNREACH, ICMP_PORT_UNREACH,
+	                                ICMP_FRAG_NEEDED,    ICMP_SR_FAILED,    ICMP_NET_UNKNOWN,  ICMP_HOST_UNKNOWN,
+	                                ICMP_HOST_ISOLATED,  ICMP_NET_ANO,      ICMP_HOST_ANO,     ICMP_PKT_FILTERED,
+	                                ICMP_PREC_VIOLATION, ICMP_PREC_CUTOFF};
+	struct address client = {.length = sizeof client.storage};
+	const struct datagram_run *runs;
+	size_t count, told = 0;
+	assert_int_equal(getsockname(scene->client.fd, &client.any, &client.length), 0);
+	for (size_t i = 0; i < COUNT_OF(codes); i++) {
+		report(&client, &scene->address, codes[i]);
+		int r = datagram_recv(&scene->client, &runs, &count);
+		assert_true(r == DATAGRAM_UNREACHABLE || r == DATAGRAM_NONE); // those that may pass are not told
+		told += r == DATAGRAM_UNREACHABLE;
+	}
+	assert_true(told >= 8);
+}
+
 static void what_the_kernel_drops_is_counted(void **state)
 {
 	struct scene *scene = *state;
@@ -251,6 +304,7 @@ int main(void)
 		WITH_SOCKETS(a_prefix_goes_in_front_of_each),
 		WITH_SOCKETS(the_largest_datagram_arrives_and_a_larger_one_is_counted),
 		WITH_SOCKETS(a_target_that_is_down_is_reported_and_sending_goes_on),
+		WITH_SOCKETS(whatever_a_router_reports_breaks_nothing),
 		WITH_SOCKETS(what_the_kernel_drops_is_counted),
 		WITH_SOCKETS(a_taken_port_is_found_also_by_one_who_would_share_it),
 		WITH_SOCKETS(moving_datagrams_allocates_nothing),
