@@ -114,6 +114,10 @@ int associate_begin(struct associates *associates, const struct associate_reques
 		free(associate);
 		return r;
 	}
+	// A client that is gone without a word must not hold its relay for ever: nothing is sent here that would tell.
+	const struct flows_settings *settings = &associates->flows->settings;
+	socket_tune(*request->fd,
+	            &(struct socket_options){.congestion = settings->congestion, .keepalive_ms = settings->keepalive_ms});
 	associate->associates = associates;
 	associate->release.run = release;
 	associate->peer = *request->peer;

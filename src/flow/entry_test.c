@@ -102,6 +102,7 @@ static void begin(struct scene *scene, uint32_t client_max)
 	assert_int_equal(quota_new(16, 1, &scene->clients), 0);
 	assert_int_equal(quota_new(16, 1, &scene->peers), 0);
 	struct flows_settings settings = {.loop = scene->rig.loop,
+	                                  .keepalive_ms = 30000,
 	                                  .wait_ms = 15000,
 	                                  .target_ms = 15000,
 	                                  .pool = scene->rig.pool,
@@ -342,6 +343,36 @@ static bool relay_is_gone(void *owner)
 	       (recv(scene->target, scene->target_heard, 1, MSG_DONTWAIT) < 0 && errno == ECONNREFUSED);
 }
 
+// The other end of our client's connection, which is in this process too.
+static int far_end(const struct scene *scene)
+{
+	struct address ours = {.length = sizeof ours.storage};
+	assert_int_equal(getsockname(scene->client, &ours.any, &ours.length), 0);
+	for (int fd = 3; fd < 1024; fd++) {
+		struct address peer = {.length = sizeof peer.storage};
+		if (fd != scene->client && getpeername(fd, &peer.any, &peer.length) == 0 && peer.any.sa_family == AF_INET &&
+		    peer.in4.sin_port == ours.in4.sin_port)
+			return fd;
+	}
+	fail_msg("no descriptor is connected with the client");
+	return -1;
+}
+
+static void a_control_connection_finds_out_that_its_client_is_gone(void **state)
+{
+	(void)state;
+	struct scene scene;
+	int alive = 0;
+	socklen_t length = sizeof alive;
+	begin(&scene, 0);
+	come_from(&scene, "127.0.0.1");
+	TELL(&scene, GREETING "\x05\x03\x00\x01\0\0\0\0\0\0");
+	link_rig_wait(&scene.rig, client_has_heard_much, &scene);
+	assert_int_equal(getsockopt(far_end(&scene), SOL_SOCKET, SO_KEEPALIVE, &alive, &length), 0);
+	assert_int_equal(alive, 1);
+	end(&scene);
+}
+
 static void a_relay_lives_as_long_as_its_control_connection(void **state)
 {
 	(void)state;
@@ -460,6 +491,7 @@ int main(void)
 		cmocka_unit_test(noise_and_a_closed_entry_are_reset),
 		cmocka_unit_test(negotiations_end_when_the_entry_closes),
 		cmocka_unit_test(a_relay_lives_as_long_as_its_control_connection),
+		cmocka_unit_test(a_control_connection_finds_out_that_its_client_is_gone),
 		cmocka_unit_test(one_place_is_held_from_accept_to_the_end_of_the_flow),
 		cmocka_unit_test(a_service_for_others_looks_like_none),
 		cmocka_unit_test(the_target_is_told_whose_connection_it_is),
