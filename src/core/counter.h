@@ -96,6 +96,7 @@
 	X(ASSOCIATION_NOT_ALLOWED, "qanat_associations_total", "outcome=\"not_allowed\"", "UDP associations by outcome") \
 	X(ASSOCIATION_UNKNOWN_SERVICE, "qanat_associations_total", "outcome=\"unknown_service\"", "UDP associations by outcome") \
 	X(ASSOCIATION_NO_TARGET, "qanat_associations_total", "outcome=\"target_unreachable\"", "UDP associations by outcome") \
+	X(ASSOCIATION_DESCRIPTORS, "qanat_associations_total", "outcome=\"descriptors\"", "UDP associations by outcome") \
 	X(ASSOCIATION_REFUSED, "qanat_associations_total", "outcome=\"refused_by_peer\"", "UDP associations by outcome") \
 	X(DATAGRAM_OUTWARD, "qanat_datagrams_total", "direction=\"outward\"", "Datagrams carried, outward = from our local side to the peer") \
 	X(DATAGRAM_INWARD, "qanat_datagrams_total", "direction=\"inward\"", "Datagrams carried, outward = from our local side to the peer") \

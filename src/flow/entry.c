@@ -177,7 +177,10 @@ static void become_associate(struct entry *entry, const struct request *told)
 	loop_io_close(&entry->io);
 	int r = associate_begin(entry->entries->associates, &request);
 	if (r != 0) {
-		refuse_socks(entry, SOCKS_REPLY_FAILURE, r > 0 ? COUNTER_ENTRY_ASSOCIATES_FULL : COUNTER_FLOW_REFUSED_LIMIT,
+		enum counter counter = r > 0          ? COUNTER_ENTRY_ASSOCIATES_FULL
+		                       : r == -EMFILE ? COUNTER_FLOW_REFUSED_DESCRIPTORS
+		                                      : COUNTER_FLOW_REFUSED_LIMIT;
+		refuse_socks(entry, SOCKS_REPLY_FAILURE, counter,
 		             r > 0 ? "too many clients have asked for UDP ASSOCIATE" : outcome_text(r));
 		return;
 	}

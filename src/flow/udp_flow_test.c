@@ -5,6 +5,7 @@
 #include "policy/bucket.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 // Clients, a door of source, the link, dest's associations and a target that echoes, all on one loop.
@@ -21,6 +22,7 @@ struct scene {
 	int client[CLIENTS], target;
 	unsigned answers[CLIENTS], echoed;
 	bool silent;             // the target does not answer
+	bool reserves;           // dest has only its last descriptors when a stream comes
 	uint8_t expected[65536]; // of every answer
 	size_t expected_length;
 	unsigned wanted;
@@ -56,7 +58,10 @@ static void move(struct scene *scene)
 static void take_stream(void *owner, struct stream *stream, const struct header *header)
 {
 	struct scene *scene = owner;
+	if (scene->reserves)
+		socket_reserve_from(3);
 	udp_flows_take_stream(scene->dest, stream, header);
+	socket_reserve_from(INT_MAX);
 }
 
 static struct udp_flows_settings settings_of(struct scene *scene, unsigned side)
@@ -282,6 +287,23 @@ static void newcomers_beyond_each_limit_are_counted_and_cost_nothing(void **stat
 	end(&scene);
 }
 
+static void dest_keeps_its_last_descriptors(void **state)
+{
+	(void)state;
+	static struct scene scene;
+	begin(&scene);
+	say(&scene, 0, 10);
+	await_answers(&scene, 1);
+	uint64_t none = counter_read(COUNTER_ASSOCIATION_DESCRIPTORS);
+	scene.reserves = true;
+	say(&scene, 1, 10);
+	await_count(&scene, COUNTER_ASSOCIATION_DESCRIPTORS, none + 1);
+	assert_int_equal(udp_shares_open(scene.shares[1]), 1);
+	say(&scene, 0, 10); // who has one keeps it
+	await_answers(&scene, 1);
+	end(&scene);
+}
+
 static void nothing_new_begins_while_draining(void **state)
 {
 	(void)state;
@@ -358,6 +380,7 @@ int main(void)
 		cmocka_unit_test(each_client_gets_its_own_answers),
 		cmocka_unit_test(dest_refuses_and_source_does_not_ask_again_at_once),
 		cmocka_unit_test(newcomers_beyond_each_limit_are_counted_and_cost_nothing),
+		cmocka_unit_test(dest_keeps_its_last_descriptors),
 		cmocka_unit_test(nothing_new_begins_while_draining),
 		cmocka_unit_test(an_idle_association_ends_on_both_sides_in_order),
 		cmocka_unit_test(a_target_that_is_down_ends_nothing),

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define NOT_HERE "dest exposes no such udp service"
+#define NO_DESCRIPTOR "no file descriptor is left: raise the limit (ulimit -n, LimitNOFILE=)"
 
 static void answer_no(struct udp_flow *flow, enum header_status status, enum counter counter, const char *reason,
                       const char *told)
@@ -126,6 +127,11 @@ void udp_target_close(struct udp_flow *flow)
 static void begin(struct udp_flow *flow)
 {
 	int r = open_target(flow);
+	if (r == -EMFILE || r == -ENFILE) {
+		answer_no(flow, HEADER_LIMIT, COUNTER_ASSOCIATION_DESCRIPTORS, NO_DESCRIPTOR,
+		          "dest can take no more associations now");
+		return;
+	}
 	if (r < 0) {
 		answer_no(flow, HEADER_REFUSED_TARGET, COUNTER_ASSOCIATION_NO_TARGET, outcome_text(r),
 		          "the target cannot be reached");

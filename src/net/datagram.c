@@ -83,6 +83,16 @@ static int make(const struct address *address, int buffer_bytes, struct datagram
 	return 0;
 }
 
+// For a stranger's use: not one of the last descriptors.
+static int make_spare(const struct address *address, int buffer_bytes, struct datagram_socket *out)
+{
+	int r = make(address, buffer_bytes, out);
+	if (r < 0 || !socket_is_reserved(out->fd))
+		return r;
+	datagram_close(out);
+	return -EMFILE;
+}
+
 static int bind_one(struct address *address, enum datagram_role role, int fd)
 {
 	struct address bound = {.length = sizeof bound.storage};
@@ -111,7 +121,8 @@ int datagram_bind(struct address *address, enum datagram_role role, struct datag
 			(void)setsockopt(inherited, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 		return 0;
 	}
-	int r = make(address, LIMIT_UDP_PORT_BUFFER_BYTES, out);
+	int r = role == DATAGRAM_ALONE ? make_spare(address, LIMIT_UDP_PORT_BUFFER_BYTES, out)
+	                               : make(address, LIMIT_UDP_PORT_BUFFER_BYTES, out);
 	if (r < 0)
 		return r;
 	r = bind_one(address, role, out->fd);
@@ -122,7 +133,7 @@ int datagram_bind(struct address *address, enum datagram_role role, struct datag
 
 int datagram_connect(const struct address *to, struct datagram_socket *out)
 {
-	int r = make(to, LIMIT_UDP_TARGET_BUFFER_BYTES, out);
+	int r = make_spare(to, LIMIT_UDP_TARGET_BUFFER_BYTES, out);
 	if (r < 0)
 		return r;
 	if (connect(out->fd, &to->any, to->length) != 0) {

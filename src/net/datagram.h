@@ -21,14 +21,15 @@ struct datagram_socket { // the null value has fd -1
 	size_t segment_max;  // runs of datagrams up to this size go as one message
 };
 
-// Bound. DATAGRAM_ALONE: nobody else may have the port (-EADDRINUSE), now or later. DATAGRAM_FIRST: nobody else has it,
-// but others of this user may join it. DATAGRAM_JOINS: one of those; the kernel keeps each client with one of the
-// sockets; DATAGRAM_NOT_SHARED: the first one, which a service manager opened, belongs to another user. *address is
-// updated (port 0). What a service manager has opened for this address is taken instead of a socket of our own.
+// Bound. DATAGRAM_ALONE: nobody else may have the port (-EADDRINUSE), now or later; it is for a stranger, so it does
+// not take one of the last descriptors (-EMFILE, net/socket). DATAGRAM_FIRST: nobody else has it, but others of this
+// user may join it. DATAGRAM_JOINS: one of those; the kernel keeps each client with one of the sockets;
+// DATAGRAM_NOT_SHARED: the first one, which a service manager opened, belongs to another user. *address is updated
+// (port 0). What a service manager has opened for this address is taken instead of a socket of our own.
 enum datagram_role { DATAGRAM_ALONE, DATAGRAM_FIRST, DATAGRAM_JOINS };
 enum { DATAGRAM_NOT_SHARED = 3 };
 MUST_USE int datagram_bind(struct address *address, enum datagram_role role, struct datagram_socket *socket);
-// Connected: datagrams of others do not come in.
+// Connected: datagrams of others do not come in. -EMFILE also when only the last descriptors are left.
 MUST_USE int datagram_connect(const struct address *to, struct datagram_socket *socket);
 void datagram_close(struct datagram_socket *socket);
 

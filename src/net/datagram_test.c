@@ -6,6 +6,7 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
@@ -255,6 +256,26 @@ static void a_taken_port_is_found_also_by_one_who_would_share_it(void **state)
 	datagram_close(&third);
 }
 
+static void last_descriptors_are_not_for_associations(void **state)
+{
+	(void)state;
+	struct datagram_socket port = {.fd = -1}, relay = {.fd = -1}, target = {.fd = -1};
+	struct address address, other;
+	assert_int_equal(address_from_ip("127.0.0.1", 0, &address), 0);
+	assert_int_equal(address_from_ip("127.0.0.1", 0, &other), 0);
+	socket_reserve_from(3);
+	int bound = datagram_bind(&address, DATAGRAM_FIRST, &port); // of the configuration: not a stranger's
+	int alone = datagram_bind(&other, DATAGRAM_ALONE, &relay);
+	int connected = datagram_connect(&address, &target);
+	socket_reserve_from(INT_MAX);
+	assert_int_equal(bound, 0);
+	assert_int_equal(alone, -EMFILE);
+	assert_int_equal(connected, -EMFILE);
+	assert_int_equal(relay.fd, -1);
+	assert_int_equal(target.fd, -1);
+	datagram_close(&port);
+}
+
 static void moving_datagrams_allocates_nothing(void **state)
 {
 	SKIP_UNLESS_COUNTED();
@@ -307,6 +328,7 @@ int main(void)
 		WITH_SOCKETS(whatever_a_router_reports_breaks_nothing),
 		WITH_SOCKETS(what_the_kernel_drops_is_counted),
 		WITH_SOCKETS(a_taken_port_is_found_also_by_one_who_would_share_it),
+		WITH_SOCKETS(last_descriptors_are_not_for_associations),
 		WITH_SOCKETS(moving_datagrams_allocates_nothing),
 		WITH_SOCKETS(addresses_of_ip6_work_alike),
 	};
