@@ -37,12 +37,17 @@ static void on_arrival(void *contents)
 	socket_close(&arrival->fd);
 }
 
+static uint32_t load(const struct dest_worker *worker)
+{
+	return flows_open(worker->flows) + udp_flows_open(worker->udp);
+}
+
 static void on_accept(void *owner, int fd, const struct address *peer)
 {
 	struct dest *dest = owner;
 	unsigned best = dest->turn++ % dest->worker_count;
 	for (unsigned i = 0; i < dest->worker_count; i++)
-		if (flows_open(dest->worker[i].flows) < flows_open(dest->worker[best].flows))
+		if (load(&dest->worker[i]) < load(&dest->worker[best]))
 			best = i;
 	struct arrival arrival = {.worker = &dest->worker[best], .fd = fd, .peer = *peer};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))

@@ -1,6 +1,6 @@
 // `qanat dest`, shared by the dest*.c files. One acceptor on worker 0 hands each connection to the tunnel port to the
-// worker with the fewest flows; there it proves to be a link's control connection or one of its data connections, and
-// its streams reach their targets from the same worker.
+// worker with the fewest flows, associations counted as such; there it proves to be a link's control connection or one
+// of its data connections, and its streams reach their targets from the same worker.
 
 #pragma once
 

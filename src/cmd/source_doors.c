@@ -38,12 +38,17 @@ uint64_t source_flows_open(const struct source *source)
 	return sum;
 }
 
-// The fewest flows; among equals each in turn.
+static uint32_t load(const struct source_worker *worker)
+{
+	return flows_open(worker->flows) + udp_flows_open(worker->udp);
+}
+
+// The fewest flows and associations; among equals each in turn.
 static struct source_worker *least_loaded(struct source *source)
 {
 	unsigned best = source->turn++ % source->worker_count;
 	for (unsigned i = 0; i < source->worker_count; i++)
-		if (flows_open(source->worker[i].flows) < flows_open(source->worker[best].flows))
+		if (load(&source->worker[i]) < load(&source->worker[best]))
 			best = i;
 	return &source->worker[best];
 }

@@ -1,8 +1,8 @@
 // `qanat source`, shared by the source*.c files: who owns what, and which thread may touch it.
 //
 // Worker 0 is the main thread. It owns the doors and the initiator and carries out reloads; each worker owns a pool of
-// data connections and the flows that use them. An accepted socket goes to the worker with the fewest flows and stays
-// there.
+// data connections and the flows that use them. An accepted socket goes to the worker with the fewest flows
+// (UDP associations are counted as such) and stays there.
 
 #pragma once
 

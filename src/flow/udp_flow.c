@@ -79,6 +79,7 @@ struct udp_flow *udp_flow_make(struct udp_flows *flows)
 	if (flows->newest)
 		flows->newest->newer = flow;
 	flows->newest = flow;
+	atomic_fetch_add_explicit(&flows->open, 1, memory_order_relaxed);
 	return flow;
 }
 
@@ -110,6 +111,7 @@ void udp_flow_close(struct udp_flow *flow)
 	flow->closed = true;
 	unlist(flow);
 	udp_flow_hide(flow);
+	atomic_fetch_sub_explicit(&flows->open, 1, memory_order_relaxed);
 	atomic_fetch_sub(&flows->settings.shares->open, 1);
 	if (flow->charged)
 		quota_leave(flows->settings.pool ? flows->settings.shares->clients : flows->settings.peers, &flow->charge);
@@ -257,6 +259,11 @@ void udp_flows_free(struct udp_flows **slot)
 	free(flows->unit);
 	free(flows->inward);
 	free(flows);
+}
+
+uint32_t udp_flows_open(const struct udp_flows *flows)
+{
+	return atomic_load_explicit(&flows->open, memory_order_relaxed);
 }
 
 void udp_flows_drain(struct udp_flows *flows)

@@ -46,6 +46,8 @@ MUST_USE int udp_flows_new(const struct udp_flows_settings *settings, struct udp
 void udp_flows_set(struct udp_flows *flows, const struct udp_flows_settings *settings);
 // Ends what is still open. The doors must have been closed.
 void udp_flows_free(struct udp_flows **flows);
+// From any thread: associations of this worker.
+uint32_t udp_flows_open(const struct udp_flows *flows);
 // Nothing new begins; what is open goes on until udp_flows_free.
 void udp_flows_drain(struct udp_flows *flows);
 

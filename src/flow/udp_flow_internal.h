@@ -57,6 +57,7 @@ struct udp_flow {
 struct udp_flows {
 	struct udp_flows_settings settings;
 	struct udp_flow *newest;
+	_Atomic uint32_t open;
 	struct loop_timer *sweep;
 	struct brake refusals; // lines about them
 	bool draining;

@@ -221,6 +221,10 @@ static void each_client_gets_its_own_answers(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(scene.answers[i], 10);
 	assert_int_equal(udp_shares_open(scene.shares[0]), 3);
+	assert_int_equal(udp_flows_open(scene.source), 3);
+	assert_int_equal(udp_flows_open(scene.dest), 3);
+	udp_door_close(&scene.door);
+	assert_int_equal(udp_flows_open(scene.source), 0);
 	end(&scene);
 }
 
