@@ -14,6 +14,7 @@
 struct udp_door {
 	struct udp_flows *flows;
 	struct udp_port *port;
+	struct udp_flow *listed;
 	struct header header;
 	void (*on_broken)(void *owner);
 	void *owner;
@@ -76,7 +77,7 @@ static struct udp_flow *begin(struct udp_door *door, const struct datagram_run *
 		return NULL;
 	struct udp_flow **chain = &door->flows->chains[chain_of(door->flows, door, &run->peer)];
 	flow->door = door;
-	flow->port = door->port;
+	udp_flow_list(flow, door->port, &door->listed);
 	flow->header = door->header;
 	flow->first_run = NO_RUN;
 	flow->chain = *chain;
@@ -160,12 +161,7 @@ void udp_door_close(struct udp_door **slot)
 	*slot = NULL;
 	if (!door)
 		return;
-	for (struct udp_flow *flow = door->flows->newest, *older; flow; flow = older) {
-		older = flow->older;
-		// Also those that are ending and are not in the table any more.
-		if (flow->port == door->port)
-			udp_flow_close(flow);
-	}
+	udp_flow_close_listed(&door->listed);
 	udp_port_close(&door->port);
 	free(door);
 }

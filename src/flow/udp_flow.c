@@ -101,6 +101,26 @@ static void unlist(struct udp_flow *flow)
 		flow->flows->newest = flow->older;
 	if (flow->older)
 		flow->older->newer = flow->newer;
+	if (flow->listed_at)
+		*flow->listed_at = flow->listed_next;
+	if (flow->listed_next)
+		flow->listed_next->listed_at = flow->listed_at;
+}
+
+void udp_flow_list(struct udp_flow *flow, struct udp_port *port, struct udp_flow **list)
+{
+	flow->port = port;
+	flow->listed_next = *list;
+	flow->listed_at = list;
+	if (*list)
+		(*list)->listed_at = &flow->listed_next;
+	*list = flow;
+}
+
+void udp_flow_close_listed(struct udp_flow **list)
+{
+	while (*list)
+		udp_flow_close(*list);
 }
 
 void udp_flow_close(struct udp_flow *flow)

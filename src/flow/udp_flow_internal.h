@@ -40,7 +40,9 @@ struct udp_flow {
 	const void *door;        // whose it is: a udp_door, which finds it in the table, or ...
 	struct udp_flow *chain;  // the next in the same chain of the table
 	struct udp_flow **place; // ... a relay, which has it here
-	struct iovec prefix;     // goes in front of each answer; iov_base NULL: nothing does
+	// All that answer through the same port, also those that are ending; `listed_at` is what points here.
+	struct udp_flow *listed_next, **listed_at;
+	struct iovec prefix; // goes in front of each answer; iov_base NULL: nothing does
 	uint16_t first_run, last_run;
 
 	// dest
@@ -107,6 +109,9 @@ void udp_flow_ask(struct udp_flow *flow, size_t length, size_t count);
 void udp_flow_on_refused(void *owner, const struct header_answer *answer);
 // Takes it out of its door's table or its relay's list: no client's datagram finds it any more.
 void udp_flow_hide(struct udp_flow *flow);
+// It answers through this port from now on, and is in the list of its door or relay until it is closed.
+void udp_flow_list(struct udp_flow *flow, struct udp_port *port, struct udp_flow **list);
+void udp_flow_close_listed(struct udp_flow **list);
 void udp_door_forget(struct udp_flow *flow);
 
 // ---- dest

@@ -370,6 +370,11 @@ static void a_door_that_closes_takes_its_associations_along(void **state)
 	say(&scene, 0, 10);
 	say(&scene, 1, 10);
 	await_answers(&scene, 2);
+	struct udp_flow *ending = scene.source->newest;
+	udp_flow_end(ending);
+	assert_int_equal(ending->phase, UDP_ENDING); // in no table any more, but the door's
+	say(&scene, 2, 10);
+	await_answers(&scene, 1);
 	udp_door_close(&scene.door);
 	assert_int_equal(udp_shares_open(scene.shares[0]), 0);
 	link_rig_wait(&scene.rig, both_are_over, &scene);

@@ -10,6 +10,7 @@
 struct udp_relay {
 	struct udp_flows *flows;
 	struct udp_port *port;
+	struct udp_flow *listed;
 	struct address client;
 	bool has_port; // the client's port is known
 	struct route_table *routes;
@@ -61,7 +62,7 @@ static struct udp_flow *begin(struct udp_relay *relay, const struct request *req
 		return NULL;
 	}
 	flow->header = header;
-	flow->port = relay->port;
+	udp_flow_list(flow, relay->port, &relay->listed);
 	flow->place = &relay->flow[place];
 	relay->flow[place] = flow;
 	relay->asked[place] = *request;
@@ -164,11 +165,7 @@ void udp_relay_close(struct udp_relay **slot)
 	*slot = NULL;
 	if (!relay)
 		return;
-	for (struct udp_flow *flow = relay->flows->newest, *older; flow; flow = older) {
-		older = flow->older;
-		if (flow->port == relay->port)
-			udp_flow_close(flow);
-	}
+	udp_flow_close_listed(&relay->listed);
 	udp_port_close(&relay->port);
 	route_table_unref(&relay->routes);
 	free(relay);
