@@ -127,6 +127,9 @@
 // System calls (of up to DATAGRAM_BATCH messages) for one UDP socket before others get their turn: a flood costs a
 // worker well below a millisecond at a time, and what is more stays in the kernel, which drops it for nothing.
 #define LIMIT_DATAGRAM_BATCHES_PER_TURN 4
+// Datagrams of one association that leave in a turn before others get theirs. A peer says an empty one in two bytes,
+// and each costs a system call's work: a unit of them would hold a worker up for a tenth of a second.
+#define LIMIT_INWARD_DATAGRAMS_PER_TURN 2048
 // What the kernel may keep of a port of source, and of an association's target; it cuts both to net.core.rmem_max.
 #define LIMIT_UDP_PORT_BUFFER_BYTES (4 * 1024 * 1024)
 #define LIMIT_UDP_TARGET_BUFFER_BYTES (1024 * 1024)

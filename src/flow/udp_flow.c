@@ -74,6 +74,7 @@ struct udp_flow *udp_flow_make(struct udp_flows *flows)
 	flow->flows = flows;
 	flow->target.fd = -1;
 	flow->release.run = release;
+	flow->resume.run = udp_flow_resume;
 	flow->moved_ms = loop_now_ms(flows->settings.loop);
 	flow->older = flows->newest;
 	if (flows->newest)

@@ -28,11 +28,12 @@ struct udp_flow {
 	uint64_t until_ms; // in all phases but OPEN
 	uint8_t *waiting;  // outward frames that the stream cannot take yet: one block
 	size_t waiting_length, waiting_count;
-	uint8_t *partial; // the beginning of an inward frame: one block
+	uint8_t *partial; // the beginning of an inward frame, or frames left for the next turn (`has_more`): one block
 	size_t partial_length;
 	bool closed, charged;
+	bool has_more, resuming; // `resume` is queued
 	struct quota_key charge;
-	struct loop_task release;
+	struct loop_task release, resume;
 
 	// source
 	struct udp_port *port;
@@ -98,6 +99,8 @@ void udp_flow_flush(struct udp_flow *flow);
 void udp_flow_keep(struct udp_flow *flow, const uint8_t *frames, size_t length, size_t count);
 // Whatever the stream has or takes. May close the flow.
 void udp_flow_step(struct udp_flow *flow);
+// A task: the step of an association that had its part of a turn.
+void udp_flow_resume(struct loop_task *task);
 extern const struct stream_ops udp_flow_stream_ops;
 
 // ---- source

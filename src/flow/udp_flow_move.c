@@ -157,7 +157,8 @@ static void give(struct udp_flow *flow, const struct iovec *list, size_t count)
 		udp_target_report(flow);
 }
 
-// Keeps what is left of a unit: the beginning of a frame. False: no memory.
+// Keeps what is left of a unit: the beginning of a frame, or, when some were given, less than a unit of them. False: no
+// memory.
 static bool keep_partial(struct udp_flow *flow, const uint8_t *bytes, size_t length)
 {
 	flow->partial_length = length;
@@ -173,8 +174,8 @@ static bool keep_partial(struct udp_flow *flow, const uint8_t *bytes, size_t len
 	return true;
 }
 
-// False: the flow is gone.
-static bool deliver(struct udp_flow *flow, const uint8_t *bytes, size_t length)
+// At most *left datagrams, or some more. False: the flow is gone.
+static bool deliver(struct udp_flow *flow, const uint8_t *bytes, size_t length, size_t *left)
 {
 	struct iovec list[FRAMES_AT_ONCE];
 	size_t count, used;
@@ -194,7 +195,9 @@ static bool deliver(struct udp_flow *flow, const uint8_t *bytes, size_t length)
 			return false;
 		bytes += used;
 		length -= used;
-	} while (count == FRAMES_AT_ONCE);
+		*left -= count < *left ? count : *left;
+	} while (count == FRAMES_AT_ONCE && *left > 0);
+	flow->has_more = count == FRAMES_AT_ONCE;
 	if (keep_partial(flow, bytes, length))
 		return true;
 	counter_add(COUNTER_ASSOCIATION_BROKEN, 1);
@@ -214,13 +217,25 @@ static void ended(struct udp_flow *flow)
 	udp_flow_close(flow);
 }
 
-// False: the flow is gone. Bounded by the reads the connection may make in a turn (tls_conn_readable).
-static bool pump_inward(struct udp_flow *flow)
+// What came, behind what was kept, into flows->inward. 0 and *length, or what stream_recv said.
+static int take_inward(struct udp_flow *flow, size_t *length)
 {
 	uint8_t *unit = flow->flows->inward;
-	for (;;) {
-		size_t had = flow->partial_length, got;
-		int r = stream_recv(flow->stream, unit + had, LIMIT_UNIT_BYTES, &got);
+	size_t had = flow->partial_length, got = 0;
+	int r = flow->has_more ? 0 : stream_recv(flow->stream, unit + had, LIMIT_UNIT_BYTES, &got);
+	if (r == 0 && had > 0)
+		memcpy(unit, flow->partial, had);
+	*length = had + got;
+	return r;
+}
+
+// False: the flow is gone. Bounded by the reads the connection may make in a turn (tls_conn_readable). Hostile: and by
+// the datagrams, which can be so small that their number is what costs.
+static bool pump_inward(struct udp_flow *flow)
+{
+	size_t length, left = LIMIT_INWARD_DATAGRAMS_PER_TURN;
+	while (left > 0) {
+		int r = take_inward(flow, &length);
 		if (r == STREAM_BLOCKED)
 			return true;
 		if (r == STREAM_END) {
@@ -232,11 +247,13 @@ static bool pump_inward(struct udp_flow *flow)
 			return false;
 		}
 		flow->moved_ms = loop_now_ms(flow->flows->settings.loop);
-		if (had > 0)
-			memcpy(unit, flow->partial, had);
-		if (!deliver(flow, unit, had + got))
+		if (!deliver(flow, flow->flows->inward, length, &left))
 			return false;
 	}
+	if (!flow->resuming)
+		loop_defer(flow->flows->settings.loop, &flow->resume);
+	flow->resuming = true;
+	return true;
 }
 
 // ---- both ----------------------------------------------------------------------------------------------------------
@@ -248,6 +265,14 @@ void udp_flow_step(struct udp_flow *flow)
 	send_waiting(flow);
 	if (!flow->closed && flow->io && flow->phase == UDP_OPEN)
 		udp_target_resume(flow);
+}
+
+void udp_flow_resume(struct loop_task *task)
+{
+	struct udp_flow *flow = CONTAINER_OF(task, struct udp_flow, resume);
+	flow->resuming = false;
+	if (!flow->closed)
+		udp_flow_step(flow);
 }
 
 static void on_ready(void *owner, int events)

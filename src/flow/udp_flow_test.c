@@ -228,6 +228,82 @@ static void each_client_gets_its_own_answers(void **state)
 	end(&scene);
 }
 
+// ---- a peer that would keep a worker busy
+
+struct flood {
+	struct scene *scene;
+	struct stream *stream;
+	bool sent, refused, over;
+	uint64_t begun, last, most;
+	struct loop_task turn;
+};
+
+static uint64_t delivered(void)
+{
+	return counter_read(COUNTER_DATAGRAM_INWARD) + counter_read(COUNTER_DATAGRAM_LOCAL_FULL);
+}
+
+static void on_turn(struct loop_task *task)
+{
+	struct flood *flood = CONTAINER_OF(task, struct flood, turn);
+	uint64_t now = delivered();
+	if (now - flood->last > flood->most)
+		flood->most = now - flood->last;
+	flood->last = now;
+	if (!flood->over)
+		loop_defer(flood->scene->rig.loop, task);
+}
+
+static void on_flood_ready(void *owner, int events)
+{
+	static const uint8_t empties[LIMIT_UNIT_BYTES]; // each two bytes are an empty datagram
+	struct flood *flood = owner;
+	(void)events;
+	if (!stream_is_open(flood->stream) || flood->sent || !stream_has_room(flood->stream))
+		return;
+	flood->sent = true;
+	assert_int_equal(stream_send(flood->stream, empties, sizeof empties), 0);
+}
+
+static void on_flood_refused(void *owner, const struct header_answer *answer)
+{
+	struct flood *flood = owner;
+	(void)answer;
+	flood->refused = true;
+}
+
+static bool flood_has_arrived(void *owner)
+{
+	struct flood *flood = owner;
+	assert_false(flood->refused);
+	move(flood->scene);
+	return delivered() - flood->begun >= LIMIT_UNIT_BYTES / 2;
+}
+
+static void a_unit_of_empty_datagrams_gets_a_bounded_part_of_each_turn(void **state)
+{
+	(void)state;
+	static struct scene scene;
+	static const struct stream_ops ops = {.on_ready = on_flood_ready, .on_refused = on_flood_refused};
+	begin(&scene);
+	scene.silent = true;
+	struct flood flood = {.scene = &scene, .begun = delivered(), .last = delivered(), .turn = {.run = on_turn}};
+	struct header header = {.kind = HEADER_UDP, .service = "echo", .origin = "peer"};
+	struct stream_opening opening = {.header = &header, .ops = &ops, .owner = &flood};
+	assert_int_equal(pool_open(scene.rig.pool, &opening, &flood.stream), 0);
+	loop_defer(scene.rig.loop, &flood.turn);
+	link_rig_wait(&scene.rig, flood_has_arrived, &flood);
+	flood.over = true;
+	link_rig_turn(&scene.rig, 2);
+	scene.rig.waiting = NULL; // `flood` goes
+	assert_int_equal(flood.last - flood.begun, LIMIT_UNIT_BYTES / 2);
+	// A part when it is woken, and one at the end of a turn; as the task sees it, of two turns.
+	assert_in_range(flood.most, 1, 3 * LIMIT_INWARD_DATAGRAMS_PER_TURN);
+	stream_close(&flood.stream);
+	link_rig_wait(&scene.rig, both_are_over, &scene);
+	end(&scene);
+}
+
 // ---- limits
 
 static void dest_refuses_and_source_does_not_ask_again_at_once(void **state)
@@ -387,6 +463,7 @@ int main(void)
 		cmocka_unit_test(datagrams_of_every_size_go_there_and_back),
 		cmocka_unit_test(the_first_datagrams_wait_for_the_stream_in_order_and_bounded),
 		cmocka_unit_test(each_client_gets_its_own_answers),
+		cmocka_unit_test(a_unit_of_empty_datagrams_gets_a_bounded_part_of_each_turn),
 		cmocka_unit_test(dest_refuses_and_source_does_not_ask_again_at_once),
 		cmocka_unit_test(newcomers_beyond_each_limit_are_counted_and_cost_nothing),
 		cmocka_unit_test(dest_keeps_its_last_descriptors),
