@@ -41,6 +41,11 @@ static bool charge(struct udp_flow *flow, const struct address *client)
 	return true;
 }
 
+static uint16_t port_of(const struct address *client)
+{
+	return client->any.sa_family == AF_INET6 ? client->in6.sin6_port : client->in4.sin_port;
+}
+
 struct udp_flow *udp_flow_admit(struct udp_flows *flows, const struct address *client, size_t datagrams)
 {
 	const struct udp_flows_settings *settings = &flows->settings;
@@ -48,6 +53,12 @@ struct udp_flow *udp_flow_admit(struct udp_flows *flows, const struct address *c
 		counter_add(COUNTER_ASSOCIATION_NOT_ALLOWED, 1);
 		counter_add(COUNTER_DATAGRAM_STRANGER, datagrams);
 		refuse(flows, client, "it is not in source.connection_filter.allowed_source_ips");
+		return NULL;
+	}
+	// Hostile: UDP allows it, and means "do not answer". An answer would be refused with EINVAL, which a port takes for a
+	// sign that it cannot segment.
+	if (port_of(client) == 0) {
+		counter_add(COUNTER_DATAGRAM_STRANGER, datagrams);
 		return NULL;
 	}
 	if (flows->draining || !pool_is_ready(settings->pool)) {

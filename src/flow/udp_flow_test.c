@@ -367,6 +367,23 @@ static void newcomers_beyond_each_limit_are_counted_and_cost_nothing(void **stat
 	end(&scene);
 }
 
+static void whoever_cannot_be_answered_gets_no_association(void **state)
+{
+	(void)state;
+	static struct scene scene;
+	struct address nowhere, somewhere;
+	begin(&scene);
+	assert_int_equal(address_from_ip("127.0.0.1", 0, &nowhere), 0);
+	assert_int_equal(address_from_ip("127.0.0.1", 1, &somewhere), 0);
+	uint64_t before = counter_read(COUNTER_DATAGRAM_STRANGER);
+	assert_null(udp_flow_admit(scene.source, &nowhere, 3));
+	assert_int_equal(counter_read(COUNTER_DATAGRAM_STRANGER), before + 3);
+	struct udp_flow *flow = udp_flow_admit(scene.source, &somewhere, 1);
+	assert_non_null(flow);
+	udp_flow_close(flow);
+	end(&scene);
+}
+
 static void dest_keeps_its_last_descriptors(void **state)
 {
 	(void)state;
@@ -466,6 +483,7 @@ int main(void)
 		cmocka_unit_test(a_unit_of_empty_datagrams_gets_a_bounded_part_of_each_turn),
 		cmocka_unit_test(dest_refuses_and_source_does_not_ask_again_at_once),
 		cmocka_unit_test(newcomers_beyond_each_limit_are_counted_and_cost_nothing),
+		cmocka_unit_test(whoever_cannot_be_answered_gets_no_association),
 		cmocka_unit_test(dest_keeps_its_last_descriptors),
 		cmocka_unit_test(nothing_new_begins_while_draining),
 		cmocka_unit_test(an_idle_association_ends_on_both_sides_in_order),
