@@ -92,7 +92,8 @@ static bool is_from_client(struct udp_relay *relay, const struct address *peer)
 	return true;
 }
 
-static void take(struct udp_relay *relay, const uint8_t *bytes, size_t length)
+// What goes to the same service leaves together; *gathered is whose datagrams are in the unit.
+static void take(struct udp_relay *relay, const uint8_t *bytes, size_t length, struct udp_flow **gathered)
 {
 	struct request request;
 	size_t used;
@@ -104,13 +105,16 @@ static void take(struct udp_relay *relay, const uint8_t *bytes, size_t length)
 	if (!flow)
 		return;
 	struct datagram_run run = {.bytes = bytes + used, .length = length - used, .each = length - used};
+	if (*gathered && *gathered != flow)
+		udp_flow_flush(*gathered);
+	*gathered = flow;
 	udp_flow_gather(flow, &run);
-	udp_flow_flush(flow);
 }
 
 static void on_runs(void *owner, const struct datagram_run *runs, size_t count)
 {
 	struct udp_relay *relay = owner;
+	struct udp_flow *gathered = NULL;
 	for (size_t i = 0; i < count; i++) {
 		const struct datagram_run *run = &runs[i];
 		// Hostile: a relay is nobody's but its client's.
@@ -121,10 +125,12 @@ static void on_runs(void *owner, const struct datagram_run *runs, size_t count)
 		size_t at = 0;
 		do {
 			size_t left = run->length - at, size = left < run->each ? left : run->each;
-			take(relay, run->bytes + at, size);
+			take(relay, run->bytes + at, size, &gathered);
 			at += size;
 		} while (at < run->length);
 	}
+	if (gathered)
+		udp_flow_flush(gathered);
 }
 
 // ---- life ----------------------------------------------------------------------------------------------------------

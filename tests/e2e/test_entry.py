@@ -598,6 +598,22 @@ def test_datagrams_are_relayed_by_name_and_by_port(world):
     assert source.metric("qanat_entry_requests_total", outcome="socks_udp_associate") == 1
 
 
+def test_a_burst_for_two_services_is_not_mixed(world):
+    """
+    client ── echo, port, port, echo, noise, ... at once ──► relay ══► dest ──► UDP echo     each comes back with its header
+    """
+    target, _, address = udp_scene(world)
+    client = world.add(Association(address))
+    headers = datagram_header("echo", 0), datagram_header("127.0.0.1", target.address[1])
+    for header in headers:
+        assert client.ask(header, b"first") == header + b"first"
+    sent = [headers[index // 3 % 2] + b"%02d" % index + peers.random_bytes(index % 7 * 100) for index in range(30)]
+    for one in sent:
+        client.socket.send(one)
+        client.socket.send(b"noise")
+    assert sorted(client.socket.recv(65536) for _ in sent) == sorted(sent)
+
+
 def test_datagrams_that_may_not_pass_are_dropped(world):
     """
     fragments, noise, names not exposed, strangers ──► relay      nothing comes back, nothing reaches the target
