@@ -134,9 +134,11 @@
 #define LIMIT_UDP_PORT_BUFFER_BYTES (4 * 1024 * 1024)
 #define LIMIT_UDP_TARGET_BUFFER_BYTES (1024 * 1024)
 // New associations of a source node per second, and at once after a quiet time. Each costs a handshake of about half a
-// millisecond on either end, so a flood from invented addresses takes half a core at most.
+// millisecond on either end, so a flood from invented addresses takes half a core at most. At once: together with the
+// dials of flows (LIMIT_DIALS) no more than one worker of dest keeps of strangers, or a burst of datagrams would push
+// out the handshakes of flows.
 #define LIMIT_UDP_NEW_PER_S 1000
-#define LIMIT_UDP_NEW_AT_ONCE 2000
+#define LIMIT_UDP_NEW_AT_ONCE 1000
 // A client whose association dest refused is not asked about again for so long.
 #define LIMIT_UDP_REFUSED_MS 2000
 // An association that has ended here waits so long for the end from there, so that what is under way arrives.

@@ -11,6 +11,8 @@
 // Header and first bytes must fit the early data (LIMIT_EARLY_DATA_BYTES).
 #define FIRST_BYTES (LIMIT_EARLY_DATA_BYTES - LIMIT_STREAM_HEADER_BYTES)
 
+_Static_assert(LIMIT_UDP_NEW_AT_ONCE + LIMIT_DIALS <= LIMIT_PENDING_PER_WORKER, "a burst fits one worker of dest");
+
 static void refuse(struct udp_flows *flows, const struct address *client, const char *reason)
 {
 	char text[ADDRESS_TEXT_BYTES];
