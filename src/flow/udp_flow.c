@@ -217,7 +217,7 @@ static void on_sweep(void *owner)
 	}
 	uint64_t held = brake_sum(&flows->refusals, now);
 	if (held > 0)
-		log_warn("udp_flow", "%llu more associations were refused in a second", (unsigned long long)held);
+		log_warn("udp_flow", "%llu more associations were refused or broke in a second", (unsigned long long)held);
 }
 
 // A quarter of the idle time is how late an idle association may be noticed, half a second at most.

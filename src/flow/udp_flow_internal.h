@@ -86,7 +86,7 @@ struct udp_flow *udp_flow_make(struct udp_flows *flows);
 void udp_flow_close(struct udp_flow *flow);
 // In order: our direction ends, and what is still under way to us is delivered for a moment.
 void udp_flow_end(struct udp_flow *flow);
-// Whether a line about a refusal may be written now.
+// Whether a line about one that is refused, or breaks, may be written now.
 bool udp_flow_may_log(struct udp_flows *flows);
 const char *udp_flow_wanted(const struct header *header, char text[LIMIT_SERVICE_NAME_BYTES + 16]);
 

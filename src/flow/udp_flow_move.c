@@ -183,9 +183,10 @@ static bool deliver(struct udp_flow *flow, const uint8_t *bytes, size_t length, 
 		if (udp_frame_decode(bytes, length, list, FRAMES_AT_ONCE, &count, &used) != 0) {
 			counter_add(COUNTER_DATAGRAM_MALFORMED, 1);
 			counter_add(COUNTER_ASSOCIATION_BROKEN, 1);
-			log_warn("udp_flow",
-			         "link %s: the peer announced a datagram longer than %u bytes; the association is ended",
-			         link_name(stream_link(flow->stream)), LIMIT_DATAGRAM_BYTES);
+			if (udp_flow_may_log(flow->flows))
+				log_warn("udp_flow",
+				         "link %s: the peer announced a datagram longer than %u bytes; the association is ended",
+				         link_name(stream_link(flow->stream)), LIMIT_DATAGRAM_BYTES);
 			udp_flow_close(flow);
 			return false;
 		}

@@ -304,6 +304,26 @@ static void a_unit_of_empty_datagrams_gets_a_bounded_part_of_each_turn(void **st
 	end(&scene);
 }
 
+static void a_peer_whose_frames_are_bad_cannot_fill_the_log(void **state)
+{
+	(void)state;
+	static struct scene scene;
+	static const struct stream_ops ops = {.on_ready = on_flood_ready, .on_refused = on_flood_refused};
+	static const uint8_t bad[] = {0xff, 0xff};
+	begin(&scene);
+	scene.dest->refusals.per_second = 0;
+	uint64_t before = counter_read(COUNTER_ASSOCIATION_BROKEN);
+	struct flood flood = {.scene = &scene, .sent = true};
+	struct header header = {.kind = HEADER_UDP, .service = "echo", .origin = "peer"};
+	struct stream_opening opening = {
+		.header = &header, .first = bad, .first_length = sizeof bad, .ops = &ops, .owner = &flood};
+	assert_int_equal(pool_open(scene.rig.pool, &opening, &flood.stream), 0);
+	await_count(&scene, COUNTER_ASSOCIATION_BROKEN, before + 1);
+	assert_int_equal(scene.dest->refusals.held, 1);
+	stream_close(&flood.stream);
+	end(&scene);
+}
+
 // ---- limits
 
 static void dest_refuses_and_source_does_not_ask_again_at_once(void **state)
@@ -481,6 +501,7 @@ int main(void)
 		cmocka_unit_test(the_first_datagrams_wait_for_the_stream_in_order_and_bounded),
 		cmocka_unit_test(each_client_gets_its_own_answers),
 		cmocka_unit_test(a_unit_of_empty_datagrams_gets_a_bounded_part_of_each_turn),
+		cmocka_unit_test(a_peer_whose_frames_are_bad_cannot_fill_the_log),
 		cmocka_unit_test(dest_refuses_and_source_does_not_ask_again_at_once),
 		cmocka_unit_test(newcomers_beyond_each_limit_are_counted_and_cost_nothing),
 		cmocka_unit_test(whoever_cannot_be_answered_gets_no_association),

@@ -63,8 +63,9 @@ void udp_target_report(struct udp_flow *flow)
 	if (r == 0)
 		return;
 	counter_add(COUNTER_ASSOCIATION_BROKEN, 1);
-	log_warn("udp_target", "link %s: the target of %s is not reached any more: %s",
-	         link_name(stream_link(flow->stream)), flow->service->name, outcome_text(r));
+	if (udp_flow_may_log(flow->flows))
+		log_warn("udp_target", "link %s: the target of %s is not reached any more: %s",
+		         link_name(stream_link(flow->stream)), flow->service->name, outcome_text(r));
 	udp_flow_close(flow);
 }
 
@@ -88,8 +89,9 @@ static void on_target(void *owner, int events)
 		}
 		if (r < 0) {
 			counter_add(COUNTER_ASSOCIATION_BROKEN, 1);
-			log_warn("udp_target", "link %s: an association with %s broke: %s", link_name(stream_link(flow->stream)),
-			         flow->service->name, outcome_text(r));
+			if (udp_flow_may_log(flow->flows))
+				log_warn("udp_target", "link %s: an association with %s broke: %s",
+				         link_name(stream_link(flow->stream)), flow->service->name, outcome_text(r));
 			udp_flow_close(flow);
 			return;
 		}
