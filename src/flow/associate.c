@@ -145,6 +145,12 @@ int associates_new(struct loop *loop, struct flows *flows, struct udp_flows *udp
 	return 0;
 }
 
+void associates_set(struct associates *associates, struct route_table *routes)
+{
+	for (struct associate *associate = associates->newest; associate; associate = associate->older)
+		udp_relay_set(associate->relay, routes);
+}
+
 void associates_free(struct associates **slot)
 {
 	struct associates *associates = *slot;

@@ -11,6 +11,8 @@ struct udp_flows;
 
 MUST_USE int associates_new(struct loop *loop, struct flows *flows, struct udp_flows *udp,
                             struct associates **associates);
+// What relays may ask for from now on (references are taken).
+void associates_set(struct associates *associates, struct route_table *routes);
 // Ends all of them.
 void associates_free(struct associates **associates);
 // From any thread.

@@ -393,6 +393,8 @@ void entries_set(struct entries *entries, struct route_table *routes)
 	route_table_unref(&old);
 	if (!routes)
 		entries_drain(entries);
+	else if (entries->associates)
+		associates_set(entries->associates, routes);
 }
 
 void entries_drain(struct entries *entries)

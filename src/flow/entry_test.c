@@ -373,6 +373,41 @@ static void a_control_connection_finds_out_that_its_client_is_gone(void **state)
 	end(&scene);
 }
 
+static bool is_not_exposed(void *owner)
+{
+	uint64_t *before = owner;
+	return counter_read(COUNTER_DATAGRAM_NOT_EXPOSED) > *before;
+}
+
+static void new_routes_hold_for_relays_that_are_open(void **state)
+{
+	(void)state;
+	struct scene scene;
+	struct address relay;
+	static const struct route_port ports[] = {{.port = 1, .tcp = true}};
+	struct route_settings less = {.ports = ports, .port_count = 1};
+	struct route_table *routes;
+	uint64_t before = counter_read(COUNTER_DATAGRAM_NOT_EXPOSED);
+	begin(&scene, 0);
+	come_from(&scene, "127.0.0.1");
+	TELL(&scene, GREETING "\x05\x03\x00\x01\0\0\0\0\0\0");
+	link_rig_wait(&scene.rig, client_has_heard_much, &scene);
+	uint16_t port = (uint16_t)((uint8_t)scene.heard[10] << 8 | (uint8_t)scene.heard[11]);
+	assert_int_equal(address_from_ip("127.0.0.1", port, &relay), 0);
+	assert_int_equal(route_table_new(&less, &routes), 0);
+	entries_set(scene.entries, routes);
+	route_table_unref(&routes);
+	scene.target = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(connect(scene.target, &relay.any, relay.length), 0);
+	const char datagram[] = "\0\0\0\x03\x06"
+							"dgrams\0\0question";
+	assert_int_equal(send(scene.target, datagram, sizeof datagram - 1, 0), sizeof datagram - 1);
+	link_rig_wait(&scene.rig, is_not_exposed, &before);
+	scene.rig.waiting = NULL; // `before` goes
+	assert_int_equal(udp_shares_open(scene.shares), 0);
+	end(&scene);
+}
+
 static void a_relay_lives_as_long_as_its_control_connection(void **state)
 {
 	(void)state;
@@ -491,6 +526,7 @@ int main(void)
 		cmocka_unit_test(noise_and_a_closed_entry_are_reset),
 		cmocka_unit_test(negotiations_end_when_the_entry_closes),
 		cmocka_unit_test(a_relay_lives_as_long_as_its_control_connection),
+		cmocka_unit_test(new_routes_hold_for_relays_that_are_open),
 		cmocka_unit_test(a_control_connection_finds_out_that_its_client_is_gone),
 		cmocka_unit_test(one_place_is_held_from_accept_to_the_end_of_the_flow),
 		cmocka_unit_test(a_service_for_others_looks_like_none),

@@ -165,6 +165,13 @@ int udp_relay_open(struct udp_flows *flows, const struct udp_relay_settings *set
 	return 0;
 }
 
+void udp_relay_set(struct udp_relay *relay, struct route_table *routes)
+{
+	struct route_table *old = relay->routes;
+	relay->routes = route_table_ref(routes);
+	route_table_unref(&old);
+}
+
 void udp_relay_close(struct udp_relay **slot)
 {
 	struct udp_relay *relay = *slot;

@@ -23,5 +23,7 @@ struct udp_relay_settings {
 // Negative: the kernel refused, or no memory.
 MUST_USE int udp_relay_open(struct udp_flows *flows, const struct udp_relay_settings *settings, struct address *bound,
                             struct udp_relay **relay);
+// Other routes for services that it has not asked for yet.
+void udp_relay_set(struct udp_relay *relay, struct route_table *routes);
 // Ends its associations. Harmless on NULL.
 void udp_relay_close(struct udp_relay **relay);
