@@ -117,7 +117,7 @@ void udp_port_on_broken(struct udp_port *port, udp_port_broken_fn on_broken)
 	port->on_broken = on_broken;
 }
 
-size_t udp_port_send(struct udp_port *port, const struct address *to, const struct iovec *prefix,
+size_t udp_port_send(struct udp_port *port, const struct datagram_to *to, const struct iovec *prefix,
                      const struct iovec *list, size_t count)
 {
 	return datagram_send(&port->socket, to, prefix, list, count, NULL);

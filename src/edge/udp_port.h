@@ -17,12 +17,12 @@ typedef void (*udp_port_fn)(void *owner, const struct datagram_run *runs, size_t
 // DATAGRAM_NOT_SHARED: see there; no port was opened, and the first one has all clients.
 MUST_USE int udp_port_open(struct loop *loop, struct address *address, enum datagram_role role, udp_port_fn on_runs,
                            void *owner, struct udp_port **port);
-// Called once when the socket is broken for good (somebody else shut it down), so that nothing would arrive any more; it
-// was logged. The owner may close the port.
+// Called once when the socket is broken for good (somebody else shut it down), so that nothing would arrive any more;
+// it was logged. The owner may close the port.
 typedef void (*udp_port_broken_fn)(void *owner);
 void udp_port_on_broken(struct udp_port *port, udp_port_broken_fn on_broken);
 // Sends each element of the list to `to`, `prefix` (may be NULL) in front of each. Returns how many went; the others
 // are counted as dropped.
-size_t udp_port_send(struct udp_port *port, const struct address *to, const struct iovec *prefix,
+size_t udp_port_send(struct udp_port *port, const struct datagram_to *to, const struct iovec *prefix,
                      const struct iovec *list, size_t count);
 void udp_port_close(struct udp_port **port);

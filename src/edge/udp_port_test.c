@@ -33,7 +33,8 @@ static void on_runs(void *owner, const struct datagram_run *runs, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct iovec echo = {.iov_base = (void *)runs[i].bytes, .iov_len = runs[i].length};
 		scene->datagrams += (unsigned)datagram_run_count(&runs[i]);
-		assert_int_equal(udp_port_send(scene->port, &runs[i].peer, NULL, &echo, 1), 1);
+		struct datagram_to to = {.peer = &runs[i].peer, .local = &runs[i].local};
+		assert_int_equal(udp_port_send(scene->port, &to, NULL, &echo, 1), 1);
 	}
 	if (scene->closes)
 		udp_port_close(&scene->port);

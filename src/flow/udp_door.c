@@ -100,6 +100,7 @@ static void on_runs(void *owner, const struct datagram_run *runs, size_t count)
 		if (!flow && !(flow = begin(door, &runs[i])))
 			continue;
 		next[i] = NO_RUN;
+		flow->local = runs[i].local;
 		if (flow->first_run == NO_RUN) {
 			flow->first_run = (uint16_t)i;
 			touched[n++] = flow;

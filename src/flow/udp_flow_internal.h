@@ -38,9 +38,10 @@ struct udp_flow {
 	// source
 	struct udp_port *port;
 	struct address client;
-	const void *door;        // whose it is: a udp_door, which finds it in the table, or ...
-	struct udp_flow *chain;  // the next in the same chain of the table
-	struct udp_flow **place; // ... a relay, which has it here
+	struct datagram_local local; // of ours, that the client spoke to last
+	const void *door;            // whose it is: a udp_door, which finds it in the table, or ...
+	struct udp_flow *chain;      // the next in the same chain of the table
+	struct udp_flow **place;     // ... a relay, which has it here
 	// All that answer through the same port, also those that are ending; `listed_at` is what points here.
 	struct udp_flow *listed_next, **listed_at;
 	struct iovec prefix; // goes in front of each answer; iov_base NULL: nothing does

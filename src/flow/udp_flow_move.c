@@ -148,8 +148,9 @@ static void give(struct udp_flow *flow, const struct iovec *list, size_t count)
 		service_count_bytes(flow->service, bytes_of(list, count), 0);
 	bool unreachable = false;
 	size_t gone;
+	struct datagram_to client = {.peer = &flow->client, .local = &flow->local};
 	if (flow->port)
-		gone = udp_port_send(flow->port, &flow->client, flow->prefix.iov_base ? &flow->prefix : NULL, list, count);
+		gone = udp_port_send(flow->port, &client, flow->prefix.iov_base ? &flow->prefix : NULL, list, count);
 	else
 		gone = datagram_send(&flow->target, NULL, NULL, list, count, &unreachable);
 	counter_add(COUNTER_DATAGRAM_INWARD, gone);

@@ -28,7 +28,7 @@
 
 union control {
 	struct cmsghdr header;
-	uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t))];
+	uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
 struct buffers {
@@ -93,12 +93,21 @@ static int make_spare(const struct address *address, int buffer_bytes, struct da
 	return -EMFILE;
 }
 
+static void tell_local(const struct address *bound, int fd)
+{
+	if (bound->any.sa_family == AF_INET && bound->in4.sin_addr.s_addr == htonl(INADDR_ANY))
+		set_option(fd, IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO");
+	if (bound->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&bound->in6.sin6_addr))
+		set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
+}
+
 static int bind_one(struct address *address, enum datagram_role role, int fd)
 {
 	struct address bound = {.length = sizeof bound.storage};
 	int on = 1;
 	if (address->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr))
 		set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0, "IPV6_V6ONLY");
+	tell_local(address, fd);
 	// Without the option the first one finds out whether the port is taken, also by one who would share it.
 	if (role == DATAGRAM_JOINS && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
 		return -errno;
@@ -117,6 +126,7 @@ int datagram_bind(struct address *address, enum datagram_role role, struct datag
 	int on = 1, inherited = role == DATAGRAM_JOINS ? -1 : inherited_take(address, SOCK_DGRAM);
 	if (inherited >= 0) {
 		tune(inherited, LIMIT_UDP_PORT_BUFFER_BYTES, out);
+		tell_local(address, inherited);
 		if (role == DATAGRAM_FIRST)
 			(void)setsockopt(inherited, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 		return 0;
@@ -168,6 +178,20 @@ static void prepare(struct buffers *mine)
 	}
 }
 
+static void read_local(const struct cmsghdr *at, struct datagram_local *local)
+{
+	struct in_pktinfo in4;
+	struct in6_pktinfo in6;
+	if (at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_PKTINFO) {
+		memcpy(&in4, CMSG_DATA(at), sizeof in4);
+		*local = (struct datagram_local){.family = AF_INET, .in4 = in4.ipi_spec_dst};
+	} else if (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_PKTINFO) {
+		memcpy(&in6, CMSG_DATA(at), sizeof in6);
+		if (!IN6_IS_ADDR_MULTICAST(&in6.ipi6_addr))
+			*local = (struct datagram_local){.family = AF_INET6, .in6 = in6.ipi6_addr};
+	}
+}
+
 static void read_control(struct datagram_socket *from, struct msghdr *header, struct datagram_run *run)
 {
 	for (struct cmsghdr *at = CMSG_FIRSTHDR(header); at; at = CMSG_NXTHDR(header, at)) {
@@ -181,6 +205,8 @@ static void read_control(struct datagram_socket *from, struct msghdr *header, st
 			memcpy(&overflowed, CMSG_DATA(at), sizeof overflowed);
 			counter_add(COUNTER_DATAGRAM_OVERFLOW, overflowed - from->overflowed);
 			from->overflowed = overflowed;
+		} else {
+			read_local(at, &run->local);
 		}
 	}
 }
@@ -190,6 +216,7 @@ static bool take(struct datagram_socket *from, struct mmsghdr *message, struct d
 {
 	run->peer.length = message->msg_hdr.msg_namelen;
 	run->length = run->each = message->msg_len;
+	run->local.family = AF_UNSPEC;
 	read_control(from, &message->msg_hdr, run);
 	if (message->msg_hdr.msg_flags & MSG_TRUNC) {
 		counter_add(COUNTER_DATAGRAM_TRUNCATED, 1);
@@ -245,9 +272,11 @@ int datagram_recv(struct datagram_socket *from, const struct datagram_run **runs
 struct sending {
 	struct datagram_socket *socket;
 	const struct address *to;
+	const struct datagram_local *local; // NULL: none
 	const struct iovec *prefix;
 	const struct iovec *list;
 	size_t count, at, gone;
+	size_t segment_max; // of the socket, at first
 	unsigned reports;
 };
 
@@ -270,14 +299,33 @@ static size_t run_length(const struct sending *sending, size_t at)
 	return n;
 }
 
-static void segment(struct msghdr *header, union control *control, size_t size)
+static void add_control(struct msghdr *header, int level, int type, const void *data, size_t size)
+{
+	uint8_t *end = (uint8_t *)header->msg_control + header->msg_controllen;
+	struct cmsghdr head = {.cmsg_level = level, .cmsg_type = type, .cmsg_len = CMSG_LEN(size)};
+	memset(end, 0, CMSG_SPACE(size));
+	memcpy(end, &head, sizeof head);
+	memcpy(end + CMSG_LEN(0), data, size);
+	header->msg_controllen += CMSG_SPACE(size);
+}
+
+static void segment(struct msghdr *header, size_t size)
 {
 	uint16_t each = (uint16_t)size;
-	header->msg_control = control;
-	header->msg_controllen = CMSG_SPACE(sizeof each);
-	struct cmsghdr *at = CMSG_FIRSTHDR(header);
-	*at = (struct cmsghdr){.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof each)};
-	memcpy(CMSG_DATA(at), &each, sizeof each);
+	add_control(header, SOL_UDP, UDP_SEGMENT, &each, sizeof each);
+}
+
+static void leave_from(struct msghdr *header, const struct datagram_local *local)
+{
+	struct in_pktinfo in4 = {0};
+	struct in6_pktinfo in6 = {0};
+	if (local->family == AF_INET) {
+		in4.ipi_spec_dst = local->in4;
+		add_control(header, IPPROTO_IP, IP_PKTINFO, &in4, sizeof in4);
+	} else {
+		in6.ipi6_addr = local->in6;
+		add_control(header, IPPROTO_IPV6, IPV6_PKTINFO, &in6, sizeof in6);
+	}
 }
 
 static unsigned build(const struct sending *sending, struct buffers *mine)
@@ -288,7 +336,7 @@ static unsigned build(const struct sending *sending, struct buffers *mine)
 	for (; messages < DATAGRAM_BATCH && at < sending->count; messages++) {
 		size_t n = run_length(sending, at);
 		struct msghdr *header = &mine->message[messages].msg_hdr;
-		*header = (struct msghdr){.msg_iov = out};
+		*header = (struct msghdr){.msg_iov = out, .msg_control = &mine->control[messages]};
 		if (sending->to) {
 			header->msg_name = (void *)&sending->to->storage;
 			header->msg_namelen = sending->to->length;
@@ -299,7 +347,9 @@ static unsigned build(const struct sending *sending, struct buffers *mine)
 		out += n;
 		header->msg_iovlen = (size_t)(out - header->msg_iov);
 		if (n > 1)
-			segment(header, &mine->control[messages], sending->list[at].iov_len);
+			segment(header, sending->list[at].iov_len);
+		if (sending->local)
+			leave_from(header, sending->local);
 		mine->datagrams[messages] = n;
 		at += n;
 	}
@@ -320,6 +370,12 @@ static void take_error(struct sending *sending, size_t n, int error)
 		to->segment_max = error == EIO ? 0 : sending->list[sending->at].iov_len - 1;
 		return;
 	}
+	// The address is not ours any more: the kernel says that no route begins there, or, not for segmentation, EINVAL.
+	if (sending->local && (error == ENETUNREACH || (n == 1 && error == EINVAL))) {
+		sending->local = NULL;
+		to->segment_max = sending->segment_max;
+		return;
+	}
 	if (is_report(error) && sending->reports++ < REPORTS_MAX)
 		return; // of an earlier one: this one is tried again
 	if (error == EMSGSIZE)
@@ -330,16 +386,21 @@ static void take_error(struct sending *sending, size_t n, int error)
 		drop(sending, n, COUNTER_DATAGRAM_UNREACHABLE);
 }
 
-size_t datagram_send(struct datagram_socket *to, const struct address *address, const struct iovec *prefix,
+size_t datagram_send(struct datagram_socket *socket, const struct datagram_to *to, const struct iovec *prefix,
                      const struct iovec *list, size_t count, bool *unreachable)
 {
-	struct sending sending = {.socket = to, .to = address, .prefix = prefix, .list = list, .count = count};
+	struct sending sending = {
+		.socket = socket, .prefix = prefix, .list = list, .count = count, .segment_max = socket->segment_max};
 	struct buffers *mine = buffers();
+	if (to) {
+		sending.to = to->peer;
+		sending.local = to->local && to->local->family != AF_UNSPEC ? to->local : NULL;
+	}
 	if (!mine)
 		drop(&sending, count, COUNTER_DATAGRAM_LOCAL_FULL);
 	while (sending.at < count) {
 		unsigned messages = build(&sending, mine);
-		int sent = sendmmsg(to->fd, mine->message, messages, MSG_NOSIGNAL);
+		int sent = sendmmsg(socket->fd, mine->message, messages, MSG_NOSIGNAL);
 		if (sent < 0)
 			take_error(&sending, mine->datagrams[0], errno);
 		for (int i = 0; i < sent; i++) {

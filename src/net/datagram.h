@@ -33,10 +33,21 @@ MUST_USE int datagram_bind(struct address *address, enum datagram_role role, str
 MUST_USE int datagram_connect(const struct address *to, struct datagram_socket *socket);
 void datagram_close(struct datagram_socket *socket);
 
+// Which of our addresses a datagram came to, so that the answer leaves from the same: many clients take no other. Known
+// of a socket that is bound to all addresses; AF_UNSPEC: not known, or the only one.
+struct datagram_local {
+	sa_family_t family;
+	union {
+		struct in_addr in4;
+		struct in6_addr in6; // IPv4 too, mapped, of a socket of IPv6
+	};
+};
+
 // What one peer sent in one message: datagrams of `each` bytes side by side, the last one perhaps shorter. Lent until
 // the thread's next datagram_recv.
 struct datagram_run {
 	struct address peer;
+	struct datagram_local local;
 	const uint8_t *bytes;
 	size_t length, each; // 0, 0: one empty datagram
 };
@@ -48,10 +59,15 @@ size_t datagram_run_count(const struct datagram_run *run);
 enum { DATAGRAM_NONE = 1, DATAGRAM_UNREACHABLE = 2 };
 MUST_USE int datagram_recv(struct datagram_socket *socket, const struct datagram_run **runs, size_t *count);
 
+struct datagram_to {
+	const struct address *peer;
+	const struct datagram_local *local; // NULL: as the kernel chooses, also when it is no address of ours any more
+};
+
 // Sends each element as one datagram, `prefix` (may be NULL) in front of each. `to` NULL: a connected socket. Returns
 // how many went; the others are counted as dropped, each for its reason. *unreachable (may be NULL) is set when the
 // kernel reported that something sent earlier did not arrive.
-size_t datagram_send(struct datagram_socket *socket, const struct address *to, const struct iovec *prefix,
+size_t datagram_send(struct datagram_socket *socket, const struct datagram_to *to, const struct iovec *prefix,
                      const struct iovec *list, size_t count, bool *unreachable);
 
 // Frees this thread's buffers (thread end).

@@ -80,7 +80,7 @@ static void a_batch_keeps_its_boundaries_there_and_back(void **state)
 	make_list(200, mixed, COUNT_OF(mixed));
 	assert_int_equal(datagram_send(&scene->client, NULL, NULL, list, 200, NULL), 200);
 	assert_arrives(&scene->port, 200, &peer);
-	assert_int_equal(datagram_send(&scene->port, &peer, NULL, list, 200, NULL), 200);
+	assert_int_equal(datagram_send(&scene->port, &(struct datagram_to){.peer = &peer}, NULL, list, 200, NULL), 200);
 	assert_arrives(&scene->client, 200, &peer);
 	assert_true(address_is_same_host(&peer, &scene->address));
 }
@@ -293,6 +293,60 @@ static void moving_datagrams_allocates_nothing(void **state)
 	assert_int_equal(atomic_load(&allocations), before);
 }
 
+// A client that takes answers from `to` only hears one, in a run that is segmented too, of a port bound to `any`.
+static void assert_answers_from(const char *any, const char *to)
+{
+	struct datagram_socket port = {.fd = -1}, client = {.fd = -1};
+	struct address bound, target, peer;
+	const struct datagram_run *runs;
+	size_t count;
+	static const size_t equal[] = {100};
+	make_list(20, equal, 1);
+	assert_int_equal(address_from_ip(any, 0, &bound), 0);
+	assert_int_equal(datagram_bind(&bound, DATAGRAM_ALONE, &port), 0);
+	uint16_t number = ntohs(bound.any.sa_family == AF_INET ? bound.in4.sin_port : bound.in6.sin6_port);
+	assert_int_equal(address_from_ip(to, number, &target), 0);
+	assert_int_equal(datagram_connect(&target, &client), 0);
+	assert_int_equal(datagram_send(&client, NULL, NULL, list, 1, NULL), 1);
+	assert_int_equal(datagram_recv(&port, &runs, &count), 0);
+	struct datagram_run run = runs[0];
+	struct datagram_to back = {.peer = &run.peer, .local = &run.local};
+	assert_int_equal(datagram_send(&port, &back, NULL, list, 20, NULL), 20);
+	assert_arrives(&client, 20, &peer);
+	// An address that was ours costs neither the datagrams nor the segmentation.
+	run.local = (struct datagram_local){.family = bound.any.sa_family};
+	if (run.local.family == AF_INET)
+		run.local.in4.s_addr = htonl(0xc0000201);
+	else
+		run.local.in6 = (struct in6_addr){{{0x20, 0x01, 0x0d, 0xb8, [15] = 1}}};
+	assert_int_equal(datagram_send(&port, &back, NULL, list, 20, NULL), 20);
+	assert_true(port.segment_max >= 100);
+	datagram_close(&port);
+	datagram_close(&client);
+}
+
+static void an_answer_leaves_from_where_the_question_came(void **state)
+{
+	(void)state;
+	assert_answers_from("0.0.0.0", "127.0.0.1");
+	assert_answers_from("0.0.0.0", "127.0.0.2");
+}
+
+static void an_answer_of_a_port_for_both_families_does_so_too(void **state)
+{
+	(void)state;
+	struct datagram_socket port = {.fd = -1};
+	struct address address;
+	assert_int_equal(address_from_ip("::1", 0, &address), 0);
+	if (datagram_bind(&address, DATAGRAM_ALONE, &port) != 0) {
+		print_message("skipped: no IPv6 loopback address\n");
+		skip();
+	}
+	datagram_close(&port);
+	assert_answers_from("::", "::1");
+	assert_answers_from("::", "127.0.0.2");
+}
+
 static void addresses_of_ip6_work_alike(void **state)
 {
 	(void)state;
@@ -308,7 +362,7 @@ static void addresses_of_ip6_work_alike(void **state)
 	make_list(40, mixed, COUNT_OF(mixed));
 	assert_int_equal(datagram_send(&client, NULL, NULL, list, 40, NULL), 40);
 	assert_arrives(&port, 40, &peer);
-	assert_int_equal(datagram_send(&port, &peer, NULL, list, 40, NULL), 40);
+	assert_int_equal(datagram_send(&port, &(struct datagram_to){.peer = &peer}, NULL, list, 40, NULL), 40);
 	assert_arrives(&client, 40, &peer);
 	datagram_close(&port);
 	datagram_close(&client);
@@ -330,6 +384,8 @@ int main(void)
 		WITH_SOCKETS(a_taken_port_is_found_also_by_one_who_would_share_it),
 		WITH_SOCKETS(last_descriptors_are_not_for_associations),
 		WITH_SOCKETS(moving_datagrams_allocates_nothing),
+		WITH_SOCKETS(an_answer_leaves_from_where_the_question_came),
+		WITH_SOCKETS(an_answer_of_a_port_for_both_families_does_so_too),
 		WITH_SOCKETS(addresses_of_ip6_work_alike),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

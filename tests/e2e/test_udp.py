@@ -140,6 +140,19 @@ def test_datagrams_of_every_size_keep_their_boundaries_both_ways(world):
     assert dest.metric("qanat_datagrams_total", direction="outward") >= 2 * len(SIZES)
 
 
+def test_answers_come_from_the_address_that_was_asked(world):
+    """
+    client ── 127.0.0.2, 127.0.0.1 ──► source on 0.0.0.0 ══► dest ──► udp     a connected client hears its own address only
+    """
+    far = world.add(Helper("udp", "serve", "127.0.0.1:0"))
+    dest = world.dest([service(far.address)])
+    port = free_port()
+    forward = {"listen": "0.0.0.0:%d" % port, "service": "service", "protocol": "udp"}
+    world.source(dest, source={"forwards": [forward]})
+    for ip in ("127.0.0.2", "127.0.0.1"):
+        world.add(Client((ip, port))).ask(content_of(100, 1))
+
+
 @pytest.mark.threads
 @pytest.mark.parametrize("workers", [1, 2])
 def test_many_clients_at_once_are_never_mixed(world, workers):
