@@ -600,7 +600,7 @@ def test_datagrams_are_relayed_by_name_and_by_port(world):
 
 def test_a_burst_for_two_services_is_not_mixed(world):
     """
-    client ── echo, port, port, echo, noise, ... at once ──► relay ══► dest ──► UDP echo     each comes back with its header
+    client ── echo, port, port, noise, ... at once ──► relay ══► dest ──► UDP echo      each comes back with its header
     """
     target, _, address = udp_scene(world)
     client = world.add(Association(address))
