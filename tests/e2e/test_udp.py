@@ -142,7 +142,7 @@ def test_datagrams_of_every_size_keep_their_boundaries_both_ways(world):
 
 def test_answers_come_from_the_address_that_was_asked(world):
     """
-    client ── 127.0.0.2, 127.0.0.1 ──► source on 0.0.0.0 ══► dest ──► udp     a connected client hears its own address only
+    client ── 127.0.0.2, 127.0.0.1 ──► source on 0.0.0.0 ══► dest ──► udp   a connected client hears only that
     """
     far = world.add(Helper("udp", "serve", "127.0.0.1:0"))
     dest = world.dest([service(far.address)])
