@@ -84,7 +84,7 @@ static int help_command(int argc, char **argv)
 	}
 	const struct command *command = find_command(argv[1]);
 	char *words[] = {argv[1], (char[]){"--help"}, NULL};
-	if (!command || command->run == help_command || command->run == version_command)
+	if (!command || command->run == help_command)
 		return command ? help_command(1, argv) : 2;
 	return command->run(2, words);
 }

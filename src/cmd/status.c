@@ -79,6 +79,17 @@ static const char *show_rtt(const json_t *link, char out[VALUE_BYTES])
 
 // ---- the page ------------------------------------------------------------------------------------------------------
 
+static void print_datagrams(const json_t *link)
+{
+	int64_t out = number(link, "datagrams_outward"), in = number(link, "datagrams_inward"), dropped = 0;
+	const char *reason;
+	json_t *count;
+	json_object_foreach(json_object_get(link, "datagrams_dropped"), reason, count)
+		dropped += json_integer_value(count);
+	if (out + in + dropped > 0)
+		printf("  datagrams    %" PRId64 " out, %" PRId64 " in, %" PRId64 " dropped\n", out, in, dropped);
+}
+
 static void print_link(const json_t *link)
 {
 	char a[VALUE_BYTES], b[VALUE_BYTES];
@@ -96,6 +107,7 @@ static void print_link(const json_t *link)
 		       number(link, "streams_total"));
 		printf("  bytes        %s out, %s in\n", show_bytes(number(link, "bytes_outward"), a),
 		       show_bytes(number(link, "bytes_inward"), b));
+		print_datagrams(link);
 	}
 	if (strcmp(text(link, "last_error"), "-") != 0)
 		printf("  last error   %s\n", text(link, "last_error"));

@@ -176,6 +176,13 @@ void tunnel_describe_link(struct link *link, struct status_link *out)
 		.streams_total = state.streams_total,
 		.bytes_outward = state.bytes_outward,
 		.bytes_inward = state.bytes_inward,
+		.datagrams_outward = state.datagrams.outward,
+		.datagrams_inward = state.datagrams.inward,
+		.datagrams_congested = state.datagrams.congested,
+		.datagrams_refused = state.datagrams.refused,
+		.datagrams_broken = state.datagrams.broken,
+		.datagrams_malformed = state.datagrams.malformed,
+		.datagrams_undelivered = state.datagrams.undelivered,
 		.rtt_us = state.rtt_us,
 		.up_ms = now - state.up_since_ms,
 	};

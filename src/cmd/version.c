@@ -2,6 +2,8 @@
 
 #include "crypto/digest.h"
 
+#include <string.h>
+
 #ifndef QANAT_VERSION
 #define QANAT_VERSION "unknown"
 #endif
@@ -18,6 +20,10 @@ void version_print(FILE *out)
 
 int version_command(int argc, char **argv)
 {
+	if (argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
+		fputs("usage: qanat version\n\nSays which build this is: version, compiler, cryptographic library.\n", stdout);
+		return 0;
+	}
 	if (argc > 1) {
 		fprintf(stderr, "version: %s: unexpected argument\n", argv[1]);
 		return 2;

@@ -136,7 +136,8 @@ void udp_flow_close(struct udp_flow *flow)
 	atomic_fetch_sub(&flows->settings.shares->open, 1);
 	if (flow->charged)
 		quota_leave(flows->settings.pool ? flows->settings.shares->clients : flows->settings.peers, &flow->charge);
-	counter_add(flow->phase == UDP_REFUSED ? COUNTER_DATAGRAM_REFUSED : COUNTER_DATAGRAM_BROKEN, flow->waiting_count);
+	udp_flow_drop(flow, flow->phase == UDP_REFUSED ? COUNTER_DATAGRAM_REFUSED : COUNTER_DATAGRAM_BROKEN,
+	              flow->waiting_count);
 	stream_close(&flow->stream);
 	udp_target_close(flow);
 	block_give(&flow->waiting);

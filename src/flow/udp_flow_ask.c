@@ -108,6 +108,7 @@ void udp_flow_ask(struct udp_flow *flow, size_t length, size_t count)
 		return;
 	}
 	counter_add(COUNTER_DATAGRAM_OUTWARD, taken);
+	link_count_datagrams(stream_link(flow->stream), &(struct link_datagrams){.outward = taken});
 	stream_want_read(flow->stream, true);
 	if (taken < count)
 		udp_flow_keep(flow, flows->unit + first, length - first, count - taken);
@@ -126,8 +127,8 @@ void udp_flow_on_refused(void *owner, const struct header_answer *answer)
 	if (udp_flow_may_log(flows))
 		log_warn("udp_flow", "%s: %s refused: %s", flow->header.origin, udp_flow_wanted(&flow->header, service),
 		         reason);
+	udp_flow_drop(flow, COUNTER_DATAGRAM_REFUSED, flow->waiting_count);
 	stream_close(&flow->stream);
-	counter_add(COUNTER_DATAGRAM_REFUSED, flow->waiting_count);
 	flow->waiting_count = flow->waiting_length = 0;
 	block_give(&flow->waiting);
 	flow->phase = UDP_REFUSED;

@@ -93,6 +93,9 @@ const char *udp_flow_wanted(const struct header *header, char text[LIMIT_SERVICE
 
 // ---- moving
 
+// Counts datagrams dropped, for the process and for the link.
+void udp_flow_drop(struct udp_flow *flow, enum counter reason, size_t datagrams);
+
 // Outward: adds what came for this association to the unit, sending when that is full; and sends what is in it.
 void udp_flow_gather(struct udp_flow *flow, const struct datagram_run *run);
 void udp_flow_flush(struct udp_flow *flow);

@@ -42,6 +42,22 @@ static enum counter reason_of(const struct udp_flow *flow)
 	return flow->phase == UDP_REFUSED ? COUNTER_DATAGRAM_REFUSED : COUNTER_DATAGRAM_CONGESTED;
 }
 
+static void count_for_link(const struct udp_flow *flow, const struct link_datagrams *more)
+{
+	if (flow->stream)
+		link_count_datagrams(stream_link(flow->stream), more);
+}
+
+void udp_flow_drop(struct udp_flow *flow, enum counter reason, size_t datagrams)
+{
+	counter_add(reason, datagrams);
+	struct link_datagrams more = {.congested = reason == COUNTER_DATAGRAM_CONGESTED ? datagrams : 0,
+	                              .refused = reason == COUNTER_DATAGRAM_REFUSED ? datagrams : 0,
+	                              .broken = reason == COUNTER_DATAGRAM_BROKEN ? datagrams : 0,
+	                              .malformed = reason == COUNTER_DATAGRAM_MALFORMED ? datagrams : 0};
+	count_for_link(flow, &more);
+}
+
 static void broke(struct udp_flow *flow)
 {
 	if (flow->phase != UDP_ENDING) {
@@ -69,16 +85,17 @@ void udp_flow_keep(struct udp_flow *flow, const uint8_t *frames, size_t length, 
 		kept++;
 	}
 	flow->waiting_count += kept;
-	counter_add(COUNTER_DATAGRAM_CONGESTED, count - kept);
+	udp_flow_drop(flow, COUNTER_DATAGRAM_CONGESTED, count - kept);
 }
 
 static void send_unit(struct udp_flow *flow, const uint8_t *frames, size_t length, size_t count)
 {
 	if (stream_send(flow->stream, frames, length) == 0) {
 		counter_add(COUNTER_DATAGRAM_OUTWARD, count);
+		count_for_link(flow, &(struct link_datagrams){.outward = count});
 		return;
 	}
-	counter_add(COUNTER_DATAGRAM_BROKEN, count);
+	udp_flow_drop(flow, COUNTER_DATAGRAM_BROKEN, count);
 	broke(flow);
 }
 
@@ -91,7 +108,7 @@ void udp_flow_flush(struct udp_flow *flow)
 		return;
 	flow->moved_ms = loop_now_ms(flows->settings.loop);
 	if (flow->closed || !takes_outward(flow))
-		counter_add(reason_of(flow), count);
+		udp_flow_drop(flow, reason_of(flow), count);
 	else if (flow->phase == UDP_FRESH)
 		udp_flow_ask(flow, length, count);
 	else if (!flow->waiting && stream_has_room(flow->stream))
@@ -111,7 +128,7 @@ void udp_flow_gather(struct udp_flow *flow, const struct datagram_run *run)
 		// Judged before the copy: while there is no room a flood costs as little as it can.
 		if (flows->unit_count == 0 && (flow->closed || !takes_outward(flow))) {
 			struct datagram_run rest = {.length = left, .each = run->each};
-			counter_add(reason_of(flow), datagram_run_count(&rest));
+			udp_flow_drop(flow, reason_of(flow), datagram_run_count(&rest));
 			return;
 		}
 		flows->unit_length += udp_frame_encode(flows->unit + flows->unit_length, run->bytes + at, size);
@@ -154,6 +171,7 @@ static void give(struct udp_flow *flow, const struct iovec *list, size_t count)
 	else
 		gone = datagram_send(&flow->target, NULL, NULL, list, count, &unreachable);
 	counter_add(COUNTER_DATAGRAM_INWARD, gone);
+	count_for_link(flow, &(struct link_datagrams){.inward = gone, .undelivered = count - gone});
 	if (unreachable)
 		udp_target_report(flow);
 }
@@ -182,7 +200,7 @@ static bool deliver(struct udp_flow *flow, const uint8_t *bytes, size_t length, 
 	size_t count, used;
 	do {
 		if (udp_frame_decode(bytes, length, list, FRAMES_AT_ONCE, &count, &used) != 0) {
-			counter_add(COUNTER_DATAGRAM_MALFORMED, 1);
+			udp_flow_drop(flow, COUNTER_DATAGRAM_MALFORMED, 1);
 			counter_add(COUNTER_ASSOCIATION_BROKEN, 1);
 			if (udp_flow_may_log(flow->flows))
 				log_warn("udp_flow",
@@ -210,7 +228,7 @@ static bool deliver(struct udp_flow *flow, const uint8_t *bytes, size_t length, 
 static void ended(struct udp_flow *flow)
 {
 	if (flow->partial_length > 0)
-		counter_add(COUNTER_DATAGRAM_MALFORMED, 1);
+		udp_flow_drop(flow, COUNTER_DATAGRAM_MALFORMED, 1);
 	if (flow->phase != UDP_ENDING) {
 		counter_add(COUNTER_ASSOCIATION_ENDED, 1);
 		if (stream_has_room(flow->stream))

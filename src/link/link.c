@@ -29,6 +29,9 @@ struct link {
 	_Atomic uint32_t epoch;
 	_Atomic uint32_t connections;
 	_Atomic uint64_t streams_open, streams_total, bytes_outward, bytes_inward;
+	struct {
+		_Atomic uint64_t outward, inward, congested, refused, broken, malformed, undelivered;
+	} datagrams;
 	_Atomic uint64_t epoch_bytes, epoch_streams; // carried, begun since the last epoch
 	_Atomic bool epoch_wanted;
 	_Atomic uint32_t rtt_us;
@@ -273,12 +276,16 @@ void link_end_stream(struct link *link)
 	atomic_fetch_sub_explicit(&link->streams_open, 1, memory_order_relaxed);
 }
 
+static void add_to(_Atomic uint64_t *sum, uint64_t amount)
+{
+	if (amount)
+		atomic_fetch_add_explicit(sum, amount, memory_order_relaxed);
+}
+
 void link_count(struct link *link, uint64_t outward, uint64_t inward)
 {
-	if (outward)
-		atomic_fetch_add_explicit(&link->bytes_outward, outward, memory_order_relaxed);
-	if (inward)
-		atomic_fetch_add_explicit(&link->bytes_inward, inward, memory_order_relaxed);
+	add_to(&link->bytes_outward, outward);
+	add_to(&link->bytes_inward, inward);
 	uint64_t limit = link->settings.rotation_bytes;
 	if (limit == 0)
 		return;
@@ -288,6 +295,17 @@ void link_count(struct link *link, uint64_t outward, uint64_t inward)
 	pthread_mutex_lock(&link->lock);
 	want_epoch(link);
 	pthread_mutex_unlock(&link->lock);
+}
+
+void link_count_datagrams(struct link *link, const struct link_datagrams *more)
+{
+	add_to(&link->datagrams.outward, more->outward);
+	add_to(&link->datagrams.inward, more->inward);
+	add_to(&link->datagrams.congested, more->congested);
+	add_to(&link->datagrams.refused, more->refused);
+	add_to(&link->datagrams.broken, more->broken);
+	add_to(&link->datagrams.malformed, more->malformed);
+	add_to(&link->datagrams.undelivered, more->undelivered);
 }
 
 bool link_set_epoch_task(struct link *link, struct loop *loop, struct loop_task *task)
@@ -346,6 +364,13 @@ void link_read(struct link *link, struct link_state *state)
 		.streams_total = atomic_load(&link->streams_total),
 		.bytes_outward = atomic_load(&link->bytes_outward),
 		.bytes_inward = atomic_load(&link->bytes_inward),
+		.datagrams = {.outward = atomic_load(&link->datagrams.outward),
+	                  .inward = atomic_load(&link->datagrams.inward),
+	                  .congested = atomic_load(&link->datagrams.congested),
+	                  .refused = atomic_load(&link->datagrams.refused),
+	                  .broken = atomic_load(&link->datagrams.broken),
+	                  .malformed = atomic_load(&link->datagrams.malformed),
+	                  .undelivered = atomic_load(&link->datagrams.undelivered)},
 		.rtt_us = atomic_load(&link->rtt_us),
 		.heard_ms = atomic_load(&link->heard_ms),
 	};

@@ -79,6 +79,11 @@ uint64_t link_key_update_bytes(const struct link *link);
 uint32_t link_silence_ms(const struct link *link);
 // Payload bytes moved; asks for a new epoch when its share is used up.
 void link_count(struct link *link, uint64_t outward, uint64_t inward);
+// Datagrams of its associations by what became of them; undelivered: given up on the way to a client or a target.
+struct link_datagrams {
+	uint64_t outward, inward, congested, refused, broken, malformed, undelivered;
+};
+void link_count_datagrams(struct link *link, const struct link_datagrams *more);
 // Who is asked for a new epoch (posted to that loop); NULL ends it. True when the task is still on its way: it must
 // live until it has run.
 bool link_set_epoch_task(struct link *link, struct loop *loop, struct loop_task *task);
@@ -99,6 +104,7 @@ struct link_state {
 	uint8_t legs;
 	uint64_t epoch_since_ms, up_since_ms;
 	uint64_t streams_open, streams_total, bytes_outward, bytes_inward;
+	struct link_datagrams datagrams;
 	uint32_t rtt_us;
 	uint64_t heard_ms;
 	char error[LINK_ERROR_BYTES];

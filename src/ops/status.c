@@ -84,6 +84,18 @@ void status_release(struct status_node *status)
 
 // ---- /status -------------------------------------------------------------------------------------------------------
 
+static json_t *describe_drops(const struct status_link *link, bool *bad)
+{
+	struct object object = {.json = json_object()};
+	add_number(&object, "congested", link->datagrams_congested);
+	add_number(&object, "refused_by_peer", link->datagrams_refused);
+	add_number(&object, "broken", link->datagrams_broken);
+	add_number(&object, "malformed", link->datagrams_malformed);
+	add_number(&object, "undelivered", link->datagrams_undelivered);
+	*bad = *bad || object.bad;
+	return object.json;
+}
+
 static json_t *describe_link(const struct status_link *link, bool *bad)
 {
 	struct object object = {.json = json_object()};
@@ -110,6 +122,9 @@ static json_t *describe_link(const struct status_link *link, bool *bad)
 	add_number(&object, "streams_total", link->streams_total);
 	add_number(&object, "bytes_outward", link->bytes_outward);
 	add_number(&object, "bytes_inward", link->bytes_inward);
+	add_number(&object, "datagrams_outward", link->datagrams_outward);
+	add_number(&object, "datagrams_inward", link->datagrams_inward);
+	add(&object, "datagrams_dropped", describe_drops(link, &object.bad));
 	add_number(&object, "rtt_us", link->rtt_us);
 	add_number(&object, "up_ms", link->up_ms);
 	add_text(&object, "last_error", link->last_error);

@@ -24,6 +24,8 @@ struct status_link {
 	uint64_t epoch_age_ms;
 	uint64_t streams_open, streams_total;
 	uint64_t bytes_outward, bytes_inward;
+	uint64_t datagrams_outward, datagrams_inward; // and those dropped on the way, by reason
+	uint64_t datagrams_congested, datagrams_refused, datagrams_broken, datagrams_malformed, datagrams_undelivered;
 	uint64_t rtt_us; // 0: not measured
 	uint64_t up_ms;
 	char last_error[256];

@@ -45,6 +45,13 @@ static const struct status_link sample_link = {
 	.streams_total = 5000000000,
 	.bytes_outward = 9007199254740993,
 	.bytes_inward = 12,
+	.datagrams_outward = 13,
+	.datagrams_inward = 14,
+	.datagrams_congested = 15,
+	.datagrams_refused = 16,
+	.datagrams_broken = 17,
+	.datagrams_malformed = 18,
+	.datagrams_undelivered = 19,
 	.rtt_us = 1500,
 	.up_ms = 99,
 	.last_error = "connection refused",
@@ -218,10 +225,18 @@ static void status_has_every_field_of_a_link_under_its_name(void **state)
 	assert_number(link, "streams_total", 5000000000);
 	assert_number(link, "bytes_outward", 9007199254740993);
 	assert_number(link, "bytes_inward", 12);
+	assert_number(link, "datagrams_outward", 13);
+	assert_number(link, "datagrams_inward", 14);
+	const json_t *dropped = json_object_get(link, "datagrams_dropped");
+	assert_number(dropped, "congested", 15);
+	assert_number(dropped, "refused_by_peer", 16);
+	assert_number(dropped, "broken", 17);
+	assert_number(dropped, "malformed", 18);
+	assert_number(dropped, "undelivered", 19);
 	assert_number(link, "rtt_us", 1500);
 	assert_number(link, "up_ms", 99);
 	assert_text(link, "last_error", "connection refused");
-	assert_int_equal(json_object_size(link), 26);
+	assert_int_equal(json_object_size(link), 29);
 	json_decref(json);
 }
 

@@ -248,6 +248,9 @@ def test_version_is_one_line_first():
         assert done.returncode == 0
         assert re.match(r"qanat \d+\.\d+\.\d+\n", done.stdout)
     assert call("version", "x").returncode == 2
+    for words in (("version", "--help"), ("help", "version")):
+        done = call(*words)
+        assert done.returncode == 0 and done.stdout.startswith("usage: qanat version\n")
 
 
 def test_started_as_utun_it_takes_that_command_line(pair, tmp_path):

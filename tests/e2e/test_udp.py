@@ -174,6 +174,11 @@ def test_many_clients_at_once_are_never_mixed(world, workers):
     assert source.metric("qanat_associations_total", outcome="opened") == 100
     if result["lost"] == 0:
         assert source.metric("qanat_datagrams_total", direction="inward") == result["right"]
+        assert source.link()["datagrams_inward"] == dest.link()["datagrams_outward"] == result["right"]
+    for node in source, dest:
+        link = node.link()
+        assert link["datagrams_outward"] == node.metric("qanat_datagrams_total", direction="outward")
+        assert link["datagrams_inward"] == node.metric("qanat_datagrams_total", direction="inward")
 
 
 def test_both_carries_tcp_and_udp_on_one_port(world):
