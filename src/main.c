@@ -35,7 +35,7 @@ static const struct command {
 	{"health", health_command, false, "probe a running node"},
 	{"psk", psk_command, true, "layer-3 tunnel with a pre-shared key"},
 	{"check", check_command, true, "judge a configuration and its certificates"},
-	{"doctor", doctor_command, true, "diagnose this machine, and the files of a configuration"},
+	{"doctor", doctor_command, true, "diagnose this machine, and a configuration's files (also check-environment)"},
 	{"check-environment", doctor_command, true, "the same as doctor"},
 	{"version", version_command, false, "say which build this is"},
 	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
@@ -54,7 +54,9 @@ static void print_help(FILE *out)
 	for (size_t i = 0; i < COUNT_OF(commands); i++) {
 		if (i > 0 && commands[i - 1].run && !commands[i].run)
 			fputs("\ncoming, and refused until then:\n", out);
-		fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].help);
+		// A second name stands in the help text of the first.
+		if (i == 0 || !commands[i].run || commands[i - 1].run != commands[i].run)
+			fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].help);
 	}
 }
 

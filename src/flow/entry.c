@@ -349,8 +349,10 @@ static uint32_t negotiating(const struct entries *entries)
 void entries_take(struct entries *entries, int *fd, const struct address *peer)
 {
 	// Hostile: those that say nothing are pushed out by those that come, so a client that speaks at once gets through.
-	if (negotiating(entries) >= LIMIT_ENTRIES_PER_WORKER)
+	if (negotiating(entries) >= LIMIT_ENTRIES_PER_WORKER) {
+		tell(entries->oldest, "a connection", "too many clients negotiate, and this is the oldest");
 		end_counted(entries->oldest, COUNTER_ENTRY_FULL);
+	}
 	struct entry *entry = entries->routes ? make(entries, fd, peer) : NULL;
 	if (!entry) {
 		socket_reset(fd);

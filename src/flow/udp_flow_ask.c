@@ -13,7 +13,7 @@
 
 _Static_assert(LIMIT_UDP_NEW_AT_ONCE + LIMIT_DIALS <= LIMIT_PENDING_PER_WORKER, "a burst fits one worker of dest");
 
-static void refuse(struct udp_flows *flows, const struct address *client, const char *reason)
+void udp_flow_say_refused(struct udp_flows *flows, const struct address *client, const char *reason)
 {
 	char text[ADDRESS_TEXT_BYTES];
 	if (!udp_flow_may_log(flows))
@@ -32,12 +32,12 @@ static bool charge(struct udp_flow *flow, const struct address *client)
 	flow->charged = quota_enter(shares->clients, &flow->charge, flows->settings.client_max) == 0;
 	if (!flow->charged) {
 		counter_add(COUNTER_ASSOCIATION_CLIENT_LIMIT, 1);
-		refuse(flows, client, "this client has udp.max_associations_per_client open");
+		udp_flow_say_refused(flows, client, "this client has udp.max_associations_per_client open");
 		return false;
 	}
 	if (!bucket_take(shares->fresh, loop_now_ms(flows->settings.loop) * 1000)) {
 		counter_add(COUNTER_ASSOCIATION_RATE, 1);
-		refuse(flows, client, "too many new associations in a second");
+		udp_flow_say_refused(flows, client, "too many new associations in a second");
 		return false;
 	}
 	return true;
@@ -54,7 +54,7 @@ struct udp_flow *udp_flow_admit(struct udp_flows *flows, const struct address *c
 	if (!cidr_list_allows(settings->allowed, settings->allowed_count, &client->any)) {
 		counter_add(COUNTER_ASSOCIATION_NOT_ALLOWED, 1);
 		counter_add(COUNTER_DATAGRAM_STRANGER, datagrams);
-		refuse(flows, client, "it is not in source.connection_filter.allowed_source_ips");
+		udp_flow_say_refused(flows, client, "it is not in source.connection_filter.allowed_source_ips");
 		return NULL;
 	}
 	// Hostile: UDP allows it, and means "do not answer". An answer would be refused with EINVAL, which a port takes for a
@@ -69,7 +69,7 @@ struct udp_flow *udp_flow_admit(struct udp_flows *flows, const struct address *c
 	}
 	struct udp_flow *flow = udp_flow_make(flows);
 	if (!flow)
-		refuse(flows, client, "udp.max_associations are open");
+		udp_flow_say_refused(flows, client, "udp.max_associations are open");
 	if (flow && charge(flow, client)) {
 		flow->client = *client;
 		return flow;

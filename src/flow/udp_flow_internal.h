@@ -109,6 +109,8 @@ extern const struct stream_ops udp_flow_stream_ops;
 
 // ---- source
 
+// Why this client has no association now, into the log.
+void udp_flow_say_refused(struct udp_flows *flows, const struct address *client, const char *reason);
 // A new association of this client, or NULL: it may not have one now (counted; `datagrams` are dropped).
 struct udp_flow *udp_flow_admit(struct udp_flows *flows, const struct address *client, size_t datagrams);
 // Opens the stream; the gathered unit goes along.

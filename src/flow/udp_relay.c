@@ -42,8 +42,13 @@ static struct udp_flow *begin(struct udp_relay *relay, const struct request *req
 {
 	struct header header = {.kind = HEADER_UDP};
 	size_t place = 0;
-	if (route_find(relay->routes, request, &header) != 0) {
+	int r = route_find(relay->routes, request, &header);
+	if (r != 0) {
 		counter_add(COUNTER_DATAGRAM_NOT_EXPOSED, 1);
+		udp_flow_say_refused(relay->flows, &relay->client,
+		                     r == ROUTE_NOT_OUTBOUND
+		                         ? "source.allowed_outbound does not list the address it asked for"
+		                         : "neither source.exposed_ports nor source.forwards expose what it asked for");
 		return NULL;
 	}
 	while (place < LIMIT_UDP_RELAY_SERVICES && relay->flow[place])
@@ -51,6 +56,7 @@ static struct udp_flow *begin(struct udp_relay *relay, const struct request *req
 	if (place == LIMIT_UDP_RELAY_SERVICES) {
 		counter_add(COUNTER_ASSOCIATION_CLIENT_LIMIT, 1);
 		counter_add(COUNTER_DATAGRAM_NO_ASSOCIATION, 1);
+		udp_flow_say_refused(relay->flows, &relay->client, "this relay has as many services as it may have");
 		return NULL;
 	}
 	struct udp_flow *flow = udp_flow_admit(relay->flows, &relay->client, 1);

@@ -346,7 +346,7 @@ static void on_timer(void *owner)
 	uint64_t now = loop_now_ms(responder->settings.loop);
 	while (responder->oldest && responder->oldest->due_ms <= now) {
 		if (responder->oldest->leaving) {
-			visitor_drop(responder->oldest);
+			refuse(responder->oldest, "too many connections have proved nothing yet", "this is the oldest");
 			continue;
 		}
 		counter_add(COUNTER_HANDSHAKE_TIMEOUT, 1);

@@ -352,6 +352,7 @@ def test_silent_clients_do_not_keep_others_out(world):
             silent.append(dial(("127.0.0.1", port)))
         assert curl("--socks5-hostname", "127.0.0.1:%d" % port, "http://web/") == (0, "water\n", "")
         assert source.metric("qanat_entry_requests_total", outcome="pending_full") >= 1100 + 1 - 1024
+        source.wait_log(r"a connection refused: too many clients negotiate, and this is the oldest")
     finally:
         for connection in silent:
             connection.close()
@@ -618,7 +619,9 @@ def test_datagrams_that_may_not_pass_are_dropped(world):
     """
     fragments, noise, names not exposed, strangers ──► relay      nothing comes back, nothing reaches the target
     """
-    target, source, address = udp_scene(world, exposed_ports=[])
+    target, source, address = udp_scene(
+        world, forwards=[{"listen": "127.0.0.1:%d" % free_port(), "service": "echo", "protocol": "udp"}]
+    )
     client = world.add(Association(address))
     good = datagram_header("echo", 0)
     assert client.ask(good, b"first") == good + b"first"
@@ -635,6 +638,8 @@ def test_datagrams_that_may_not_pass_are_dropped(world):
             # What was sent before this one has been judged when this one is back.
             assert client.ask(good, b"last") == good + b"last"
     assert target.heard == [b"first", b"last"]
+    assert source.metric("qanat_datagrams_dropped_total", reason="not_exposed") >= 1
+    source.wait_log(r"127\.0\.0\.1:\d+: an association was refused: neither source\.exposed_ports nor source\.forwards")
 
 
 def test_the_relay_ends_with_its_control_connection(world):
