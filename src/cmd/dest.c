@@ -322,7 +322,7 @@ static int open_listener(struct dest *dest)
 	address_format(&address, text);
 	int r = listener_open(workers_loop(dest->workers, 0), &address, on_accept, dest, &dest->listener);
 	if (r < 0) {
-		log_error("dest", "cannot listen on %s (dest.tunnel_port): %s", text, outcome_text(r));
+		log_error("dest", "cannot listen on %s (dest.tunnel_port): %s", text, tunnel_listen_problem(&address, r));
 		return 1;
 	}
 	listener_on_broken(dest->listener, on_broken);

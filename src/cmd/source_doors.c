@@ -1,6 +1,7 @@
 // What source listens on, and how it changes when the configuration does.
 
 #include "cmd/source_internal.h"
+#include "cmd/tunnel.h"
 #include "core/counter.h"
 #include "core/log.h"
 #include "net/socket.h"
@@ -184,7 +185,7 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 	               : listener_open(workers_loop(source->workers, 0), &address, on_accept, door, &door->listener);
 	if (r < 0) {
 		log_error("source", "cannot listen on %s%s (%s): %s", is_udp ? "udp " : "", door->listen, wanted->key,
-		          outcome_text(r));
+		          tunnel_listen_problem(&wanted->address, r));
 		free(door);
 		return 1;
 	}

@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "net/socket.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,6 +114,15 @@ int tunnel_identity(const struct config *config, enum identity_usage usage, stru
 	return 1;
 }
 
+const char *tunnel_listen_problem(const struct address *address, int error)
+{
+	if (error == -EACCES && !address_is_unix(address))
+		return "permission denied; a port below 1024 wants root, CAP_NET_BIND_SERVICE or a socket of the service manager";
+	if (error == -EADDRNOTAVAIL)
+		return "no interface of this machine has that address";
+	return outcome_text(error);
+}
+
 int tunnel_http(const struct config *config, status_fn fill, void *owner, struct http **http)
 {
 	if (!config->metrics.enabled)
@@ -130,7 +140,7 @@ int tunnel_http(const struct config *config, status_fn fill, void *owner, struct
 	int r = http_start(&address, fill, owner, http);
 	if (r < 0) {
 		log_error("tunnel", "cannot serve metrics on %s: %s (metrics.metrics_port chooses another port)", text,
-		          outcome_text(r));
+		          tunnel_listen_problem(&address, r));
 		return 1;
 	}
 	address_format(&address, text);

@@ -6,6 +6,7 @@
 #include "crypto/identity.h"
 #include "link/control.h"
 #include "link/link.h"
+#include "net/address.h"
 #include "ops/http.h"
 #include "ops/status.h"
 #include "wire/tls_profile.h"
@@ -24,4 +25,6 @@ int64_t tunnel_missed_pongs(const struct config *config, struct link *link);
 // Handshakes, keys, links and flows refused so far: the seed's error count of a dest.
 uint64_t tunnel_refusals(void);
 // Everything of a link that people may see.
+// Why an address cannot be listened on, and what helps.
+const char *tunnel_listen_problem(const struct address *address, int error);
 void tunnel_describe_link(struct link *link, struct status_link *out);

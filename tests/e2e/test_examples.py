@@ -4,12 +4,13 @@ import json
 import os
 import re
 import socket
+import threading
 
 import pytest
 
 import peers
 from peers import Server, dial
-from qanat import ROOT, Certs, free_port
+from qanat import ROOT, Certs, free_port, wait
 
 EXAMPLES = os.path.join(ROOT, "examples")
 # The two ends of each tunnel. A source without a dest of its own name belongs to dest.toml.
@@ -46,6 +47,28 @@ def introduces_itself(name):
     return serve
 
 
+class Echo:
+    """Sends back what it hears over UDP, with the service's name in front."""
+
+    def __init__(self, name, address):
+        self.name = name.encode()
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.bind(address[:2])
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        try:
+            while True:
+                heard, peer = self.socket.recvfrom(65536)
+                self.socket.sendto(self.name + heard, peer)
+        except OSError:
+            pass
+
+    def close(self):
+        self.socket.close()
+
+
 class Stage:
     """Rewrites the text of an example line by line, the same name for the same thing in both halves."""
 
@@ -74,6 +97,8 @@ class Stage:
             else:
                 server = Server(introduces_itself(name), host="::1" if ":" in where and self.ipv6 else "127.0.0.1")
             self.targets[name] = self.world.add(server)
+            if not isinstance(server.address, str):
+                self.world.add(Echo(name, server.address))
         return self.targets[name].address
 
     def value(self, key, value):
@@ -151,21 +176,43 @@ def parse(name, text):
     return tomllib.loads(text)
 
 
-def doors(source, services):
+def doors(source, services, protocol="tcp"):
     """[(where a client connects to, the service behind)]"""
-    by_port = {service["port"]: service["name"] for service in services}
+    by_port = {service["port"]: service["name"] for service in services if speaks(service, protocol)}
     found = []
     for exposed in source.get("exposed_ports", []):
+        if not speaks(exposed, protocol):
+            continue
         host = exposed.get("listen_ip") or source.get("listen_ip") or "127.0.0.1"
         found.append(((host, exposed["port"]), by_port[exposed["port"]]))
     for forward in source.get("forwards", []):
+        if not speaks(forward, protocol):
+            continue
         listen = forward["listen"]
         host, _, port = listen.rpartition(":")
         where = listen[5:] if listen.startswith("unix:") else (host.strip("[]"), int(port))
         found.append((where, forward["service"]))
-    if not found and source.get("mode", "transparent") == "transparent":
+    if not found and protocol == "tcp" and source.get("mode", "transparent") == "transparent":
         found.append((("127.0.0.1", source["listen_port"]), services[0]["name"]))
     return found
+
+
+def speaks(entry, protocol):
+    return entry.get("protocol", "tcp") in (protocol, "both")
+
+
+def udp_answer(where):
+    """What comes back for a datagram, asked again until something does."""
+    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        client.connect(where)
+
+        def answer():
+            client.send(b" and back")
+            return client.recv(65536)
+
+        return wait(answer, "an answer over UDP from %s port %d" % where)
 
 
 def through_socks(where, name):
@@ -203,6 +250,9 @@ def test_the_example_runs_and_carries_its_services(world, tmp_path, dest_file, s
             assert peers.read_exactly(client, len(said)) == said
             client.sendall(b"and back")
             assert peers.read_exactly(client, 8) == b"and back"
+    if source_config["source"].get("mode", "transparent") != "protocol":
+        for where, service in doors(source_config["source"], dest_config["dest"]["exposed_services"], "udp"):
+            assert udp_answer(where) == service.encode() + b" and back"
 
 
 def test_every_example_is_in_a_pair():

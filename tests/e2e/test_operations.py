@@ -207,6 +207,11 @@ def test_whatever_is_taken_is_named_and_ends_the_start(world, what):
                  re.escape(path) + r" \(control\.socket\)")
 
 
+def test_an_address_of_no_interface_is_named_as_such(world):
+    node = world.source(free_port(), [("192.0.2.1:%d" % free_port(), "s")], ready=False)
+    ends(node, 1, r"192\.0\.2\.1:\d+ \(source\.forwards\): no interface of this machine has that address")
+
+
 @pytest.mark.parametrize("command", ["source", "dest"])
 @pytest.mark.skipif(SANITIZED, reason="the sanitizers need descriptors of their own")
 def test_a_start_without_descriptors_ends_with_the_reason(world, command):
