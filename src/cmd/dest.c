@@ -67,13 +67,20 @@ static void on_cut(void *contents)
 	link_unref(link);
 }
 
+static void on_over(void *contents)
+{
+	struct link **link = contents;
+	stream_drop_parked(*link);
+	link_unref(link);
+}
+
 static void on_down(void *owner, struct link *link, bool cut)
 {
 	struct dest_worker *worker = owner;
 	struct dest *dest = worker->dest;
-	for (unsigned i = 0; cut && i < dest->worker_count; i++) {
+	for (unsigned i = 0; i < dest->worker_count; i++) {
 		struct link *reference = link_ref(link);
-		mail_send_surely(dest->worker[i].loop, on_cut, &reference, sizeof reference);
+		mail_send_surely(dest->worker[i].loop, cut ? on_cut : on_over, &reference, sizeof reference);
 	}
 }
 

@@ -82,3 +82,6 @@ bool identity_matches(X509 *certificate, const char *pattern);
 // A reference to a certificate for whoever keeps it longer than its connection lives. From any thread.
 X509 *identity_keep(X509 *certificate);
 void identity_drop(X509 **certificate); // leaves NULL, harmless on NULL
+// The same for a chain of certificates; NULL for NULL, and without memory.
+STACK_OF(X509) * identity_keep_chain(STACK_OF(X509) * chain);
+void identity_drop_chain(STACK_OF(X509) * *chain);

@@ -127,3 +127,14 @@ void identity_drop(X509 **certificate)
 	X509_free(*certificate);
 	*certificate = NULL;
 }
+
+STACK_OF(X509) * identity_keep_chain(STACK_OF(X509) * chain)
+{
+	return chain ? X509_chain_up_ref(chain) : NULL;
+}
+
+void identity_drop_chain(STACK_OF(X509) * *chain)
+{
+	OSSL_STACK_OF_X509_free(*chain);
+	*chain = NULL;
+}

@@ -394,14 +394,17 @@ static uint64_t silence_us(const struct control *control)
 }
 
 // Two intervals, and never less than an exchange may need on a slow link.
+uint64_t control_patience_ms(const struct control_settings *settings)
+{
+	uint64_t patience_ms = 2ULL * settings->rotation_ms;
+	return patience_ms < LIMIT_ESTABLISH_MS ? LIMIT_ESTABLISH_MS : patience_ms;
+}
+
 static uint64_t epoch_deadline(const struct control *control)
 {
 	if (control->epoch == 0)
 		return control->start_us + LIMIT_ESTABLISH_MS * 1000ULL;
-	uint64_t patience_ms = 2ULL * control->settings.rotation_ms;
-	if (patience_ms < LIMIT_ESTABLISH_MS)
-		patience_ms = LIMIT_ESTABLISH_MS;
-	return control->epoch_since_us + patience_ms * 1000;
+	return control->epoch_since_us + control_patience_ms(&control->settings) * 1000;
 }
 
 // Whether time alone makes us offer (initiator) or ask (responder).

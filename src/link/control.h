@@ -104,6 +104,8 @@ struct control_settings {
 struct control;
 // Copies settings and ops. Of the ops, key_* may be NULL on the initiator, cache_* on the responder, and all of them
 // when the McEliece leg is off. -EINVAL when a number is 0 or the legs are those of no kem_mode.
+// How long an epoch may last: no new one by then is the end of a link.
+uint64_t control_patience_ms(const struct control_settings *settings);
 MUST_USE int control_new(const struct control_settings *settings, const struct control_ops *ops, void *owner,
                          struct control **control);
 // Wipes; no callback, no CLOSE.

@@ -125,6 +125,9 @@ static void on_line_lost(struct line *line, bool cut, const char *reason)
 		log_warn("initiator", "link %s is down: %s", link_name(link), reason);
 	else
 		log_info("initiator", "link %s is down, it had a successor or none was wanted: %s", link_name(link), reason);
+	if (!cut)
+		cut = !leftovers_add(&initiator->left, link, line->dest.host, loop_now_ms(initiator->settings.loop),
+		                     control_patience_ms(&initiator->settings.control));
 	line_drop(line);
 	if (was_in_use)
 		note_loss(initiator, reason);
@@ -264,11 +267,20 @@ static void look_at_expiry(struct initiator *initiator, uint64_t now)
 	initiator->wish = "its certificate is about to expire";
 }
 
+static void on_left_cut(void *owner, struct link *link)
+{
+	struct initiator *initiator = owner;
+	initiator->ops->on_down(initiator->owner, link, true);
+}
+
+static const struct leftovers_ops left_ops = {.cut = on_left_cut};
+
 static void on_care(void *owner)
 {
 	struct initiator *initiator = owner;
 	uint64_t now = loop_now_ms(initiator->settings.loop);
 	close_the_empty(initiator);
+	leftovers_sift(&initiator->left, now, &left_ops, initiator);
 	if (initiator->in_use && initiator->phase == INITIATOR_IDLE) {
 		look_for_better(initiator, now);
 		look_at_expiry(initiator, now);
@@ -296,6 +308,26 @@ static bool judge(struct initiator *initiator, struct line *line)
 	session_end(line->session, CONTROL_REASON_PEER_POLICY, problem);
 	return false;
 }
+
+static bool judge_left(void *owner, const struct leftover *leftover, char text[TLS_EXPLANATION_BYTES])
+{
+	struct initiator *initiator = owner;
+	const struct initiator_settings *settings = &initiator->settings;
+	const struct link_peer *peer = link_peer(leftover->link);
+	struct tls_options wanted = {.peer_name = settings->peer_name ? settings->peer_name : leftover->name,
+	                             .judge = initiator_judge,
+	                             .owner = initiator};
+	if (!tls_pq_allows(settings->pq, peer->tls.group))
+		snprintf(text, TLS_EXPLANATION_BYTES, "%s", tls_pq_demand(settings->pq));
+	else if (!initiator_allows(initiator, &link_data_address(leftover->link)->any))
+		snprintf(text, TLS_EXPLANATION_BYTES, "source.allowed_outbound does not list its address any more");
+	else
+		return tls_judge_certificate(peer->x509, peer->chain, IDENTITY_SERVER, settings->identity, &wanted, text) ==
+		       TLS_FAILURE_NONE;
+	return false;
+}
+
+static const struct leftovers_ops judging_ops = {.judge = judge_left, .cut = on_left_cut};
 
 // What was begun with the old settings is begun again.
 static void start_over(struct initiator *initiator)
@@ -345,6 +377,7 @@ int initiator_set(struct initiator *initiator, const struct initiator_settings *
 		if (line->link)
 			(void)judge(initiator, line);
 	}
+	leftovers_sift(&initiator->left, loop_now_ms(initiator->settings.loop), &judging_ops, initiator);
 	const char *reason = reason_to_renew(initiator, before, legs);
 	identity_unref(&before);
 	if (reason)
@@ -401,6 +434,7 @@ void initiator_free(struct initiator **slot, enum control_reason reason)
 		session_close(&initiator->lines->session, reason, "source stops");
 		line_drop(initiator->lines);
 	}
+	leftovers_drop(&initiator->left);
 	initiator_forget(initiator);
 	loop_timer_close(&initiator->timer);
 	loop_timer_close(&initiator->care);

@@ -49,7 +49,8 @@ struct initiator_ops {
 	void (*on_up)(void *owner, struct link *link);
 	// Dest takes no new streams on the one in use; those that live go on, and on_down follows.
 	void (*on_draining)(void *owner, struct link *link);
-	// It is over, the one in use or an earlier one. cut: its live data connections end too.
+	// It is over, the one in use or an earlier one. cut: its live data connections end too. May be told once more, with
+	// `cut`, when streams that outlived it must end.
 	void (*on_down)(void *owner, struct link *link, bool cut);
 	// It will not be tried again (reconnect off, attempts used up).
 	void (*on_given_up)(void *owner, const char *reason);

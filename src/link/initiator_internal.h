@@ -5,6 +5,7 @@
 #include "link/initiator.h"
 
 #include "crypto/digest.h"
+#include "link/leftovers.h"
 #include "net/dial.h"
 #include "net/socket.h"
 
@@ -34,6 +35,7 @@ struct initiator {
 	struct line *lines; // all of them
 	struct line *in_use;
 	struct line *fresh; // not up yet
+	struct leftovers left;
 
 	// The attempt that is going on, at most one.
 	enum initiator_phase {

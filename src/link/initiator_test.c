@@ -1,5 +1,6 @@
 #include "link/initiator.h"
 
+#include "link/leftovers.h"
 #include "link/link_rig.h"
 
 #include <linux/filter.h>
@@ -638,6 +639,111 @@ static void revoked_peer_is_cut_and_does_not_return(void **state)
 	}
 }
 
+// ---- streams that outlive their link
+
+static bool is_dest_down(void *owner)
+{
+	return ((const struct link_rig *)owner)->dest_downs > 0;
+}
+
+static bool is_source_down(void *owner)
+{
+	return ((const struct link_rig *)owner)->downs > 0;
+}
+
+static void cut_left(void *owner, struct link *link)
+{
+	(void)owner;
+	stream_cut_all(link);
+}
+
+static bool is_far_lost(void *owner)
+{
+	return ((const struct held *)owner)->far_lost;
+}
+
+// A peer that closes the link in order keeps the streams that it has, but not from being judged.
+static void peer_cannot_hide_its_streams_by_closing_the_link(void **state)
+{
+	(void)state;
+	for (int by_dest = 0; by_dest < 2; by_dest++) {
+		struct scene scene;
+		begin(&scene);
+		hold(&scene.rig, 0);
+		link_rig_wait(&scene.rig, is_held, &held[0]);
+		if (by_dest)
+			initiator_free(&scene.rig.initiator, CONTROL_REASON_SHUTDOWN);
+		else
+			responder_free(&scene.rig.responder, CONTROL_REASON_SHUTDOWN);
+		link_rig_wait(&scene.rig, by_dest ? is_dest_down : is_source_down, &scene.rig);
+		struct identity *harmless = tls_rig_load_with_list(
+			&link_rig_tls, by_dest ? IDENTITY_SERVER : IDENTITY_CLIENT, by_dest ? "server" : "client", NULL);
+		struct identity *fresh = tls_rig_load_with_list(
+			&link_rig_tls, by_dest ? IDENTITY_SERVER : IDENTITY_CLIENT, by_dest ? "server" : "client",
+			identity_certificate(by_dest ? link_rig_tls.client : link_rig_tls.server));
+		scene.dest_settings.identity = scene.settings.identity = harmless;
+		if (by_dest)
+			assert_int_equal(responder_set(scene.rig.responder, &scene.dest_settings), 0);
+		else
+			assert_int_equal(initiator_set(scene.rig.initiator, &scene.settings), 0);
+		let_pass(&scene, 1500);
+		assert_true(is_held(&held[0]));
+		scene.dest_settings.identity = scene.settings.identity = fresh;
+		if (by_dest)
+			assert_int_equal(responder_set(scene.rig.responder, &scene.dest_settings), 0);
+		else
+			assert_int_equal(initiator_set(scene.rig.initiator, &scene.settings), 0);
+		link_rig_wait(&scene.rig, by_dest ? is_far_lost : is_near_lost, &held[0]);
+		end(&scene);
+		identity_unref(&harmless);
+		identity_unref(&fresh);
+	}
+}
+
+static void streams_without_a_link_end_when_nobody_has_renewed_their_keys(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin(&scene);
+	scene.settings.control.rotation_ms = 1; // the least patience there is
+	struct leftovers left = {0};
+	hold(&scene.rig, 0);
+	link_rig_wait(&scene.rig, is_held, &held[0]);
+	assert_int_equal(control_patience_ms(&scene.settings.control), LIMIT_ESTABLISH_MS);
+	assert_true(leftovers_add(&left, scene.rig.link, "", 1000, 5000));
+	static const struct leftovers_ops ops = {.cut = cut_left};
+	leftovers_sift(&left, 5999, &ops, NULL);
+	assert_true(left.first && is_held(&held[0]));
+	leftovers_sift(&left, 6000, &ops, NULL);
+	assert_true(!left.first && held[0].near_lost);
+	// One without streams is forgotten, after a moment.
+	let_pass(&scene, 100);
+	assert_true(leftovers_add(&left, scene.rig.link, "", 1000, 5000));
+	leftovers_sift(&left, 1999, &ops, NULL);
+	assert_non_null(left.first);
+	link_rig_wait(&scene.rig, is_far_lost, &held[0]);
+	leftovers_sift(&left, 2000, &ops, NULL);
+	assert_null(left.first);
+	end(&scene);
+}
+
+static void connection_parked_before_close_opens_nothing_after_it(void **state)
+{
+	(void)state;
+	struct scene scene;
+	struct hand hand = {0};
+	begin(&scene);
+	hand_dial(&hand, &scene.rig);
+	link_rig_wait(&scene.rig, hand_is_ready, &hand);
+	link_rig_turn(&scene.rig, 20);
+	initiator_free(&scene.rig.initiator, CONTROL_REASON_SHUTDOWN);
+	link_rig_wait(&scene.rig, is_dest_down, &scene.rig);
+	link_rig_wait(&scene.rig, hand_is_over, &hand);
+	assert_null(held[0].far);
+	hand_fini(&hand);
+	end(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -656,6 +762,9 @@ int main(void)
 		cmocka_unit_test(dest_that_is_not_listed_any_more_is_left),
 		cmocka_unit_test(peer_that_is_not_allowed_any_more_is_cut),
 		cmocka_unit_test(revoked_peer_is_cut_and_does_not_return),
+		cmocka_unit_test(peer_cannot_hide_its_streams_by_closing_the_link),
+		cmocka_unit_test(streams_without_a_link_end_when_nobody_has_renewed_their_keys),
+		cmocka_unit_test(connection_parked_before_close_opens_nothing_after_it),
 	};
 	return cmocka_run_group_tests_name("initiator", tests, link_rig_once, link_rig_end);
 }

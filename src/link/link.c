@@ -63,6 +63,7 @@ int link_new(const struct link_settings *settings, const struct link_peer *peer,
 	link->peer = *peer;
 	if (peer->x509)
 		link->peer.x509 = identity_keep(peer->x509);
+	link->peer.chain = identity_keep_chain(peer->chain);
 	for (unsigned i = 0; i < 4; i++)
 		snprintf(link->name + 2 * i, 3, "%02x", settings->id[i]);
 	link->up_since_ms = clock_ms();
@@ -87,6 +88,7 @@ void link_unref(struct link **slot)
 	keys_fini(&link->current);
 	keys_fini(&link->previous);
 	identity_drop(&link->peer.x509);
+	identity_drop_chain(&link->peer.chain);
 	pthread_mutex_destroy(&link->lock);
 	free(link);
 }

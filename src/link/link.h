@@ -25,6 +25,7 @@ struct link_peer {
 	struct tls_text tls;
 	char services[1024];
 	X509 *x509; // the certificate itself; lent to link_new, which takes a reference. NULL in tests
+	STACK_OF(X509) * chain; // what it showed with it; likewise
 };
 
 struct link_settings {

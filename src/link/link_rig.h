@@ -69,6 +69,8 @@ static inline void link_rig_dest_down(void *owner, struct link *link, bool cut)
 	if (cut) {
 		rig->dest_cuts++;
 		stream_cut_all(link);
+	} else {
+		stream_drop_parked(link);
 	}
 }
 

@@ -3,6 +3,7 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "crypto/digest.h"
+#include "link/leftovers.h"
 #include "link/verdict.h"
 #include "net/socket.h"
 
@@ -13,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+// How often streams that outlived their link are looked at.
+#define CARE_MS 500
 // Refused strangers shown in the log per second and worker; the rest is only counted.
 #define REFUSALS_LOGGED_PER_S 10
 
@@ -47,6 +50,8 @@ struct responder {
 	unsigned pending;
 	struct loop_timer *timer;
 	struct guest *guests;
+	struct leftovers left;
+	struct loop_timer *care; // while any are left
 	uint64_t log_second;
 	unsigned logged;
 };
@@ -192,6 +197,31 @@ static bool on_up(void *owner, struct link *link)
 	return true;
 }
 
+static void on_left_cut(void *owner, struct link *link)
+{
+	struct responder *responder = owner;
+	responder->ops->on_down(responder->owner, link, true);
+}
+
+static void on_care(void *owner)
+{
+	static const struct leftovers_ops ops = {.cut = on_left_cut};
+	struct responder *responder = owner;
+	leftovers_sift(&responder->left, loop_now_ms(responder->settings.loop), &ops, responder);
+	if (!responder->left.first)
+		loop_timer_disarm(responder->care);
+}
+
+// Spec: docs/protocol.md, "Limits and clocks", Standstill: no new keys for two intervals is the end.
+static bool leave_behind(struct responder *responder, struct link *link)
+{
+	uint64_t patience_ms = control_patience_ms(&responder->settings.control);
+	if (!leftovers_add(&responder->left, link, "", loop_now_ms(responder->settings.loop), patience_ms))
+		return false;
+	loop_timer_arm(responder->care, CARE_MS, CARE_MS);
+	return true;
+}
+
 static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 {
 	struct guest *guest = owner;
@@ -204,6 +234,8 @@ static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 	}
 	log_info("responder", "link %s is down: %s", link_name(link), reason);
 	registry_remove(responder->settings.registry, link);
+	if (!cut)
+		cut = !leave_behind(responder, link);
 	responder->ops->on_down(responder->owner, link, cut);
 }
 
@@ -411,6 +443,8 @@ int responder_new(const struct responder_settings *settings, const struct respon
 		r = tls_profile_listener(settings->identity, settings->pq, &listener_ops, &responder->profile);
 	if (r == 0)
 		r = loop_timer_open(settings->loop, on_timer, responder, &responder->timer);
+	if (r == 0)
+		r = loop_timer_open(settings->loop, on_care, responder, &responder->care);
 	if (r < 0)
 		responder_free(&responder, CONTROL_REASON_SHUTDOWN);
 	else
@@ -423,9 +457,8 @@ static void judge_guests(struct responder *responder)
 	const struct responder_settings *settings = &responder->settings;
 	struct tls_options wanted = {.judge = judge_by_name, .owner = responder};
 	for (struct guest *guest = responder->guests, *next; guest; guest = next) {
-		struct link *link = session_link(guest->session);
 		next = guest->next;
-		if (link && !tls_pq_allows(settings->pq, link_peer(link)->tls.group)) {
+		if (!tls_pq_allows(settings->pq, session_peer(guest->session)->tls.group)) {
 			counter_add(COUNTER_LINKS_REJUDGED, 1);
 			session_end(guest->session, CONTROL_REASON_PEER_POLICY, tls_pq_demand(settings->pq));
 		} else {
@@ -433,6 +466,21 @@ static void judge_guests(struct responder *responder)
 		}
 	}
 }
+
+static bool judge_left(void *owner, const struct leftover *leftover, char text[TLS_EXPLANATION_BYTES])
+{
+	struct responder *responder = owner;
+	const struct responder_settings *settings = &responder->settings;
+	const struct link_peer *peer = link_peer(leftover->link);
+	struct tls_options wanted = {.judge = judge_by_name, .owner = responder};
+	if (tls_pq_allows(settings->pq, peer->tls.group))
+		return tls_judge_certificate(peer->x509, peer->chain, IDENTITY_CLIENT, settings->identity, &wanted, text) ==
+		       TLS_FAILURE_NONE;
+	snprintf(text, TLS_EXPLANATION_BYTES, "%s", tls_pq_demand(settings->pq));
+	return false;
+}
+
+static const struct leftovers_ops left_ops = {.judge = judge_left, .cut = on_left_cut};
 
 int responder_set(struct responder *responder, const struct responder_settings *settings)
 {
@@ -452,6 +500,7 @@ int responder_set(struct responder *responder, const struct responder_settings *
 	responder->settings.registry = old.registry;
 	responder->settings.gate = old.gate;
 	judge_guests(responder);
+	leftovers_sift(&responder->left, loop_now_ms(old.loop), &left_ops, responder);
 	return 0;
 }
 
@@ -472,7 +521,9 @@ void responder_free(struct responder **slot, enum control_reason reason)
 		session_close(&guest->session, reason, "dest stops");
 		guest_drop(guest);
 	}
+	leftovers_drop(&responder->left);
 	loop_timer_close(&responder->timer);
+	loop_timer_close(&responder->care);
 	tls_profile_free(&responder->profile);
 	free(responder);
 }

@@ -33,7 +33,8 @@ struct responder_settings {
 
 struct responder_ops {
 	void (*on_up)(void *owner, struct link *link);
-	// cut: live data connections of the link on all workers must be cut (stream_cut_all).
+	// Live data connections of the link on all workers must be cut (stream_cut_all), or without `cut` the parked ones
+	// dropped (stream_drop_parked). May be told once more, with `cut`, when streams that outlived it must end.
 	void (*on_down)(void *owner, struct link *link, bool cut);
 	// A stream's header has come: stream_own it, then stream_confirm or stream_refuse.
 	stream_header_fn on_header;

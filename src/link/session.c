@@ -393,6 +393,7 @@ static int prepare(struct session *session, const char *peer_address)
 	struct control_settings *control = &session->settings.control;
 	bool is_initiator = control->role == CONTROL_INITIATOR;
 	session->peer.x509 = peer; // lives as long as the connection; the link takes a reference
+	session->peer.chain = tls_conn_peer_chain(session->tls); // likewise
 	identity_describe(peer, &session->peer.certificate);
 	tls_conn_describe(session->tls, &session->peer.tls);
 	snprintf(session->peer.address, sizeof session->peer.address, "%s", peer_address);
@@ -477,11 +478,13 @@ void session_end(struct session *session, enum control_reason reason, const char
 bool session_judge(struct session *session, struct identity *identity, const struct tls_options *wanted)
 {
 	char text[TLS_EXPLANATION_BYTES];
-	if (session->leaving || session->ended)
-		return true;
 	int failure = tls_conn_judge_again(session->tls, identity, wanted, text);
 	if (failure == TLS_FAILURE_NONE)
 		return true;
+	if (session->leaving || session->ended) {
+		session->cut = true; // it is over already, but its streams may not go on
+		return true;
+	}
 	counter_add(COUNTER_LINKS_REJUDGED, 1);
 	session_end(session,
 	            failure == TLS_FAILURE_REVOKED   ? CONTROL_REASON_REVOKED
@@ -497,6 +500,11 @@ void session_want_epoch(struct session *session)
 		return;
 	control_want_epoch(session->control, now_us());
 	after_engine(session, 0);
+}
+
+const struct link_peer *session_peer(const struct session *session)
+{
+	return &session->peer;
 }
 
 struct link *session_link(const struct session *session)

@@ -42,4 +42,5 @@ bool session_judge(struct session *session, struct identity *identity, const str
 // Ends the session for a reason of the owner's, as if it had found it itself: on_end is called.
 void session_end(struct session *session, enum control_reason reason, const char *text);
 void session_want_epoch(struct session *session);
+const struct link_peer *session_peer(const struct session *session);
 struct link *session_link(const struct session *session); // NULL before it is up

@@ -368,6 +368,15 @@ void stream_drop_unowned(void)
 	}
 }
 
+void stream_drop_parked(struct link *link)
+{
+	for (struct stream *stream = newest; stream; stream = stream->older) {
+		struct stream *self = stream;
+		if (stream->link == link && stream->phase == STREAM_HEADER)
+			stream_close(&self);
+	}
+}
+
 // A peer that is gone acknowledges nothing; one that only does not read does, so TCP_USER_TIMEOUT, which ends both, is
 // not for streams. A stream with nothing on its way costs nothing here.
 static bool is_given_up(struct stream *stream)

@@ -107,6 +107,8 @@ void stream_cut_all(struct link *link);
 // Closes the acceptor's streams of this thread that have no owner: before their header has come, or refused. For when
 // whoever waits for their headers goes.
 void stream_drop_unowned(void);
+// The same for those of one link whose header has not come: parked connections of a link that is over.
+void stream_drop_parked(struct link *link);
 // Gives back record buffers of streams of this thread that were idle since the last call, and breaks those whose peer
 // acknowledges nothing for too long (link_silence_ms).
 void stream_trim_idle(void);

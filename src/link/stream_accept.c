@@ -95,6 +95,11 @@ static void read_header(struct stream *stream)
 		vanish(stream);
 		return;
 	}
+	// Hostile: a connection parked before CLOSE opens no stream after it: whose link is gone nobody would judge again.
+	if (!link_is_up(stream->link)) {
+		vanish(stream);
+		return;
+	}
 	// From here on it is the owner's; only the handshake still has a deadline, when it goes on.
 	if (tls_conn_is_ready(stream->tls))
 		loop_timer_close(&stream->deadline);

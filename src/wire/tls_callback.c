@@ -27,13 +27,13 @@ static int refuse_certificate(struct tls_conn *conn, X509_STORE_CTX *store, int 
 }
 
 // X509_V_OK, or the error that says what is wrong with the peer's chain or its leaf.
-static int judge_peer(X509_STORE_CTX *store, bool is_listener, const struct tls_options *wanted)
+static int judge_peer(X509_STORE_CTX *store, enum identity_usage usage, const struct tls_options *wanted)
 {
 	if (X509_verify_cert(store) != 1)
 		return X509_STORE_CTX_get_error(store);
 	X509 *leaf = X509_STORE_CTX_get0_cert(store);
 	// Hostile: OpenSSL accepts a certificate without any EKU; here the right one must be there.
-	if (!identity_has_usage(leaf, is_listener ? IDENTITY_CLIENT : IDENTITY_SERVER))
+	if (!identity_has_usage(leaf, usage))
 		return X509_V_ERR_INVALID_PURPOSE;
 	if (wanted->peer_name && !identity_has_name(leaf, wanted->peer_name))
 		return X509_V_ERR_HOSTNAME_MISMATCH;
@@ -42,27 +42,32 @@ static int judge_peer(X509_STORE_CTX *store, bool is_listener, const struct tls_
 	return X509_V_OK;
 }
 
+static enum identity_usage usage_of_peer(const struct tls_conn *conn)
+{
+	return conn->profile->role == PROFILE_LISTENER ? IDENTITY_CLIENT : IDENTITY_SERVER;
+}
+
 int tls_conn_verify(X509_STORE_CTX *store, void *unused)
 {
 	(void)unused;
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct tls_conn *conn = SSL_get_app_data(ssl);
 	struct tls_options wanted = {.peer_name = conn->peer_name, .judge = conn->judge, .owner = conn->owner};
-	int error = judge_peer(store, conn->profile->role == PROFILE_LISTENER, &wanted);
+	int error = judge_peer(store, usage_of_peer(conn), &wanted);
 	return error == X509_V_OK ? 1 : refuse_certificate(conn, store, error);
 }
 
-int tls_conn_judge_again(struct tls_conn *conn, struct identity *identity, const struct tls_options *options,
-                         char text[TLS_EXPLANATION_BYTES])
+int tls_judge_certificate(X509 *certificate, STACK_OF(X509) * chain, enum identity_usage usage,
+                          struct identity *identity, const struct tls_options *options,
+                          char text[TLS_EXPLANATION_BYTES])
 {
-	bool is_listener = conn->profile->role == PROFILE_LISTENER;
 	X509_STORE_CTX *store = X509_STORE_CTX_new();
 	int error = X509_V_ERR_OUT_OF_MEM;
 	if (store &&
-	    X509_STORE_CTX_init(store, identity_store(identity), SSL_get0_peer_certificate(conn->ssl),
-	                        SSL_get_peer_cert_chain(conn->ssl)) == 1 &&
-	    X509_STORE_CTX_set_purpose(store, is_listener ? X509_PURPOSE_SSL_CLIENT : X509_PURPOSE_SSL_SERVER) == 1)
-		error = judge_peer(store, is_listener, options);
+	    X509_STORE_CTX_init(store, identity_store(identity), certificate, chain) == 1 &&
+	    X509_STORE_CTX_set_purpose(store, usage == IDENTITY_CLIENT ? X509_PURPOSE_SSL_CLIENT
+	                                                               : X509_PURPOSE_SSL_SERVER) == 1)
+		error = judge_peer(store, usage, options);
 	X509_STORE_CTX_free(store);
 	ERR_clear_error();
 	enum tls_failure failure = error == X509_V_OK               ? TLS_FAILURE_NONE
@@ -73,6 +78,13 @@ int tls_conn_judge_again(struct tls_conn *conn, struct identity *identity, const
 	         : error == X509_V_ERR_APPLICATION_VERIFICATION ? "auth.allowed_peers does not name it"
 	                                                        : X509_verify_cert_error_string(error));
 	return (int)failure;
+}
+
+int tls_conn_judge_again(struct tls_conn *conn, struct identity *identity, const struct tls_options *options,
+                         char text[TLS_EXPLANATION_BYTES])
+{
+	return tls_judge_certificate(SSL_get0_peer_certificate(conn->ssl), SSL_get_peer_cert_chain(conn->ssl),
+	                             usage_of_peer(conn), identity, options, text);
 }
 
 static SSL_SESSION *psk_session(SSL *ssl, const struct secret *psk)

@@ -396,6 +396,11 @@ X509 *tls_conn_peer_certificate(const struct tls_conn *conn)
 	return SSL_get0_peer_certificate(conn->ssl);
 }
 
+STACK_OF(X509) * tls_conn_peer_chain(const struct tls_conn *conn)
+{
+	return SSL_get_peer_cert_chain(conn->ssl);
+}
+
 void tls_conn_describe(const struct tls_conn *conn, struct tls_text *text)
 {
 	*text = (struct tls_text){0};

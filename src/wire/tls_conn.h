@@ -113,10 +113,15 @@ uint64_t tls_conn_sent(const struct tls_conn *conn);       // plaintext bytes si
 MUST_USE int tls_conn_export(struct tls_conn *conn, const char *label, const uint8_t *context, size_t context_length,
                              struct secret *out);
 X509 *tls_conn_peer_certificate(const struct tls_conn *conn); // lent; NULL when there is none
+STACK_OF(X509) * tls_conn_peer_chain(const struct tls_conn *conn); // likewise: what it showed for building a chain
 // Judges the peer of a connection that stands against another identity's CAs and revocation lists, and other names:
 // peer_name, judge and owner of the options, as a handshake of now would. enum tls_failure, with a text for people.
 int tls_conn_judge_again(struct tls_conn *conn, struct identity *identity, const struct tls_options *options,
                          char text[TLS_EXPLANATION_BYTES]);
+// The same for a certificate whose connection is gone, and what was shown with it.
+int tls_judge_certificate(X509 *certificate, STACK_OF(X509) * chain, enum identity_usage usage,
+                          struct identity *identity, const struct tls_options *options,
+                          char text[TLS_EXPLANATION_BYTES]);
 
 struct tls_text {
 	char version[16], group[48], cipher[48], signature_own[48], signature_peer[48];
