@@ -161,9 +161,14 @@ static void on_goaway(void *owner, struct link *link)
 	retire(line);
 	initiator->ops->on_draining(initiator->owner, link);
 	// New streams need a link that takes them; the live ones of this one go on until they end, or dest ends it.
-	if (initiator->settings.reconnect && initiator->phase == INITIATOR_IDLE) {
+	bool is_waiting = initiator->phase == INITIATOR_IDLE || initiator->phase == INITIATOR_PAUSE;
+	if (initiator->settings.reconnect && is_waiting) {
+		uint64_t now = loop_now_ms(initiator->settings.loop);
+		// Hostile: a dest that sends each link away at once sets no pace but ours.
+		bool at_once = initiator->hurried_ms == 0 || now - initiator->hurried_ms >= SETTLED_MS;
 		initiator->is_failback = false;
-		initiator_begin(initiator, 0);
+		initiator->hurried_ms = at_once ? now : initiator->hurried_ms;
+		initiator_begin(initiator, at_once ? 0 : initiator_pause(initiator));
 	}
 	initiator_show(initiator);
 }
