@@ -744,6 +744,116 @@ static void connection_parked_before_close_opens_nothing_after_it(void **state)
 	end(&scene);
 }
 
+// ---- handshakes that meet a reload, and a dest that sends everybody away
+
+struct knocker { // a control connection by hand, up to the end of its handshake
+	struct tls_profile *profile;
+	struct tls_conn *tls;
+};
+
+static void knock(struct knocker *knocker, struct link_rig *rig)
+{
+	int fd;
+	assert_int_equal(tls_profile_control(link_rig_tls.client, TLS_PQ_REQUIRE, &knocker->profile), 0);
+	assert_true(socket_connect(&rig->address, &fd) >= 0);
+	struct pollfd one = {.fd = fd, .events = POLLOUT};
+	assert_int_equal(poll(&one, 1, RIG_PATIENCE_MS), 1);
+	struct tls_options options = {.peer_name = "127.0.0.1"};
+	assert_int_equal(tls_conn_new(knocker->profile, &fd, &options, &knocker->tls), 0);
+	assert_int_equal(tls_conn_handshake(knocker->tls), TLS_BLOCKED);
+}
+
+static bool is_turned_away(void *owner)
+{
+	struct knocker *knocker = owner;
+	uint8_t bytes[256];
+	size_t got;
+	tls_conn_readable(knocker->tls);
+	int r = tls_conn_handshake(knocker->tls);
+	if (r == 0)
+		r = tls_conn_recv(knocker->tls, bytes, sizeof bytes, &got);
+	assert_true(r != 0);
+	return r != TLS_BLOCKED;
+}
+
+// Whoever holds a handshake open would otherwise be let in by the lists of yesterday, and stay.
+static void handshake_that_began_before_a_reload_does_not_become_a_link(void **state)
+{
+	(void)state;
+	struct scene scene;
+	struct knocker knocker = {0};
+	begin(&scene);
+	knock(&knocker, &scene.rig);
+	link_rig_turn(&scene.rig, 20);
+	struct identity *fresh = tls_rig_load_with_list(&link_rig_tls, IDENTITY_SERVER, "server",
+	                                                identity_certificate(link_rig_tls.client));
+	scene.dest_settings.identity = fresh;
+	assert_int_equal(responder_set(scene.rig.responder, &scene.dest_settings), 0);
+	link_rig_wait(&scene.rig, is_turned_away, &knocker);
+	tls_conn_free(&knocker.tls);
+	tls_profile_free(&knocker.profile);
+	end(&scene);
+	identity_unref(&fresh);
+}
+
+struct weary { // dest sends each link away as soon as it is up
+	struct scene *scene;
+	unsigned sent_away;
+	uint64_t until_ms;
+};
+
+static bool has_sent_all_away(void *owner)
+{
+	struct weary *weary = owner;
+	if (weary->scene->rig.dest_ups > weary->sent_away) {
+		weary->sent_away = weary->scene->rig.dest_ups;
+		responder_goaway(weary->scene->rig.responder, 60000);
+	}
+	return clock_ms() >= weary->until_ms;
+}
+
+static void dest_that_sends_everybody_away_makes_nobody_hurry(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin_dest(&scene);
+	scene.settings.delay_first_ms = 200;
+	scene.settings.delay_max_ms = 1000;
+	begin_source(&scene);
+	struct weary weary = {.scene = &scene, .until_ms = clock_ms() + 1500};
+	link_rig_wait(&scene.rig, has_sent_all_away, &weary);
+	assert_in_range(scene.rig.ups, 2, 10);
+	end(&scene);
+}
+
+static bool is_failing(void *owner)
+{
+	struct initiator_state seen;
+	initiator_read(((struct scene *)owner)->rig.initiator, &seen);
+	return seen.errors > 0;
+}
+
+// The pause of a renewal that fails is not for a source that has no link for new streams any more.
+static void goaway_ends_the_pause_of_a_renewal_that_fails(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin_dest(&scene);
+	scene.settings.delay_first_ms = scene.settings.delay_max_ms = 600 * 1000;
+	begin_source(&scene);
+	wait_for(&scene, 1, 0);
+	listener_close(&scene.rig.listener);
+	initiator_renew(scene.rig.initiator, "the test wants it");
+	link_rig_wait(&scene.rig, is_failing, &scene);
+	assert_int_equal(listener_open(scene.rig.loop, &scene.rig.address, link_rig_accept, &scene.rig,
+	                               &scene.rig.listener),
+	                 0);
+	responder_goaway(scene.rig.responder, 60000);
+	scene.wanted_ups = 2;
+	link_rig_wait(&scene.rig, has_come_to_pass, &scene);
+	end(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -765,6 +875,9 @@ int main(void)
 		cmocka_unit_test(peer_cannot_hide_its_streams_by_closing_the_link),
 		cmocka_unit_test(streams_without_a_link_end_when_nobody_has_renewed_their_keys),
 		cmocka_unit_test(connection_parked_before_close_opens_nothing_after_it),
+		cmocka_unit_test(handshake_that_began_before_a_reload_does_not_become_a_link),
+		cmocka_unit_test(dest_that_sends_everybody_away_makes_nobody_hurry),
+		cmocka_unit_test(goaway_ends_the_pause_of_a_renewal_that_fails),
 	};
 	return cmocka_run_group_tests_name("initiator", tests, link_rig_once, link_rig_end);
 }

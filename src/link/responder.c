@@ -26,6 +26,7 @@ struct visitor {
 	struct tls_conn *tls;
 	struct loop_io *io;
 	bool admitted; // holds a place in the gate
+	unsigned age;  // of the responder's settings when its handshake began
 	bool leaving;  // refused: waits, until its deadline, for the peer to have read the alert and gone
 	uint64_t due_ms;
 	struct link *link; // of the PSK it presented
@@ -46,6 +47,7 @@ struct responder {
 	void *owner;
 	struct tls_profile *profile;
 	uint8_t own_digest[DIGEST_BYTES];
+	unsigned age; // counts responder_set
 	struct visitor *oldest, *newest;
 	unsigned pending;
 	struct loop_timer *timer;
@@ -279,6 +281,12 @@ static void welcome(struct visitor *visitor)
 {
 	struct responder *responder = visitor->responder;
 	loop_io_close(&visitor->io);
+	// Hostile: a handshake held open over a reload was judged by the CAs and lists of before, and would stand for good.
+	if (tls_conn_kind(visitor->tls) == TLS_CONTROL && visitor->age != responder->age) {
+		counter_add(COUNTER_LINK_REFUSED, 1);
+		refuse(visitor, "its handshake began before the configuration was read again", "");
+		return;
+	}
 	int r;
 	if (tls_conn_kind(visitor->tls) == TLS_DATA) {
 		r = stream_accept(responder->settings.loop, &visitor->tls, visitor->link, responder->ops->on_header,
@@ -351,6 +359,7 @@ static void on_io(void *owner, int events)
 	if (!visitor->tls) {
 		// The first byte is there: only now is it worth a TLS state.
 		struct tls_options options = {.owner = visitor, .judge = judge};
+		visitor->age = responder->age;
 		if (tls_conn_new(responder->profile, &visitor->fd, &options, &visitor->tls) < 0) {
 			refuse(visitor, "out of memory", "");
 			return;
@@ -499,6 +508,7 @@ int responder_set(struct responder *responder, const struct responder_settings *
 	responder->settings.loop = old.loop;
 	responder->settings.registry = old.registry;
 	responder->settings.gate = old.gate;
+	responder->age++;
 	judge_guests(responder);
 	leftovers_sift(&responder->left, loop_now_ms(old.loop), &left_ops, responder);
 	return 0;
