@@ -55,9 +55,10 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	// Waits for every worker: nobody looks at the old texts afterwards.
 	r = workers_each(dest->workers, apply, dest);
 	if (r < 0) {
-		// A worker whose listener could not be made goes on with texts of a configuration that goes now.
+		// A worker whose listener could not be made uses texts of the old one until the process has ended.
 		log_error("dest", "the new configuration cannot be put into force on every worker: %s", outcome_text(r));
 		process_fail(dest->process, 1);
+		return 0;
 	}
 	config_free(&old);
 	identity_unref(&old_identity);

@@ -156,6 +156,9 @@ void source_link_set(struct source *source)
 	struct destination dests[LIMIT_DESTS];
 	struct initiator_settings settings = settings_of(source, source->config, dests);
 	int r = initiator_set(source->initiator, &settings);
-	if (r < 0)
-		log_error("source", "the next link is made with the old settings: %s", outcome_text(r));
+	if (r < 0) {
+		// A revocation may be among what is not in force: better no source than one that keeps such a link.
+		log_error("source", "the new configuration cannot be put into force on the link: %s", outcome_text(r));
+		process_fail(source->process, 1);
+	}
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 #include <stdatomic.h>
@@ -110,6 +111,27 @@ static int judge_chain(const struct identity_files *files, struct identity *iden
 	return result;
 }
 
+// The library has a mind of its own about keys and signatures that are too weak for TLS. It is asked here, where nothing
+// depends on the answer yet, and not when a profile is made.
+static int judge_strength(const struct identity_files *files, const struct identity *identity,
+                          char problem[IDENTITY_PROBLEM_BYTES])
+{
+	SSL_CTX *trial = SSL_CTX_new(TLS_method());
+	int result = trial ? 0 : -ENOMEM;
+
+	ERR_clear_error();
+	if (trial && SSL_CTX_use_cert_and_key(trial, identity->certificate, identity->key, identity->chain, 1) != 1) {
+		const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+		snprintf(problem, IDENTITY_PROBLEM_BYTES, "certificate %s is not strong enough for TLS: %s. Issue one with: "
+		         "qanat cert %s", files->cert_path, reason ? reason : "no reason given",
+		         files->usage == IDENTITY_SERVER ? "server" : "client");
+		result = IDENTITY_REFUSED;
+	}
+	ERR_clear_error();
+	SSL_CTX_free(trial);
+	return result;
+}
+
 // Leaves the certificates after the leaf in `others`.
 static int load_files(const struct identity_files *files, struct identity *identity, STACK_OF(X509) * *others,
                       char problem[IDENTITY_PROBLEM_BYTES])
@@ -144,6 +166,8 @@ int identity_load(const struct identity_files *files, struct identity **identity
 		result = judge_usage(files, fresh->certificate, problem);
 	if (result == 0)
 		result = judge_chain(files, fresh, others, problem);
+	if (result == 0)
+		result = judge_strength(files, fresh, problem);
 	OSSL_STACK_OF_X509_free(others);
 	if (result != 0) {
 		identity_free(fresh);

@@ -29,7 +29,7 @@ struct identity_files {
 // 1: a file is not acceptable. `problem` then says which file, what is wrong and how to mend it, for people: missing;
 // not readable (owner, mode, our uid); key readable by others ("chmod 600 FILE" or 640 with our own group is fine;
 // files of another owner than us or root are refused); not PEM; key does not match the certificate; certificate expired
-// or not yet valid; wrong EKU for its usage; not issued by the CA given;
+// or not yet valid; wrong EKU for its usage; not issued by the CA given; too weak for TLS;
 // a revocation list that is over or of another CA; our own certificate revoked, or without a list of its issuer when
 // there is any. Negative: no memory.
 enum { IDENTITY_REFUSED = 1 };

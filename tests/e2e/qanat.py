@@ -108,7 +108,16 @@ class Certs:
     def make(self, kind, cert, key, *options):
         run([QANAT, "cert", kind, "--out-cert", cert, "--out-key", key, *options])
 
-    def by_openssl(self, name, usage, not_before=None, not_after=None, subject="/CN=source.test", san=None):
+    def by_openssl(
+        self,
+        name,
+        usage,
+        not_before=None,
+        not_after=None,
+        subject="/CN=source.test",
+        san=None,
+        key_type=("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+    ):
         """A certificate that `qanat cert` would not make. Returns the paths of certificate and key."""
         cert, key = self.path(name + ".crt"), self.path(name + ".key")
         command = [
@@ -118,9 +127,7 @@ class Certs:
             "-new",
             "-nodes",
             "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
+            *key_type,
             "-subj",
             subject,
             "-CA",

@@ -88,6 +88,23 @@ def test_an_invalid_configuration_is_kept_out_while_the_old_one_serves(world, wh
     assert dest.is_ready() and source.metric("qanat_links_opened_total") == 1
 
 
+@pytest.mark.parametrize("side", ["source", "dest"])
+def test_a_certificate_that_tls_does_not_take_is_refused_before_anything_changes(world, side):
+    """
+    source or dest ── SIGHUP with an RSA key of 1024 bits ──► refused; the old certificate serves on
+    """
+    target = world.add(Server(peers.echo))
+    near, source, dest = world.pair(target.address)
+    node, usage, name = (source, "clientAuth", "client") if side == "source" else (dest, "serverAuth", "server")
+    cert, key = world.certs.by_openssl("weak", usage, san="IP:127.0.0.1", key_type=("rsa:1024",))
+    config = copy.deepcopy(node.config)
+    config["auth"][name + "_cert_path"], config["auth"][name + "_key_path"] = cert, key
+    node.reload(config, ok=False)
+    assert "weak.crt" in node.log() and "the old one serves on" in node.log()
+    assert peers.ask(near, b"as before") == b"as before"
+    node.assert_alive()
+
+
 def test_keys_that_need_a_restart_are_named_and_stay(world):
     """
     dest (tunnel_port A) ── SIGHUP, tunnel_port B ──► still on A, says so
