@@ -639,6 +639,56 @@ static void revoked_peer_is_cut_and_does_not_return(void **state)
 	}
 }
 
+// ---- expiry
+
+// The client's certificate once more, for a few seconds.
+static struct identity *load_short(int seconds)
+{
+	char path[96], ca[96], cert[96], key[96], problem[IDENTITY_PROBLEM_BYTES];
+	struct identity *identity = NULL;
+	snprintf(path, sizeof path, "%s/ca.key", link_rig_tls.folder);
+	BIO *in = BIO_new_file(path, "rb");
+	EVP_PKEY *ca_key = PEM_read_bio_PrivateKey(in, NULL, NULL, NULL);
+	BIO_free(in);
+	X509 *fresh = X509_dup(identity_certificate(link_rig_tls.client));
+	assert_non_null(X509_gmtime_adj(X509_getm_notAfter(fresh), seconds));
+	assert_true(X509_sign(fresh, ca_key, EVP_sha256()) > 0);
+	snprintf(cert, sizeof cert, "%s/short.crt", link_rig_tls.folder);
+	BIO *out = BIO_new_file(cert, "wb");
+	assert_int_equal(PEM_write_bio_X509(out, fresh), 1);
+	BIO_free(out);
+	X509_free(fresh);
+	EVP_PKEY_free(ca_key);
+	snprintf(ca, sizeof ca, "%s/ca.crt", link_rig_tls.folder);
+	snprintf(key, sizeof key, "%s/client.key", link_rig_tls.folder);
+	struct identity_files files = {.ca_path = ca, .cert_path = cert, .key_path = key, .usage = IDENTITY_CLIENT};
+	if (identity_load(&files, &identity, problem) != 0)
+		fail_msg("%s", problem);
+	return identity;
+}
+
+static bool is_cut_by_dest(void *owner)
+{
+	return ((const struct link_rig *)owner)->dest_cuts > 0;
+}
+
+// Its PINGs put off our timers, which would notice: here our own heartbeat comes once in a minute only.
+static void peer_that_talks_on_after_its_certificate_has_expired_is_cut(void **state)
+{
+	(void)state;
+	struct scene scene;
+	begin_dest(&scene);
+	scene.settings.identity = load_short(3);
+	scene.settings.control.heartbeat_ms = 100;
+	begin_source(&scene);
+	wait_for(&scene, 1, 0);
+	hold(&scene.rig, 0);
+	link_rig_wait(&scene.rig, is_held, &held[0]);
+	link_rig_wait(&scene.rig, is_cut_by_dest, &scene.rig);
+	end(&scene);
+	identity_unref(&scene.settings.identity);
+}
+
 // ---- streams that outlive their link
 
 static bool is_dest_down(void *owner)
@@ -872,6 +922,7 @@ int main(void)
 		cmocka_unit_test(dest_that_is_not_listed_any_more_is_left),
 		cmocka_unit_test(peer_that_is_not_allowed_any_more_is_cut),
 		cmocka_unit_test(revoked_peer_is_cut_and_does_not_return),
+		cmocka_unit_test(peer_that_talks_on_after_its_certificate_has_expired_is_cut),
 		cmocka_unit_test(peer_cannot_hide_its_streams_by_closing_the_link),
 		cmocka_unit_test(streams_without_a_link_end_when_nobody_has_renewed_their_keys),
 		cmocka_unit_test(connection_parked_before_close_opens_nothing_after_it),

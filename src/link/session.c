@@ -341,6 +341,14 @@ static int receive(struct session *session)
 	}
 }
 
+// Spec: docs/protocol.md, "Data connections": an expired certificate ends what it opened, noticed at a heartbeat.
+// Hostile: also whenever something comes, because each frame of a peer that answers no PING puts the timer off.
+static void end_if_expired(struct session *session)
+{
+	if (!session->ended && clock_wall_s() > session->peer.certificate.not_after)
+		control_close(session->control, CONTROL_REASON_EXPIRED, "the peer's certificate has expired");
+}
+
 static void on_io(void *owner, int events)
 {
 	struct session *session = owner;
@@ -349,7 +357,8 @@ static void on_io(void *owner, int events)
 		return;
 	}
 	int r = 0;
-	if (events & LOOP_READ) {
+	end_if_expired(session);
+	if (events & LOOP_READ && !session->ended) {
 		tls_conn_readable(session->tls);
 		r = receive(session);
 	}
@@ -367,9 +376,7 @@ static void on_timer(void *owner)
 		finish(session);
 		return;
 	}
-	// Spec: docs/protocol.md, "Data connections": an expired certificate ends what it opened, noticed at a heartbeat.
-	if (!session->ended && clock_wall_s() > session->peer.certificate.not_after)
-		control_close(session->control, CONTROL_REASON_EXPIRED, "the peer's certificate has expired");
+	end_if_expired(session);
 	int r = control_tick(session->control, now_us());
 	after_engine(session, r == CONTROL_ENDED ? 0 : r);
 }
