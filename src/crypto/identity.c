@@ -111,8 +111,8 @@ static int judge_chain(const struct identity_files *files, struct identity *iden
 	return result;
 }
 
-// The library has a mind of its own about keys and signatures that are too weak for TLS. It is asked here, where nothing
-// depends on the answer yet, and not when a profile is made.
+// The library has a mind of its own about keys and signatures that are too weak for TLS. It is asked here, where
+// nothing depends on the answer yet, and not when a profile is made.
 static int judge_strength(const struct identity_files *files, const struct identity *identity,
                           char problem[IDENTITY_PROBLEM_BYTES])
 {
@@ -122,8 +122,10 @@ static int judge_strength(const struct identity_files *files, const struct ident
 	ERR_clear_error();
 	if (trial && SSL_CTX_use_cert_and_key(trial, identity->certificate, identity->key, identity->chain, 1) != 1) {
 		const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-		snprintf(problem, IDENTITY_PROBLEM_BYTES, "certificate %s is not strong enough for TLS: %s. Issue one with: "
-		         "qanat cert %s", files->cert_path, reason ? reason : "no reason given",
+		snprintf(problem, IDENTITY_PROBLEM_BYTES,
+		         "certificate %s is not strong enough for TLS: %s. Issue one with: "
+		         "qanat cert %s",
+		         files->cert_path, reason ? reason : "no reason given",
 		         files->usage == IDENTITY_SERVER ? "server" : "client");
 		result = IDENTITY_REFUSED;
 	}

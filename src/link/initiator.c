@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // How often retiring links, fail-back and expiry are looked at.
 #define CARE_MS 250
@@ -24,6 +25,8 @@
 #define SETTLED_MS 5000
 // A peer's certificate is looked for anew so long before the old one expires, or when a tenth of its life is left.
 #define EXPIRY_LEAD_S 600
+
+static const char about_to_expire[] = "its certificate is about to expire";
 
 // ---- lines ---------------------------------------------------------------------------------------------------------
 
@@ -58,6 +61,14 @@ static void retire(struct line *line)
 		line->initiator->in_use = NULL;
 }
 
+// A link that was to bring a newer certificate shows the old one: if it took over, its predecessor would be one of the
+// few that may retire at once, for nothing.
+static bool is_in_vain(const struct initiator *initiator, const struct link_peer *peer)
+{
+	return initiator->in_use && initiator->wish == about_to_expire &&
+	       strcmp(link_peer(initiator->in_use->link)->certificate.fingerprint, peer->certificate.fingerprint) == 0;
+}
+
 static bool on_up(void *owner, struct link *link)
 {
 	struct line *line = owner;
@@ -68,6 +79,17 @@ static bool on_up(void *owner, struct link *link)
 	log_info("initiator", "link %s with %s (%s:%u, %s, %s) is up: %s, %s, epoch %u of %s, services %s", link_name(link),
 	         peer->node_name, line->dest.host, line->dest.port, peer->address, peer->certificate.subject,
 	         peer->tls.group, peer->tls.signature_peer, state.epoch, link_legs_text(state.legs), peer->services);
+	line->link = link_ref(link);
+	initiator->fresh = NULL;
+	initiator->phase = INITIATOR_IDLE;
+	initiator->delay_ms = 0;
+	if (is_in_vain(initiator, peer)) {
+		log_info("initiator", "link %s is not needed: its peer has no newer certificate yet", link_name(link));
+		initiator->wish = NULL;
+		retire(line);
+		initiator_show(initiator);
+		return true;
+	}
 	struct line *before = initiator->in_use;
 	if (before) {
 		log_info("initiator", "link %s takes over from link %s (%s)", link_name(link), link_name(before->link),
@@ -75,12 +97,8 @@ static bool on_up(void *owner, struct link *link)
 		counter_add(COUNTER_LINKS_RENEWED, 1);
 		retire(before);
 	}
-	line->link = link_ref(link);
-	initiator->fresh = NULL;
 	initiator->in_use = line;
 	initiator->wish = NULL;
-	initiator->phase = INITIATOR_IDLE;
-	initiator->delay_ms = 0;
 	initiator->wished_ms = loop_now_ms(initiator->settings.loop);
 	destinations_take(&initiator->dests);
 	pthread_mutex_lock(&initiator->lock);
@@ -269,7 +287,7 @@ static void look_at_expiry(struct initiator *initiator, uint64_t now)
 		return;
 	initiator->wished_ms = now;
 	initiator->is_failback = false;
-	initiator->wish = "its certificate is about to expire";
+	initiator->wish = about_to_expire;
 }
 
 static void on_left_cut(void *owner, struct link *link)

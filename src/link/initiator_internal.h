@@ -45,9 +45,9 @@ struct initiator {
 		INITIATOR_HANDSHAKE,
 		INITIATOR_SESSION, // `fresh` is on its way up
 	} phase;
-	const char *wish;   // why a link in use is to be replaced, NULL: it is not
-	bool is_failback;   // this round is over the better dests only
-	uint64_t wished_ms; // fail-back and expiry: when it was tried last
+	const char *wish;    // why a link in use is to be replaced, NULL: it is not
+	bool is_failback;    // this round is over the better dests only
+	uint64_t wished_ms;  // fail-back and expiry: when it was tried last
 	uint64_t hurried_ms; // when a GOAWAY made us dial at once last
 	struct dial *dial;
 	struct tls_conn *tls;

@@ -641,16 +641,17 @@ static void revoked_peer_is_cut_and_does_not_return(void **state)
 
 // ---- expiry
 
-// The client's certificate once more, for a few seconds.
-static struct identity *load_short(int seconds)
+// The server's or client's certificate once more, for a few seconds.
+static struct identity *load_short(enum identity_usage usage, int seconds)
 {
+	bool is_server = usage == IDENTITY_SERVER;
 	char path[96], ca[96], cert[96], key[96], problem[IDENTITY_PROBLEM_BYTES];
 	struct identity *identity = NULL;
 	snprintf(path, sizeof path, "%s/ca.key", link_rig_tls.folder);
 	BIO *in = BIO_new_file(path, "rb");
 	EVP_PKEY *ca_key = PEM_read_bio_PrivateKey(in, NULL, NULL, NULL);
 	BIO_free(in);
-	X509 *fresh = X509_dup(identity_certificate(link_rig_tls.client));
+	X509 *fresh = X509_dup(identity_certificate(is_server ? link_rig_tls.server : link_rig_tls.client));
 	assert_non_null(X509_gmtime_adj(X509_getm_notAfter(fresh), seconds));
 	assert_true(X509_sign(fresh, ca_key, EVP_sha256()) > 0);
 	snprintf(cert, sizeof cert, "%s/short.crt", link_rig_tls.folder);
@@ -660,8 +661,8 @@ static struct identity *load_short(int seconds)
 	X509_free(fresh);
 	EVP_PKEY_free(ca_key);
 	snprintf(ca, sizeof ca, "%s/ca.crt", link_rig_tls.folder);
-	snprintf(key, sizeof key, "%s/client.key", link_rig_tls.folder);
-	struct identity_files files = {.ca_path = ca, .cert_path = cert, .key_path = key, .usage = IDENTITY_CLIENT};
+	snprintf(key, sizeof key, "%s/%s.key", link_rig_tls.folder, is_server ? "server" : "client");
+	struct identity_files files = {.ca_path = ca, .cert_path = cert, .key_path = key, .usage = usage};
 	if (identity_load(&files, &identity, problem) != 0)
 		fail_msg("%s", problem);
 	return identity;
@@ -678,7 +679,7 @@ static void peer_that_talks_on_after_its_certificate_has_expired_is_cut(void **s
 	(void)state;
 	struct scene scene;
 	begin_dest(&scene);
-	scene.settings.identity = load_short(3);
+	scene.settings.identity = load_short(IDENTITY_CLIENT, 3);
 	scene.settings.control.heartbeat_ms = 100;
 	begin_source(&scene);
 	wait_for(&scene, 1, 0);
@@ -687,6 +688,34 @@ static void peer_that_talks_on_after_its_certificate_has_expired_is_cut(void **s
 	link_rig_wait(&scene.rig, is_cut_by_dest, &scene.rig);
 	end(&scene);
 	identity_unref(&scene.settings.identity);
+}
+
+static bool is_second_link_over(void *owner)
+{
+	const struct link_rig *rig = owner;
+	return rig->dest_ups >= 2 && rig->dest_downs >= 1;
+}
+
+// Otherwise such links would be all that may retire at once, and the newer certificate could not come.
+static void link_with_the_certificate_that_is_about_to_expire_replaces_nothing(void **state)
+{
+	(void)state;
+	struct scene scene;
+	struct initiator_state seen;
+	begin_dest(&scene);
+	scene.dest_settings.identity = load_short(IDENTITY_SERVER, 12);
+	assert_int_equal(responder_set(scene.rig.responder, &scene.dest_settings), 0);
+	begin_source(&scene);
+	wait_for(&scene, 1, 0);
+	struct link *first = scene.rig.link;
+	hold(&scene.rig, 0);
+	link_rig_wait(&scene.rig, is_held, &held[0]);
+	link_rig_wait(&scene.rig, is_second_link_over, &scene.rig);
+	assert_true(scene.rig.ups == 1 && scene.rig.link == first && link_is_up(first) && is_held(&held[0]));
+	initiator_read(scene.rig.initiator, &seen);
+	assert_string_equal(seen.state, "up");
+	end(&scene);
+	identity_unref(&scene.dest_settings.identity);
 }
 
 // ---- streams that outlive their link
@@ -726,11 +755,12 @@ static void peer_cannot_hide_its_streams_by_closing_the_link(void **state)
 		else
 			responder_free(&scene.rig.responder, CONTROL_REASON_SHUTDOWN);
 		link_rig_wait(&scene.rig, by_dest ? is_dest_down : is_source_down, &scene.rig);
-		struct identity *harmless = tls_rig_load_with_list(
-			&link_rig_tls, by_dest ? IDENTITY_SERVER : IDENTITY_CLIENT, by_dest ? "server" : "client", NULL);
-		struct identity *fresh = tls_rig_load_with_list(
-			&link_rig_tls, by_dest ? IDENTITY_SERVER : IDENTITY_CLIENT, by_dest ? "server" : "client",
-			identity_certificate(by_dest ? link_rig_tls.client : link_rig_tls.server));
+		struct identity *harmless = tls_rig_load_with_list(&link_rig_tls, by_dest ? IDENTITY_SERVER : IDENTITY_CLIENT,
+		                                                   by_dest ? "server" : "client", NULL);
+		struct identity *fresh = tls_rig_load_with_list(&link_rig_tls, by_dest ? IDENTITY_SERVER : IDENTITY_CLIENT,
+		                                                by_dest ? "server" : "client",
+		                                                identity_certificate(by_dest ? link_rig_tls.client
+		                                                                             : link_rig_tls.server));
 		scene.dest_settings.identity = scene.settings.identity = harmless;
 		if (by_dest)
 			assert_int_equal(responder_set(scene.rig.responder, &scene.dest_settings), 0);
@@ -923,6 +953,7 @@ int main(void)
 		cmocka_unit_test(peer_that_is_not_allowed_any_more_is_cut),
 		cmocka_unit_test(revoked_peer_is_cut_and_does_not_return),
 		cmocka_unit_test(peer_that_talks_on_after_its_certificate_has_expired_is_cut),
+		cmocka_unit_test(link_with_the_certificate_that_is_about_to_expire_replaces_nothing),
 		cmocka_unit_test(peer_cannot_hide_its_streams_by_closing_the_link),
 		cmocka_unit_test(streams_without_a_link_end_when_nobody_has_renewed_their_keys),
 		cmocka_unit_test(connection_parked_before_close_opens_nothing_after_it),

@@ -63,10 +63,9 @@ int tls_judge_certificate(X509 *certificate, STACK_OF(X509) * chain, enum identi
 {
 	X509_STORE_CTX *store = X509_STORE_CTX_new();
 	int error = X509_V_ERR_OUT_OF_MEM;
-	if (store &&
-	    X509_STORE_CTX_init(store, identity_store(identity), certificate, chain) == 1 &&
-	    X509_STORE_CTX_set_purpose(store, usage == IDENTITY_CLIENT ? X509_PURPOSE_SSL_CLIENT
-	                                                               : X509_PURPOSE_SSL_SERVER) == 1)
+	if (store && X509_STORE_CTX_init(store, identity_store(identity), certificate, chain) == 1 &&
+	    X509_STORE_CTX_set_purpose(store,
+	                               usage == IDENTITY_CLIENT ? X509_PURPOSE_SSL_CLIENT : X509_PURPOSE_SSL_SERVER) == 1)
 		error = judge_peer(store, usage, options);
 	X509_STORE_CTX_free(store);
 	ERR_clear_error();

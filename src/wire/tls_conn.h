@@ -112,7 +112,7 @@ uint64_t tls_conn_sent(const struct tls_conn *conn);       // plaintext bytes si
 // CONTROL. RFC 8446 7.5.
 MUST_USE int tls_conn_export(struct tls_conn *conn, const char *label, const uint8_t *context, size_t context_length,
                              struct secret *out);
-X509 *tls_conn_peer_certificate(const struct tls_conn *conn); // lent; NULL when there is none
+X509 *tls_conn_peer_certificate(const struct tls_conn *conn);      // lent; NULL when there is none
 STACK_OF(X509) * tls_conn_peer_chain(const struct tls_conn *conn); // likewise: what it showed for building a chain
 // Judges the peer of a connection that stands against another identity's CAs and revocation lists, and other names:
 // peer_name, judge and owner of the options, as a handshake of now would. enum tls_failure, with a text for people.
