@@ -24,11 +24,11 @@ bool leftovers_add(struct leftovers *all, struct link *link, const char *name, u
 	return true;
 }
 
-static bool has_streams(const struct leftover *one, uint64_t now_ms)
+static bool has_streams(const struct leftover *one)
 {
 	struct link_state state;
 	link_read(one->link, &state);
-	return state.streams_open > 0 || now_ms - one->since_ms < SETTLE_MS;
+	return state.streams_open > 0;
 }
 
 static bool may_go_on(const struct leftover *one, uint64_t now_ms, const struct leftovers_ops *ops, void *owner,
@@ -42,10 +42,7 @@ static bool may_go_on(const struct leftover *one, uint64_t now_ms, const struct 
 		snprintf(text, TLS_EXPLANATION_BYTES, "nobody renews their keys");
 		return false;
 	}
-	if (!ops->judge || ops->judge(owner, one, text))
-		return true;
-	counter_add(COUNTER_LINKS_REJUDGED, 1);
-	return false;
+	return !ops->judge || ops->judge(owner, one, text);
 }
 
 static void forget(struct leftover **at)
@@ -62,15 +59,22 @@ void leftovers_sift(struct leftovers *all, uint64_t now_ms, const struct leftove
 	struct leftover **at = &all->first;
 	while (*at) {
 		struct leftover *one = *at;
-		if (!has_streams(one, now_ms)) {
+		bool is_used = has_streams(one);
+		if (!is_used && now_ms - one->since_ms >= SETTLE_MS) {
 			forget(at);
-		} else if (may_go_on(one, now_ms, ops, owner, text)) {
-			at = &one->next;
-		} else {
-			log_warn("leftovers", "streams that outlived link %s are cut: %s", link_name(one->link), text);
-			ops->cut(owner, one->link);
-			forget(at);
+			continue;
 		}
+		if (may_go_on(one, now_ms, ops, owner, text)) {
+			at = &one->next;
+			continue;
+		}
+		// Without streams there is nothing to tell people, but one may be about to be counted.
+		if (is_used) {
+			log_warn("leftovers", "streams that outlived link %s are cut: %s", link_name(one->link), text);
+			counter_add(COUNTER_LINKS_REJUDGED, ops->judge ? 1 : 0);
+		}
+		ops->cut(owner, one->link);
+		forget(at);
 	}
 }
 
