@@ -203,7 +203,8 @@ static char *read_answer(int fd, size_t *length)
 	char *text = NULL;
 	size_t room = 0;
 	ssize_t n = 1;
-	for (*length = 0; n > 0 && *length<ANSWER_BYTES; *length += n> 0 ? (size_t)n : 0) {
+	*length = 0;
+	while (n > 0 && *length < ANSWER_BYTES) {
 		if (*length + 65536 > room) {
 			room = 2 * room + 65536;
 			char *longer = realloc(text, room);
@@ -212,6 +213,8 @@ static char *read_answer(int fd, size_t *length)
 			text = longer;
 		}
 		n = recv(fd, text + *length, room - *length, 0);
+		if (n > 0)
+			*length += (size_t)n;
 	}
 	// A refusal is sent before our request is read, and what is left unread makes its end a reset.
 	if (n == 0 || (n < 0 && errno == ECONNRESET))

@@ -37,6 +37,11 @@ struct revoke_list {
 MUST_USE int revoke_write_list(const struct revoke_list *list, struct index_list *written,
                                char problem[REVOKE_PROBLEM_BYTES]);
 
+struct revoke_item {
+	char serial[48];
+	int64_t at;
+	char reason[32];
+};
 // A revocation list as people see it. Texts as in struct identity_text.
 struct revoke_details {
 	char issuer[256];
@@ -45,11 +50,7 @@ struct revoke_details {
 	char authority_key_identifier[68];
 	int64_t this_update, next_update; // 0: not said
 	size_t count;
-	struct revoke_item {
-		char serial[48];
-		int64_t at;
-		char reason[32];
-	} * items;
+	struct revoke_item *items;
 };
 // All lists of a PEM file; freed with revoke_free.
 MUST_USE int revoke_inspect(const char *path, struct revoke_details **lists, size_t *count,

@@ -67,7 +67,7 @@ int netlink_parse(const char *text, struct netlink_address *address)
 void netlink_normalise(struct netlink_address *address)
 {
 	for (unsigned i = address->bits; i < family_bits(address->family); i++)
-		address->bytes[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
+		address->bytes[i / 8] &= (uint8_t)(0xff ^ (0x80 >> i % 8));
 }
 
 bool netlink_is_same(const struct netlink_address *a, const struct netlink_address *b)
@@ -92,7 +92,7 @@ int netlink_open(const char *device, struct netlink **netlink)
 	opened->index = if_nametoindex(device);
 	int result = opened->index == 0 ? -errno : 0;
 	if (result == 0) {
-		// Syscalls: socket AF_NETLINK, bind, getsockname, sendto, recvmsg
+		// Syscalls: socket, bind, getsockname, sendto, recvmsg
 		opened->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 		result = opened->socket && mnl_socket_bind(opened->socket, 0, MNL_SOCKET_AUTOPID) == 0 ? 0 : -errno;
 	}

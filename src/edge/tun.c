@@ -44,7 +44,7 @@ static void negotiate(struct tun *tun)
 		{TUN_F_CSUM, false, false},
 	};
 	for (size_t i = 0; i < COUNT_OF(wishes); i++) {
-		// Syscalls: ioctl TUNSETOFFLOAD
+		// Syscalls: ioctl (TUNSETOFFLOAD)
 		if (ioctl(tun->fd, TUNSETOFFLOAD, wishes[i].flags) != 0)
 			continue;
 		tun->joins_tcp = wishes[i].joins_tcp;
@@ -61,7 +61,7 @@ static int attach(struct tun *tun, const struct tun_settings *settings)
 	if (strlen(settings->name) >= sizeof request.ifr_name)
 		return -ENAMETOOLONG;
 	snprintf(request.ifr_name, sizeof request.ifr_name, "%s", settings->name);
-	// Syscalls: openat /dev/net/tun; ioctl TUNSETIFF, TUNSETVNETHDRSZ
+	// Syscalls at start: openat, ioctl (TUNSETIFF, TUNSETVNETHDRSZ)
 	tun->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (tun->fd < 0 || ioctl(tun->fd, TUNSETIFF, &request) != 0 || ioctl(tun->fd, TUNSETVNETHDRSZ, &header_bytes) != 0)
 		return -errno;

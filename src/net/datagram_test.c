@@ -6,7 +6,6 @@
 #include "net/socket.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
@@ -186,7 +185,7 @@ static void report(const struct address *from, const struct address *to, uint8_t
 	for (size_t i = 0; i < COUNT_OF(words); i++)
 		sum += words[i];
 	sum = (sum >> 16) + (sum & 0xffff);
-	report.icmp.checksum = (uint16_t) ~(sum + (sum >> 16));
+	report.icmp.checksum = (uint16_t)(0xffff ^ (sum + (sum >> 16)));
 	int raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
 	if (raw < 0) {
 		print_message("skipped: a report takes CAP_NET_RAW\n");
@@ -267,7 +266,7 @@ static void last_descriptors_are_not_for_associations(void **state)
 	int bound = datagram_bind(&address, DATAGRAM_FIRST, &port); // of the configuration: not a stranger's
 	int alone = datagram_bind(&other, DATAGRAM_ALONE, &relay);
 	int connected = datagram_connect(&address, &target);
-	socket_reserve_from(INT_MAX);
+	socket_reserve_from(INT32_MAX);
 	assert_int_equal(bound, 0);
 	assert_int_equal(alone, -EMFILE);
 	assert_int_equal(connected, -EMFILE);

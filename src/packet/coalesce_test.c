@@ -6,11 +6,12 @@
 #include <stdlib.h>
 
 #define SEEN 400
-static struct {
+struct seen {
 	struct offload offload;
 	size_t length, pieces;
 	uint8_t bytes[RIG_PACKET_BYTES];
-} * seen;
+};
+static struct seen *seen;
 static size_t seen_count;
 static uint8_t *arena; // packets stay where they are until the flush
 static size_t arena_used;

@@ -101,7 +101,7 @@ static void write_tcp(const struct segment *segment, uint8_t *tcp, bool is_last)
 	size_t done = segment->at - segment->header_bytes;
 	packet_write32(tcp + 4, segment->sequence + (uint32_t)done);
 	if (!is_last)
-		tcp[TCP_FLAGS] &= (uint8_t) ~(FIN | PUSH);
+		tcp[TCP_FLAGS] &= (uint8_t)(0xff ^ (FIN | PUSH));
 	if (done > 0 && segment->offload.has_ecn)
 		tcp[TCP_FLAGS] &= (uint8_t)~CWR;
 }

@@ -28,7 +28,10 @@ def why_not():
     made = subprocess.run(["ip", "netns", "add", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if made.returncode != 0:
         return "network namespaces cannot be made here"
+    entered = subprocess.run(["ip", "netns", "exec", name, "true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     subprocess.run(["ip", "netns", "del", name])
+    if entered.returncode != 0:
+        return "network namespaces cannot be entered here: %s" % entered.stdout.decode(errors="replace").strip()
     return None
 
 

@@ -244,8 +244,10 @@ def test_a_start_without_threads_ends_with_the_reason(world):
         "client_key_path": folder + "/client.key"})
     node = world.node("source", config, "source")
     os.chmod(node.config_path, 0o644)
+    # The checkout may lie where that user cannot go, so it runs a copy.
+    program = shutil.copy(QANAT, os.path.join(world.folder, "qanat"))
     become = ["setpriv", "--reuid", "65533", "--regid", "65533", "--clear-groups"]
-    node.prefix = [*become, "/bin/bash", "-c", 'ulimit -u 1; exec "$@"', "bash"]
+    node.prefix = [*become, "/bin/bash", "-c", 'ulimit -u 1; shift; exec %s "$@"' % program, "bash"]
     ends(node.start(), 1, "no thread for a worker: resource temporarily unavailable")
 
 
