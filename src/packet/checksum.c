@@ -46,7 +46,7 @@ uint16_t checksum_fold(uint64_t sum)
 uint64_t checksum_pseudo(const uint8_t *ip, uint8_t protocol, size_t length)
 {
 	uint64_t sum = ip[0] >> 4 == 4 ? checksum_add(0, ip + 12, 8) : checksum_add(0, ip + 8, 32);
-	return sum + htonl((uint32_t)length) + htons(protocol);
+	return add_with_carry(sum, (uint64_t)htonl((uint32_t)length) + htons(protocol));
 }
 
 void checksum_replace(uint8_t field[2], const uint8_t before[2], const uint8_t after[2])

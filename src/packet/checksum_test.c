@@ -61,6 +61,16 @@ static void pseudo_headers_of_both_versions(void **state)
 		}
 }
 
+// Addresses whose sum is all ones, so that the length carries over.
+static void the_pseudo_header_loses_no_carry(void **state)
+{
+	(void)state;
+	uint8_t packet[40] = {0x45};
+	memset(packet + 12, 0xff, 8);
+	uint16_t check = checksum_fold(checksum_pseudo(packet, 17, 20));
+	assert_int_equal(ntohs(check), 17 + 20);
+}
+
 static void a_replaced_word_needs_no_second_look_at_the_rest(void **state)
 {
 	(void)state;
@@ -83,6 +93,7 @@ int main(void)
 		cmocka_unit_test(every_length_and_content_as_computed_the_slow_way),
 		cmocka_unit_test(a_sum_goes_on_from_part_to_part),
 		cmocka_unit_test(pseudo_headers_of_both_versions),
+		cmocka_unit_test(the_pseudo_header_loses_no_carry),
 		cmocka_unit_test(a_replaced_word_needs_no_second_look_at_the_rest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
