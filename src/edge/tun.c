@@ -173,6 +173,9 @@ int tun_read(struct tun *tun, uint8_t packet[TUN_PACKET_BYTES], size_t *length, 
 	struct iovec pieces[] = {{&header, sizeof header}, {packet, TUN_PACKET_BYTES}};
 	// Syscalls: readv
 	ssize_t got = readv(tun->fd, pieces, 2);
+	// EINVAL: one packet that the kernel cannot describe in a header; it has dropped it.
+	if (got < 0 && errno == EINVAL)
+		return TUN_STRANGE;
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? TUN_NONE : -errno;
 	if ((size_t)got <= sizeof header || !from_virtio(&header, offload))
