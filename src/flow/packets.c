@@ -48,6 +48,7 @@ struct packets {
 	const char *failed; // the session is to end: why
 	struct loop_timer *renewal;
 	uint32_t renew_ms;
+	uint64_t late;      // the generation after that whose renewal was under way at the last tick; 0: none
 	uint64_t key_bytes; // carried under the present keys
 	_Atomic uint32_t generation;
 	_Atomic uint64_t bytes_outward, bytes_inward, packets_outward, packets_inward;
@@ -117,6 +118,12 @@ static void refuse_too_big(struct packets *packets, size_t length)
 		(void)!tun_write(packets->tun, &(struct offload){0}, &piece, 1);
 }
 
+// Hostile: who may write to the device past the kernel's IP could else speak to the peer as we do when keys are renewed.
+static bool is_ip(const uint8_t *bytes)
+{
+	return bytes[0] >> 4 == 4 || bytes[0] >> 4 == 6;
+}
+
 // The next packet to cut. False: the device has none now.
 static bool next_super(struct packets *packets)
 {
@@ -130,7 +137,8 @@ static bool next_super(struct packets *packets)
 			lose_device(packets);
 			return false;
 		}
-		if (result == TUN_STRANGE || segment_begin(&packets->cut, packets->super, length, &offload) != 0) {
+		if (result == TUN_STRANGE || !is_ip(packets->super) ||
+		    segment_begin(&packets->cut, packets->super, length, &offload) != 0) {
 			counter_add(COUNTER_PACKET_STRANGE, 1);
 			continue;
 		}
@@ -353,13 +361,17 @@ static void arm_renewal(struct packets *packets)
 		loop_timer_disarm(packets->renewal);
 }
 
-// A renewal that is still under way when the next is due means a peer that does not answer.
+// A renewal that is still under way a whole interval after it was seen means a peer that does not answer. Not one that
+// is young: the tick of a server comes when the offer of its client does, and bytes may have begun one a moment ago.
 static void on_renewal(void *owner)
 {
 	struct packets *packets = owner;
-	if (ttun_is_renewing(packets->ttun))
+	uint64_t next = (uint64_t)ttun_generation(packets->ttun) + 1;
+	bool is_begun = ttun_renew(packets->ttun);
+	if (!is_begun && ttun_is_renewing(packets->ttun) && packets->late == next)
 		packets->failed = "the peer does not renew the keys";
-	else if (ttun_renew(packets->ttun))
+	packets->late = ttun_is_renewing(packets->ttun) ? next : 0;
+	if (is_begun)
 		pump_outward(packets);
 	settle(packets);
 }
@@ -430,7 +442,7 @@ int packets_attach(struct packets *packets, int *fd, struct ttun **ttun)
 	packets->ttun = *ttun;
 	*fd = -1;
 	*ttun = NULL;
-	packets->key_bytes = 0;
+	packets->key_bytes = packets->late = 0;
 	atomic_store(&packets->generation, 0);
 	if (ttun_is_hybrid(packets->ttun))
 		arm_renewal(packets);

@@ -10,6 +10,9 @@
 #include "packet/packet.h"
 
 #include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 
@@ -63,6 +66,18 @@ static void attach(struct bench *bench)
 	}
 	assert_int_equal(packets_attach(packets, &bench->fds[0], &ours), 0);
 	assert_true(packets_has_session(packets) && bench->fds[0] == -1 && ours == NULL);
+}
+
+static void attach_hybrid(struct bench *bench)
+{
+	struct ttun *ours = engine(TTUN_SERVER);
+	peer = engine(TTUN_CLIENT);
+	ttun_use_hybrid(ours);
+	ttun_use_hybrid(peer);
+	hand_over(peer, ours);
+	hand_over(ours, peer);
+	hand_over(peer, ours);
+	assert_int_equal(packets_attach(packets, &bench->fds[0], &ours), 0);
 }
 
 // False: not possible here.
@@ -253,6 +268,52 @@ static void a_peer_that_does_not_read_stops_the_device_and_loses_nothing_that_wa
 	close_all();
 }
 
+// The clocks of both sides run alike, so that the client's offer arrives when the server's own time is up as well.
+static void a_renewal_under_way_when_the_time_is_up_has_until_the_next(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t offer[TTUN_SPEAK_BYTES];
+	if (!open_all(bench))
+		skip();
+	packets_set_renewal(packets, 1000);
+	attach_hybrid(bench);
+	assert_true(ttun_renew(peer));
+	size_t length = ttun_speak_control(peer, offer);
+	assert_int_equal(send(bench->fds[1], offer, length, 0), length);
+	assert_int_equal(loop_timer_open(bench->loop, stop_now, bench, &bench->timer), 0);
+	loop_timer_arm(bench->timer, 1400, 0);
+	assert_int_equal(loop_run(bench->loop), 0);
+	assert_int_equal(lost, 0);
+	run(bench);
+	assert_int_equal(lost, 1);
+	assert_string_equal(reason, "the peer does not renew the keys");
+	close_all();
+}
+
+// A frame that begins with 0 would be one of the renewal of keys; ttun ends the session over any that is no IP.
+static void what_the_device_gives_and_is_no_ip_stays_here(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t forged[40] = {0, 3};
+	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
+	struct ttun_packet packet;
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	int raw = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	to.sll_ifindex = (int)if_nametoindex(tun_name(tun));
+	uint64_t before = counter_read(COUNTER_PACKET_STRANGE);
+	assert_int_equal(sendto(raw, forged, sizeof forged, 0, (void *)&to, sizeof to), sizeof forged);
+	run_what_is_ready(bench);
+	assert_int_equal(counter_read(COUNTER_PACKET_STRANGE), before + 1);
+	ssize_t got = recv(bench->fds[1], heard, sizeof heard, MSG_DONTWAIT);
+	size_t length = got > 0 ? (size_t)got : 0, at = 0;
+	for (; ttun_open(peer, heard + at, length - at, &packet) == 0; at += packet.used)
+		assert_true(packet.bytes[0] >> 4 == 4 || packet.bytes[0] >> 4 == 6);
+	close(raw);
+	close_all();
+}
+
 static void the_way_of_a_packet_allocates_nothing(void **state)
 {
 	struct bench *bench = *state;
@@ -287,6 +348,8 @@ int main(void)
 		IN_A_LOOP(the_end_of_the_peer_is_told_once),
 		IN_A_LOOP(without_a_session_packets_are_dropped_and_counted),
 		IN_A_LOOP(a_peer_that_does_not_read_stops_the_device_and_loses_nothing_that_was_taken),
+		IN_A_LOOP(a_renewal_under_way_when_the_time_is_up_has_until_the_next),
+		IN_A_LOOP(what_the_device_gives_and_is_no_ip_stays_here),
 		IN_A_LOOP(the_way_of_a_packet_allocates_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
