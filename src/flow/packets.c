@@ -118,7 +118,8 @@ static void refuse_too_big(struct packets *packets, size_t length)
 		(void)!tun_write(packets->tun, &(struct offload){0}, &piece, 1);
 }
 
-// Hostile: who may write to the device past the kernel's IP could else speak to the peer as we do when keys are renewed.
+// Hostile: who may write to the device past the kernel's IP could else speak to the peer as we do when keys are
+// renewed.
 static bool is_ip(const uint8_t *bytes)
 {
 	return bytes[0] >> 4 == 4 || bytes[0] >> 4 == 6;
