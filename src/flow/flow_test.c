@@ -326,7 +326,7 @@ static void waiting_clients_that_go_are_let_go(void **state)
 		scene.client = (struct side){.fd = -1, .speaks = true, .length = UINT64_MAX};
 	}
 	assert_int_equal(scene.source->waiting, 3);
-	socket_close(&clients[1]);
+	socket_reset(&clients[1]); // one that has said something and ends in order may still want its answer
 	socket_close(&clients[0]);
 	link_rig_wait(&scene.rig, one_waits, &scene);
 	assert_ptr_equal(scene.source->first_waiting, scene.source->last_waiting);
