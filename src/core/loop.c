@@ -131,6 +131,9 @@ int loop_new(struct loop **out)
 	if (!loop)
 		return -ENOMEM;
 	// Syscalls: epoll_create1, epoll_ctl, epoll_wait, epoll_pwait, eventfd2, pipe2, read, write, close, ioctl
+	// Newer libuvs hand changes of epoll over in bulk, where the kernel lets them (UV_USE_IO_URING is not asked there).
+	// Syscalls: io_uring_enter
+	// Syscalls at start: io_uring_setup
 	int r = uv_loop_init(&loop->uv);
 	if (r < 0) {
 		free(loop);
