@@ -120,6 +120,15 @@
 // A PROXY header with all its TLVs. What proxies send is below 536 bytes; certificates in TLVs make it larger.
 #define LIMIT_PROXY_HEADER_BYTES 4096
 
+// ---- targets of a proxy ---------------------------------------------------------------------------------------------
+
+// Routes are looked through for every connection; names by exact match, so this bounds the wildcards' cost too.
+#define LIMIT_ROUTES 256
+// Targets of one route: a connection remembers in one word which of them it has tried.
+#define LIMIT_TARGETS_PER_ROUTE 32
+// One certificate for each kind of key is useful: ML-DSA in three sizes, ECDSA in three, RSA, Ed25519.
+#define LIMIT_CERTIFICATES 8
+
 // ---- UDP -----------------------------------------------------------------------------------------------------------
 
 // The largest datagram IPv4 has (65 535 less 20 and 8). Larger ones, which only IPv6 knows, are dropped and counted.

@@ -2,20 +2,22 @@
 
 #include "cmd/psk_key.h"
 #include "cmd/psk_words.h"
+#include "config/certificates.h"
 #include "config/help.h"
 #include "config/load.h"
 #include "config/report.h"
 #include "crypto/identity.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define COMMANDS (CONFIG_PSK_CLIENT + 1)
+#define COMMANDS (CONFIG_PROXY + 1)
 enum { EXIT_GOOD = 0, EXIT_CERTIFICATES = 1, EXIT_CONFIG = 2 };
 
 static const char usage[] =
-	"usage: qanat check [-c FILE] [source|dest|psk server|psk client] [--json] [flags of that command]\n"
+	"usage: qanat check [-c FILE] [source|dest|proxy|psk server|psk client] [--json] [flags of that command]\n"
 	"       qanat check --schema\n\n"
 	"Reads the configuration as that command would, lists every problem, prints each value with where it comes from, and\n"
 	"tries the certificate or key files. Without a word it checks whichever sections the file has.\n\n"
@@ -41,6 +43,8 @@ static void read_words(struct check *check, int argc, char **argv)
 			check->is_wanted[CONFIG_SOURCE] = true;
 		else if (strcmp(word, "dest") == 0)
 			check->is_wanted[CONFIG_DEST] = true;
+		else if (strcmp(word, "proxy") == 0)
+			check->is_wanted[CONFIG_PROXY] = true;
 		else if (strcmp(word, "psk") == 0 && at + 1 < argc && strcmp(argv[at + 1], "server") == 0)
 			check->is_wanted[CONFIG_PSK_SERVER] = argv[++at] != NULL;
 		else if (strcmp(word, "psk") == 0 && at + 1 < argc && strcmp(argv[at + 1], "client") == 0)
@@ -54,7 +58,8 @@ static void read_words(struct check *check, int argc, char **argv)
 		else {
 			check->argv[check->argc++] = argv[at];
 			// A flag without '=' is followed by its value, which may look like one of the words above.
-			if (word[0] == '-' && !strchr(word, '=') && at + 1 < argc)
+			bool has_value = strcmp(word, "--from-env") != 0 && at + 1 < argc && argv[at + 1][0] != '-';
+			if (word[0] == '-' && !strchr(word, '=') && has_value)
 				check->argv[check->argc++] = argv[++at];
 		}
 	}
@@ -98,8 +103,32 @@ static bool try_key(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES
 	return is_good;
 }
 
+static bool can_read(const char *path, char problem[IDENTITY_PROBLEM_BYTES])
+{
+	if (!path || access(path, R_OK) == 0)
+		return true;
+	snprintf(problem, IDENTITY_PROBLEM_BYTES, "%s cannot be read: %s", path, outcome_text(-errno));
+	return false;
+}
+
+// Of a proxy: that the files are there.
+static bool try_proxy(const struct config *config, char problem[IDENTITY_PROBLEM_BYTES])
+{
+	bool is_good = can_read(config->proxy.ca_cert_path, problem);
+	for (size_t i = 0; is_good && i < config->proxy.crl_count; i++)
+		is_good = can_read(config->proxy.crl_paths[i], problem);
+	for (size_t i = 0; is_good && i < certificates_count(config); i++) {
+		struct config_certificate files = certificates_at(config, i);
+		is_good = can_read(files.cert_path, problem) && can_read(files.key_path, problem) &&
+		          can_read(files.ocsp_path, problem);
+	}
+	return is_good;
+}
+
 static bool try_files(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES])
 {
+	if (load->command == CONFIG_PROXY)
+		return try_proxy(load->config, problem);
 	return is_psk(load) ? try_key(load, problem) : try_certificates(load, problem);
 }
 
@@ -178,13 +207,15 @@ static bool find_sections(struct check *check)
 	check->is_wanted[CONFIG_DEST] = load.has_dest;
 	check->is_wanted[CONFIG_PSK_SERVER] = load.has_psk && !load.has_psk_client;
 	check->is_wanted[CONFIG_PSK_CLIENT] = load.has_psk_client;
+	check->is_wanted[CONFIG_PROXY] = load.has_proxy;
 	bool is_found = is_any_wanted(check);
 	if (!is_found && load.has_file)
-		fprintf(stderr, "%s: has no section [source], [dest] or [psk]\n", load.file);
+		fprintf(stderr, "%s: has no section [source], [dest], [proxy] or [psk]\n", load.file);
 	else if (!is_found)
-		fprintf(stderr,
-		        "%s: there is no such file; name one with -c FILE, or say which flags to check: source or dest\n",
-		        load.file);
+		fprintf(
+			stderr,
+			"%s: there is no such file; name one with -c FILE, or say which flags to check: source, dest or proxy\n",
+			load.file);
 	load_fini(&load);
 	return result >= 0 && is_found;
 }

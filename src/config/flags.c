@@ -25,7 +25,7 @@ static bool split(const char *text, struct argument *argument)
 
 static bool is_config(const char *flag)
 {
-	return strcmp(flag, "-c") == 0 || strcmp(flag, "--config") == 0;
+	return strcmp(flag, "-c") == 0 || strcmp(flag, "--config") == 0 || strcmp(flag, "--config-file") == 0;
 }
 
 static void refuse_unknown(enum config_command command, const char *flag, struct problem_list *problems)
@@ -76,6 +76,27 @@ static const char *take_value(const struct argument *argument, int argc, char *c
 	return NULL;
 }
 
+// What a flag means that stands alone: at the end, or before another one. NULL: it does not.
+static const char *meaning_alone(const struct schema_key *key, const struct argument *argument, int argc,
+                                 char *const *argv, int at)
+{
+	bool is_alone = !argument->inline_value && (at + 1 >= argc || argv[at + 1][0] == '-');
+	return key && is_alone ? key->flag_alone : NULL;
+}
+
+static bool take_from_environment(enum config_command command, const struct argument *argument,
+                                  struct problem_list *problems, struct flags *flags)
+{
+	if (command != CONFIG_PROXY || strcmp(argument->flag, "--from-env") != 0)
+		return false;
+	const char *text = argument->inline_value;
+	flags->from_environment = !text || strcmp(text, "true") == 0;
+	if (text && !flags->from_environment && strcmp(text, "false") != 0)
+		problem_add(problems, (struct tree_place){.name = argument->flag}, "", "must be true or false, not \"%s\"",
+		            text);
+	return true;
+}
+
 static void read_one(enum config_command command, int argc, char *const *argv, int *at, struct problem_list *problems,
                      struct flags *flags)
 {
@@ -89,6 +110,8 @@ static void read_one(enum config_command command, int argc, char *const *argv, i
 		flags->wants_help = true;
 		return;
 	}
+	if (take_from_environment(command, &argument, problems, flags))
+		return;
 	const struct schema_key *key = schema_find_flag(argument.flag, command);
 	if (!key && !is_config(argument.flag)) {
 		refuse_unknown(command, argument.flag, problems);
@@ -97,7 +120,9 @@ static void read_one(enum config_command command, int argc, char *const *argv, i
 			++*at;
 		return;
 	}
-	const char *text = take_value(&argument, argc, argv, at, problems);
+	const char *text = meaning_alone(key, &argument, argc, argv, *at);
+	if (!text)
+		text = take_value(&argument, argc, argv, at, problems);
 	if (!text)
 		return;
 	if (key)

@@ -1,4 +1,5 @@
-// The command line after the command word. Every flag takes a value: "--flag VALUE" or "--flag=VALUE".
+// The command line after the command word. Flags take a value, "--flag VALUE" or "--flag=VALUE", but for --from-env and
+// those whose key says what they mean alone.
 
 #pragma once
 
@@ -14,6 +15,7 @@ struct flag_word {
 struct flags {
 	const char *config_path; // -c, --config; lent from argv, NULL when not given
 	bool wants_help;
+	bool from_environment; // --from-env: the environment names of the seed of `proxy` are read as well
 	struct flag_word *words;
 	size_t count;
 };

@@ -7,6 +7,7 @@ static const char *const headings[][2] = {
 	{"dest", "The tunnel's side and the services"},
 	{"udp", "UDP"},
 	{"psk", "The tunnel"},
+	{"proxy", "The proxy"},
 	{"auth", "Certificates"},
 	{"crypto", "Keys"},
 	{"link", "The link"},
@@ -95,6 +96,22 @@ static void print_psk_head(enum config_command command, FILE *out)
 	        schema_command_name(command), is_server ? "" : " --server tunnel.example.net:20203");
 }
 
+static void print_proxy_head(FILE *out)
+{
+	fputs("usage: qanat proxy [-c FILE] [flags]\n\n"
+	      "Takes TLS with hybrid post-quantum keys in front of a plain service; with --mode client the reverse.\n\n"
+	      "  qanat proxy --listen 0.0.0.0:8443 --target 127.0.0.1:6000 --cert server.crt --key server.key \\\n"
+	      "      --ca-cert ca.crt --client-cert-mode required\n"
+	      "  qanat proxy --config-file config.json\n"
+	      "  qanat proxy --mode client --listen 127.0.0.1:6000 --target proxy.example.net:8443 --ca-cert ca.crt\n\n"
+	      "The command line of Quantum Safe Proxy means the same here, also when this program is started under the\n"
+	      "name quantum-safe-proxy.\n\n"
+	      "  --from-env\n"
+	      "        Read the environment names of Quantum Safe Proxy (QUANTUM_SAFE_PROXY_LISTEN, ..._TARGET, ..._CERT,\n"
+	      "        ..._KEY, ..._CA_CERT, ..._LOG_LEVEL, ..._HYBRID_MODE, ..._CLIENT_CERT_MODE, ...) as well.\n",
+	      out);
+}
+
 void help_print(enum config_command command, FILE *out)
 {
 	switch (command) {
@@ -108,10 +125,13 @@ void help_print(enum config_command command, FILE *out)
 	case CONFIG_PSK_CLIENT:
 		print_psk_head(command, out);
 		break;
+	case CONFIG_PROXY:
+		print_proxy_head(out);
+		break;
 	}
 	fputs("\nA flag wins over the environment, the environment over the file, the file over the default. Lists are\n"
 	      "replaced as a whole; in the environment their items are separated by commas.\n\n"
-	      "  -c, --config FILE\n"
+	      "  -c, --config, --config-file FILE\n"
 	      "        Configuration: TOML, or JSON when its name ends in .json.\n"
 	      "        default: " SCHEMA_DEFAULT_PATH ", if it exists; environment: QANAT_CONFIG\n"
 	      "  -h, --help\n",

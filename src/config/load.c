@@ -6,6 +6,8 @@
 #include "config/validate.h"
 #include "config/value.h"
 
+#define SEED_CONFIG_FILE "QUANTUM_SAFE_PROXY_CONFIG_FILE"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +73,7 @@ static void refuse_unknown(struct load *load, const struct tree_node *node, cons
 			elsewhere = key->path;
 	}
 	const char *const sections[] = {"source", "dest",    "udp",     "psk",     "auth", "crypto",
-	                                "link",   "logging", "metrics", "control", "node"};
+	                                "link",   "logging", "metrics", "control", "node", "proxy"};
 	for (size_t i = 0; parent == 0 && i < COUNT_OF(sections); i++)
 		text_nearest_try(&nearest, sections[i]);
 	const char *what = node->kind == TREE_TABLE ? "section" : "key";
@@ -117,6 +119,17 @@ static void walk(struct load *load, const struct tree_node *table, const char *p
 	}
 }
 
+// The file of the seed of `proxy` has no sections: its keys stand at the top.
+static bool is_flat(const struct tree_node *root)
+{
+	for (const struct tree_node *child = root->first; child; child = child->next) {
+		const struct schema_key *key = schema_find(child->key, CONFIG_PROXY);
+		if (key && strncmp(key->path, "proxy.", 6) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void read_tree(struct load *load, const char *text, size_t length)
 {
 	struct tree_node *root = NULL;
@@ -136,6 +149,7 @@ static void read_tree(struct load *load, const char *text, size_t length)
 	const struct tree_node *psk = tree_child(root, "psk");
 	load->has_psk = psk != NULL;
 	load->has_psk_client = psk && psk->kind == TREE_TABLE && tree_child(psk, "server") != NULL;
+	load->has_proxy = tree_child(root, "proxy") || is_flat(root);
 	walk(load, root, "");
 	tree_free(&root);
 }
@@ -209,20 +223,43 @@ static const char *find_environment(char *const *environment, const char *name)
 	return NULL;
 }
 
-static void read_environment(struct load *load, char *const *environment)
+static void take_environment(struct load *load, char *const *environment, const struct schema_key *key,
+                             const char *name)
+{
+	const char *text = find_environment(environment, name);
+	struct load_setting *setting = &load->settings[schema_index(key)];
+	if (!text)
+		return;
+	if (setting->environment) {
+		problem_add(&load->problems, (struct tree_place){.name = name}, key->path, "given twice: %s means the same",
+		            setting->environment);
+		return;
+	}
+	setting->environment = text_copy(name);
+	struct tree_place place = {.name = setting->environment};
+	struct tree_node *node = node_of_text(key, text, place, &load->problems);
+	take(load, key, node, key->path, LOAD_ENVIRONMENT);
+	tree_free(&node);
+}
+
+// The names of the seed of `proxy` count when --from-env asks for them, as its document says; that it is silent about
+// them otherwise is no reason for us to be.
+static void read_environment(struct load *load, char *const *environment, bool with_seed_names)
 {
 	for (size_t i = 0; i < schema.count; i++) {
 		const struct schema_key *key = &schema.keys[i];
 		char name[SCHEMA_ENVIRONMENT_BYTES];
 		schema_environment(key, name);
-		const char *text = is_for(load, key->commands) ? find_environment(environment, name) : NULL;
-		if (!text)
+		if (!is_for(load, key->commands))
 			continue;
-		load->settings[i].environment = text_copy(name);
-		struct tree_place place = {.name = load->settings[i].environment};
-		struct tree_node *node = node_of_text(key, text, place, &load->problems);
-		take(load, key, node, key->path, LOAD_ENVIRONMENT);
-		tree_free(&node);
+		take_environment(load, environment, key, name);
+		for (size_t k = 0; k < COUNT_OF(key->seed_environment) && key->seed_environment[k]; k++) {
+			if (with_seed_names)
+				take_environment(load, environment, key, key->seed_environment[k]);
+			else if (load->command == CONFIG_PROXY && find_environment(environment, key->seed_environment[k]))
+				problem_add(&load->notes, (struct tree_place){.name = key->seed_environment[k]}, key->path,
+				            "is set, but not read without --from-env");
+		}
 	}
 }
 
@@ -254,9 +291,9 @@ static void read_flags(struct load *load, const struct flags *flags)
 // as QANAT_DEST_SERVICE_HOST into the environment of every container.
 static void note_unknown_environment(struct load *load, char *const *environment)
 {
-	static const char *const prefixes[] = {"QANAT_SOURCE_",  "QANAT_DEST_", "QANAT_AUTH_",
-	                                       "QANAT_CRYPTO_",  "QANAT_LINK_", "QANAT_LOGGING_",
-	                                       "QANAT_METRICS_", "QANAT_NODE_", "QANAT_PSK_"};
+	static const char *const prefixes[] = {"QANAT_SOURCE_", "QANAT_DEST_",    "QANAT_AUTH_",    "QANAT_CRYPTO_",
+	                                       "QANAT_LINK_",   "QANAT_LOGGING_", "QANAT_METRICS_", "QANAT_NODE_",
+	                                       "QANAT_PSK_",    "QANAT_PROXY_"};
 	for (; *environment; environment++) {
 		char *name = text_copy_part(*environment, strcspn(*environment, "="));
 		bool is_ours = false, is_known = false;
@@ -279,7 +316,7 @@ static void take_defaults(struct load *load)
 {
 	for (size_t i = 0; i < schema.count; i++) {
 		const struct schema_key *key = &schema.keys[i];
-		if (!key->initial || key->size == 0 || is_list(key))
+		if (!key->initial || key->size == 0 || key->initial[0] == '[')
 			continue;
 		struct tree_node *node = tree_word(NULL, key->initial, strlen(key->initial),
 		                                   (struct tree_place){.name = "default"});
@@ -300,12 +337,16 @@ static void keep_notes(struct load *load)
 }
 
 // True when the file need not exist: nobody has named it.
-static bool choose_file(struct load *load, const struct load_input *input, const char *flag)
+static bool choose_file(struct load *load, const struct load_input *input, const struct flags *flags)
 {
+	const char *flag = flags->config_path;
 	const char *environment = find_environment(input->environment, "QANAT_CONFIG");
+	if (!environment && flags->from_environment)
+		environment = find_environment(input->environment, SEED_CONFIG_FILE);
 	const char *path = input->text ? input->text_name : flag ? flag : environment;
 	load->file = text_copy(path ? path : SCHEMA_DEFAULT_PATH);
 	load->has_file = input->text != NULL;
+	load->is_file_named = path != NULL;
 	return path == NULL;
 }
 
@@ -316,13 +357,13 @@ int load_run(const struct load_input *input, struct load *load)
 	flags_read(input->command, input->argc, input->argv, &load->problems, &flags);
 	bool wants_help = flags.wants_help;
 	if (!wants_help) {
-		bool may_be_absent = choose_file(load, input, flags.config_path);
+		bool may_be_absent = choose_file(load, input, &flags);
 		take_defaults(load);
 		if (input->text)
 			read_tree(load, input->text, input->length);
 		else
 			read_file(load, may_be_absent);
-		read_environment(load, input->environment);
+		read_environment(load, input->environment, flags.from_environment);
 		read_flags(load, &flags);
 		note_unknown_environment(load, input->environment);
 		validate_complete(load);

@@ -15,7 +15,11 @@
 #define SERVER SCHEMA_FOR_PSK_SERVER
 #define CLIENT SCHEMA_FOR_PSK_CLIENT
 #define PSK SCHEMA_FOR_PSK
+#define PROXY SCHEMA_FOR_PROXY
 #define ALL SCHEMA_FOR_ALL
+// What the seed of `proxy` called it in the environment, and where it looked outside of production.
+#define SEED(name) "QUANTUM_SAFE_PROXY_" name
+#define SEED_PATH(name) "required in production, else certs/hybrid/dilithium3/" name
 
 static const struct schema_word kem_modes[] = {
 	{"hybrid", CONFIG_KEM_HYBRID, NULL},
@@ -59,6 +63,60 @@ static const struct schema_word formats[] = {
 static const struct schema_word selections[] = {
 	{"priority", CONFIG_DEST_PRIORITY, NULL},
 	{"round-robin", CONFIG_DEST_ROUND_ROBIN, NULL},
+	{NULL, 0, NULL},
+};
+
+static const struct schema_word proxy_modes[] = {
+	{"server", CONFIG_PROXY_SERVER, NULL},
+	{"client", CONFIG_PROXY_CLIENT, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word environments[] = {
+	{"production", CONFIG_PRODUCTION, NULL},
+	{"testing", CONFIG_TESTING, NULL},
+	{"development", CONFIG_DEVELOPMENT, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word target_selections[] = {
+	{"priority", CONFIG_TARGET_PRIORITY, NULL},
+	{"round-robin", CONFIG_TARGET_ROUND_ROBIN, NULL},
+	{"least-connections", CONFIG_TARGET_LEAST_CONNECTIONS, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word client_cert_modes[] = {
+	{"required", CONFIG_CLIENT_CERT_REQUIRED, NULL},
+	{"optional", CONFIG_CLIENT_CERT_OPTIONAL, NULL},
+	{"none", CONFIG_CLIENT_CERT_NONE, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word hybrid_modes[] = {
+	{"require", CONFIG_HYBRID_REQUIRE, NULL}, {"prefer", CONFIG_HYBRID_PREFER, NULL}, {"off", CONFIG_HYBRID_OFF, NULL},
+	{"true", CONFIG_HYBRID_PREFER, NULL},     {"false", CONFIG_HYBRID_OFF, NULL},     {NULL, 0, NULL},
+};
+static const struct schema_word signature_policies[] = {
+	{"any", CONFIG_SIGNATURES_ANY, NULL},
+	{"require-pq", CONFIG_SIGNATURES_PQ, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word tls_versions[] = {
+	{"1.3", CONFIG_TLS_1_3, NULL},
+	{"1.2", CONFIG_TLS_1_2, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word headers_in[] = {
+	{"off", CONFIG_HEADER_IN_OFF, NULL},
+	{"accept", CONFIG_HEADER_IN_ACCEPT, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word headers_out[] = {
+	{"off", CONFIG_HEADER_OUT_OFF, NULL},
+	{"v1", CONFIG_HEADER_OUT_V1, NULL},
+	{"v2", CONFIG_HEADER_OUT_V2, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word health_kinds[] = {
+	{"connect", CONFIG_HEALTH_CONNECT, NULL},
+	{"off", CONFIG_HEALTH_OFF, NULL},
 	{NULL, 0, NULL},
 };
 
@@ -260,6 +318,9 @@ static const struct schema_key keys[] = {
 	 .commands = CLIENT, .reloads = true, .initial = "32000", FIELD(psk.max_reconnect_delay_ms),
 	 .help = "longest pause between attempts"},
 
+	// ---- [proxy]
+#include "config/schema_proxy.inc"
+
 	// ---- [auth]
 	{.path = "auth.ca_cert_path", .type = SCHEMA_PATH, .commands = BOTH, .required = BOTH, .reloads = true,
 	 FIELD(auth.ca_cert_path), .flag = "--ca-cert", .value_name = "FILE",
@@ -311,7 +372,7 @@ static const struct schema_key keys[] = {
 	 .commands = BOTH, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_streams),
 	 .help = "new link keys after so many streams as well; 0: never for that"},
 	{.path = "crypto.tls_key_update_bytes", .type = SCHEMA_NUMBER, .min = LIMIT_TLS_KEY_BYTES_LEAST,
-	 .max = LIMIT_TLS_KEY_BYTES, .unit = "bytes", .commands = BOTH, .reloads = true, .initial = "68719476736",
+	 .max = LIMIT_TLS_KEY_BYTES, .unit = "bytes", .commands = BOTH | PROXY, .reloads = true, .initial = "68719476736",
 	 FIELD(crypto.tls_key_update_bytes),
 	 .help = "a stream updates its sending keys after so many bytes, and at every new epoch"},
 	{.path = "crypto.key_overlap_seconds", .type = SCHEMA_NUMBER, .min = 1, .max = LIMIT_EPOCH_OVERLAP_MS / 1000,
@@ -335,8 +396,8 @@ static const struct schema_key keys[] = {
 	 .max = 255, .commands = BOTH, .reloads = true, .initial = "3", FIELD(link.max_missed_pongs),
 	 .help = "missed in a row, the peer counts as dead"},
 	{.path = "link.keep_alive_interval_ms", .aliases = {"source.keep_alive_interval_ms"}, .type = SCHEMA_NUMBER,
-	 .min = 0, .max = DAY_MS, .unit = "ms", .commands = BOTH, .reloads = true, .initial = "30000",
-	 FIELD(link.keep_alive_interval_ms), .help = "TCP keep-alive of the link's connections; 0: off"},
+	 .min = 0, .max = DAY_MS, .unit = "ms", .commands = BOTH | PROXY, .reloads = true, .initial = "30000",
+	 FIELD(link.keep_alive_interval_ms), .help = "TCP keep-alive of the link's connections, and of those of proxy; 0: off"},
 	{.path = "link.handshake_timeout_ms", .type = SCHEMA_NUMBER, .min = 100, .max = 10 * MINUTE_MS, .unit = "ms",
 	 .commands = BOTH, .reloads = true, .initial = "10000", FIELD(link.handshake_timeout_ms),
 	 .help = "one deadline for a whole TLS handshake"},
@@ -351,7 +412,8 @@ static const struct schema_key keys[] = {
 	 .help = "TCP congestion control: auto (no pacing on loopback), system, or an algorithm of the kernel"},
 
 	// ---- [logging]
-	{.path = "logging.level", .type = SCHEMA_ENUM, .words = levels, .commands = ALL, .reloads = true,
+	{.path = "logging.level", .aliases = {"log_level"}, .type = SCHEMA_ENUM, .words = levels, .ignores_case = true,
+	 .commands = ALL, .reloads = true, .seed_environment = {SEED("LOG_LEVEL")},
 	 .initial = "info", FIELD(logging.level), .flag = "--log-level", .value_name = "LEVEL",
 	 .help = "least important lines that are written"},
 	{.path = "logging.format", .type = SCHEMA_ENUM, .words = formats, .commands = ALL, .reloads = true,
@@ -362,7 +424,7 @@ static const struct schema_key keys[] = {
 
 	// ---- [metrics]
 	{.path = "metrics.enabled", .type = SCHEMA_BOOL, .commands = ALL, .initial = "true",
-	 .initial_note = "true; psk: only when a key of [metrics] is given", FIELD(metrics.enabled),
+	 .initial_note = "true; psk and proxy: only when a key of [metrics] is given", FIELD(metrics.enabled),
 	 .flag = "--metrics", .value_name = "BOOL", .help = "serve /metrics, /health and /status over HTTP"},
 	{.path = "metrics.metrics_port", .type = SCHEMA_NUMBER, .min = 0, .max = 65535, .commands = ALL,
 	 .initial = "9090", FIELD(metrics.metrics_port), .flag = "--metrics-port", .value_name = "PORT",
@@ -372,15 +434,15 @@ static const struct schema_key keys[] = {
 	 .help = "its address, or unix:/path; plain HTTP without a password, so think before leaving loopback"},
 
 	// ---- [control]
-	{.path = "control.socket", .type = SCHEMA_PATH, .commands = BOTH,
-	 .initial_note = "source.sock or dest.sock in $RUNTIME_DIRECTORY, /run/qanat or $XDG_RUNTIME_DIR/qanat",
+	{.path = "control.socket", .type = SCHEMA_PATH, .commands = BOTH | PROXY,
+	 .initial_note = "source.sock, dest.sock or proxy.sock in $RUNTIME_DIRECTORY, /run/qanat or $XDG_RUNTIME_DIR/qanat",
 	 FIELD(control.socket), .flag = "--control-socket", .value_name = "PATH",
 	 .help = "Unix socket of `qanat status`, `reload` and `drain`; off: none"},
-	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH, .initial = "[]",
+	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PROXY, .initial = "[]",
 	 LIST(control.allowed_users, control.allowed_user_count),
 	 .help = "users (names or numbers) that may use it beside root and the node's own; its mode is 0660, so they "
 	         "must be in its group as well"},
-	{.path = "control.allowed_groups", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH, .initial = "[]",
+	{.path = "control.allowed_groups", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PROXY, .initial = "[]",
 	 LIST(control.allowed_groups, control.allowed_group_count),
 	 .help = "groups (names or numbers) whose members may use it; the socket is given to the first of them"},
 
@@ -388,10 +450,10 @@ static const struct schema_key keys[] = {
 	{.path = "node.name", .type = SCHEMA_NAME, .min = 1, .max = LIMIT_NODE_NAME_BYTES, .commands = ALL,
 	 .initial_note = "the host name", FIELD(node.name), .flag = "--node-name", .value_name = "NAME",
 	 .help = "shown to the peer and in the status"},
-	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = BOTH, .initial = "0",
+	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = BOTH | PROXY, .initial = "0",
 	 FIELD(node.workers), .flag = "--workers", .value_name = "N", .help = "threads that move data; 0: one per core"},
 	{.path = "node.drain_timeout_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 86400, .unit = "s",
-	 .commands = BOTH, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
+	 .commands = BOTH | PROXY, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
 	 .value_name = "SECONDS", .help = "on SIGTERM flows may finish so long"},
 };
 // clang-format on

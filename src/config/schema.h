@@ -42,7 +42,8 @@ enum {
 	SCHEMA_FOR_PSK_SERVER = 4,
 	SCHEMA_FOR_PSK_CLIENT = 8,
 	SCHEMA_FOR_PSK = 12,
-	SCHEMA_FOR_ALL = 15,
+	SCHEMA_FOR_PROXY = 16,
+	SCHEMA_FOR_ALL = 31,
 };
 
 struct schema_word {
@@ -51,16 +52,22 @@ struct schema_word {
 	const char *refusal; // NULL: accepted
 };
 
+#define SCHEMA_ALIASES 5
+#define SCHEMA_FLAG_ALIASES 4
+#define SCHEMA_SEED_NAMES 2
+
 struct schema_table;
 
 struct schema_key {
-	const char *path;       // "source.listen_port"; in `items` the bare key
-	const char *aliases[2]; // full paths that mean the same, from the seed or for convenience
+	const char *path;                    // "source.listen_port"; in `items` the bare key
+	const char *aliases[SCHEMA_ALIASES]; // full paths that mean the same, from the seed or for convenience
 	enum schema_type type;
 	enum schema_state state;
 	unsigned commands;        // SCHEMA_FOR_...: who uses it
 	unsigned required;        // SCHEMA_FOR_...: who cannot start without
 	bool is_secret;           // any bytes; never printed
+	bool takes_one;           // SCHEMA_TEXTS: one string is a list of one
+	bool ignores_case;        // SCHEMA_ENUM; words of booleans are taken without quotes as well
 	bool reloads;             // a reload takes a new value over; otherwise a restart is needed
 	const char *initial;      // default as it would be written, NULL: none
 	const char *initial_note; // said instead of `initial` when that depends on something
@@ -68,11 +75,14 @@ struct schema_key {
 	const char *unit;
 	const struct schema_word *words;  // SCHEMA_ENUM, ended by {NULL}
 	const struct schema_table *items; // SCHEMA_TABLES
-	const char *only;        // the one value taken so far (booleans and lists: "true", "[]"); others get `refusal`
-	const char *refusal;     // why, and what to do instead
-	const char *flag;        // "--listen-port", NULL: none
-	const char *value_name;  // how help calls the value: "PORT"
-	const char *environment; // NULL: derived from the path
+	const char *only;    // the one value taken so far (booleans and lists: "true", "[]"); others get `refusal`
+	const char *refusal; // why, and what to do instead
+	const char *flag;    // "--listen-port", NULL: none
+	const char *flag_aliases[SCHEMA_FLAG_ALIASES];   // that mean the same
+	const char *flag_alone;                          // what the flag means without a value; NULL: it needs one
+	const char *value_name;                          // how help calls the value: "PORT"
+	const char *environment;                         // NULL: derived from the path
+	const char *seed_environment[SCHEMA_SEED_NAMES]; // read as well with --from-env
 	const char *help;
 	// Makes one item of a SCHEMA_TABLES from a flag's text, NULL when it is not of that shape (`value_name`).
 	struct tree_node *(*item_from_text)(const char *text, struct tree_place place);
@@ -85,7 +95,7 @@ struct schema_table {
 	size_t item_bytes;
 };
 
-#define SCHEMA_MAX_KEYS 128
+#define SCHEMA_MAX_KEYS 256
 #define SCHEMA_ENVIRONMENT_BYTES 96
 #define SCHEMA_DEFAULT_PATH "/etc/qanat/config.toml"
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COMMANDS (CONFIG_PSK_CLIENT + 1)
+#define COMMANDS (CONFIG_PROXY + 1)
 _Static_assert(SCHEMA_FOR_ALL == (1 << COMMANDS) - 1, "a bit for every command");
 
 unsigned schema_command_bit(enum config_command command)
@@ -18,10 +18,8 @@ unsigned schema_command_bit(enum config_command command)
 const char *schema_command_name(enum config_command command)
 {
 	static const char *const names[] = {
-		[CONFIG_SOURCE] = "source",
-		[CONFIG_DEST] = "dest",
-		[CONFIG_PSK_SERVER] = "psk server",
-		[CONFIG_PSK_CLIENT] = "psk client",
+		[CONFIG_SOURCE] = "source",         [CONFIG_DEST] = "dest",   [CONFIG_PSK_SERVER] = "psk server",
+		[CONFIG_PSK_CLIENT] = "psk client", [CONFIG_PROXY] = "proxy",
 	};
 	_Static_assert(COUNT_OF(names) == COMMANDS, "a name for every command");
 	return names[command];
@@ -29,7 +27,12 @@ const char *schema_command_name(enum config_command command)
 
 const char *schema_command_section(enum config_command command)
 {
-	return command == CONFIG_SOURCE ? "source" : command == CONFIG_DEST ? "dest" : "psk";
+	static const char *const names[] = {
+		[CONFIG_SOURCE] = "source",  [CONFIG_DEST] = "dest",   [CONFIG_PSK_SERVER] = "psk",
+		[CONFIG_PSK_CLIENT] = "psk", [CONFIG_PROXY] = "proxy",
+	};
+	_Static_assert(COUNT_OF(names) == COMMANDS, "a section for every command");
+	return names[command];
 }
 
 bool schema_find_other(const char *flag, enum config_command command, enum config_command *other)
@@ -85,11 +88,21 @@ bool schema_is_section(const char *path)
 	return false;
 }
 
+static bool is_flag_of(const struct schema_key *key, const char *flag)
+{
+	if (key->flag && strcmp(key->flag, flag) == 0)
+		return true;
+	for (size_t i = 0; i < COUNT_OF(key->flag_aliases) && key->flag_aliases[i]; i++)
+		if (strcmp(key->flag_aliases[i], flag) == 0)
+			return true;
+	return false;
+}
+
 const struct schema_key *schema_find_flag(const char *flag, enum config_command command)
 {
 	for (size_t i = 0; i < schema.count; i++) {
 		const struct schema_key *key = &schema.keys[i];
-		if (key->flag && (key->commands & schema_command_bit(command)) && strcmp(key->flag, flag) == 0)
+		if ((key->commands & schema_command_bit(command)) && is_flag_of(key, flag))
 			return key;
 	}
 	return NULL;

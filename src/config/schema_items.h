@@ -7,6 +7,8 @@
 extern const struct schema_table schema_exposed_port;
 extern const struct schema_table schema_forward;
 extern const struct schema_table schema_service;
+extern const struct schema_table schema_route;
+extern const struct schema_table schema_certificate;
 
 // "2222"
 struct tree_node *schema_exposed_port_from_text(const char *text, struct tree_place place);
@@ -14,3 +16,7 @@ struct tree_node *schema_exposed_port_from_text(const char *text, struct tree_pl
 struct tree_node *schema_forward_from_text(const char *text, struct tree_place place);
 // "NAME=PORT:HOST:TARGET_PORT", "NAME=PORT:[IP6]:TARGET_PORT", "NAME=PORT:unix:/path"
 struct tree_node *schema_service_from_text(const char *text, struct tree_place place);
+// "NAME[+NAME]=TARGET[+TARGET]"
+struct tree_node *schema_route_from_text(const char *text, struct tree_place place);
+// "CERT:KEY[:OCSP]"
+struct tree_node *schema_certificate_from_text(const char *text, struct tree_place place);

@@ -1,5 +1,6 @@
 #include "config/validate.h"
 #include "config/dests.h"
+#include "config/validate_proxy.h"
 #include "config/validate_psk.h"
 #include "config/text.h"
 #include "config/value_text.h"
@@ -50,6 +51,8 @@ void validate_complete(struct load *load)
 	complete_user_timeout(load);
 	if (load->command == CONFIG_PSK_SERVER || load->command == CONFIG_PSK_CLIENT)
 		validate_psk_complete(load);
+	if (load->command == CONFIG_PROXY)
+		validate_proxy_complete(load);
 	if (config->node.name || load_is_given(load, "node.name"))
 		return;
 	char name[HOST_NAME_BYTES] = "";
@@ -352,6 +355,9 @@ void validate(struct load *load)
 	case CONFIG_PSK_SERVER:
 	case CONFIG_PSK_CLIENT:
 		validate_psk(load);
+		break;
+	case CONFIG_PROXY:
+		validate_proxy(load);
 		break;
 	}
 	check_patterns(load, "auth.allowed_peers", load_setting(load, "auth.allowed_peers")->place,

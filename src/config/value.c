@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define TYPE_BYTES 160
 
@@ -92,17 +93,32 @@ static bool read_bool(const struct schema_key *key, const struct tree_node *node
 	return false;
 }
 
+static bool is_same_word(const struct schema_key *key, const char *word, const char *text)
+{
+	return (key->ignores_case ? strcasecmp(word, text) : strcmp(word, text)) == 0;
+}
+
+static bool has_bools(const struct schema_key *key)
+{
+	for (const struct schema_word *word = key->words; word->word; word++)
+		if (strcmp(word->word, "true") == 0)
+			return true;
+	return false;
+}
+
 static bool read_enum(const struct schema_key *key, const struct tree_node *node, const char *path,
                       struct problem_list *problems, struct value *value)
 {
-	if (node->kind != TREE_TEXT && node->kind != TREE_WORD)
+	const char *text = node->kind != TREE_BOOL ? node->text : node->truth ? "true" : "false";
+	bool is_word = node->kind == TREE_TEXT || node->kind == TREE_WORD || (node->kind == TREE_BOOL && has_bools(key));
+	if (!is_word)
 		return refuse_type(key, node, path, problems);
 	char type[TYPE_BYTES];
 	struct text_nearest nearest;
-	text_nearest_init(&nearest, node->text);
+	text_nearest_init(&nearest, text);
 	for (const struct schema_word *word = key->words; word->word; word++) {
 		value->number = word->value;
-		if (strcmp(word->word, node->text) != 0)
+		if (!is_same_word(key, word->word, text))
 			text_nearest_try(&nearest, word->refusal ? "" : word->word);
 		else if (!word->refusal)
 			return true;
@@ -113,7 +129,7 @@ static bool read_enum(const struct schema_key *key, const struct tree_node *node
 	}
 	schema_describe_type(key, type, sizeof type);
 	bool has_hint = nearest.best && nearest.best[0];
-	problem_add(problems, node->place, path, "unknown word \"%s\": one of %s%s%s%s", node->text, type,
+	problem_add(problems, node->place, path, "unknown word \"%s\": one of %s%s%s%s", text, type,
 	            has_hint ? " (did you mean \"" : "", has_hint ? nearest.best : "", has_hint ? "\"?)" : "");
 	return false;
 }
@@ -166,6 +182,13 @@ static bool read_table_item(const struct schema_key *key, const struct tree_node
 static bool read_list(const struct schema_key *key, const struct tree_node *node, const char *path,
                       struct problem_list *problems, struct value *value)
 {
+	if (key->takes_one && (node->kind == TREE_TEXT || node->kind == TREE_WORD)) {
+		if (!read_list_item(key, node, path, problems, value))
+			return false;
+		value->places = text_grow(value->places, value->count, sizeof *value->places);
+		value->places[value->count++] = node->place;
+		return true;
+	}
 	if (node->kind != TREE_LIST)
 		return refuse_type(key, node, path, problems);
 	bool is_good = true;
