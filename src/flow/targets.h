@@ -39,6 +39,7 @@ struct targets_settings {
 	const struct targets_route *routes;
 	size_t route_count;
 	uint32_t rise, fall;
+	uint64_t forgive_ms; // a target that is down counts as unknown after so long; 0: checks find out (flow/probes.h)
 };
 
 // `old` may be NULL. Negative: no memory.
@@ -54,9 +55,9 @@ struct target_pick {
 	uint32_t tried; // by this connection: bits of the route's targets
 	struct targets_state *state;
 };
-// The next target for a client that asked for `sni` ("": none), counted as one connection more; the ones that are down
-// come last, because they may be up again. From any thread. TARGETS_NONE: no route has the name, or all of its targets
-// have been tried.
+// The next target for a client that asked for `sni` ("": none), counted as one connection more; the one before is left.
+// An exact name wins over a wildcard, a wildcard over the default. The targets that are down come last, because they
+// may be up again. From any thread. TARGETS_NONE: no route has the name, or all of its targets have been tried.
 enum { TARGETS_NONE = 1 };
 MUST_USE int targets_pick(struct targets *targets, const char *sni, struct target_pick *pick);
 // What came of dialling it. Not reached: marks it down, and leaves it. True when that changed its state, for the log.
@@ -73,6 +74,7 @@ struct targets_sight {
 	const char *name, *host; // lent by the table
 	uint16_t port;
 	enum targets_health health;
+	bool is_alone; // in every route that names it: there is nothing to choose
 	uint32_t connections;
 	uint64_t changes; // of health
 	uint64_t checks_failed;
