@@ -51,6 +51,14 @@
 // Links a responder keeps at once: their secrets (four each, for two epochs and the exchange) fit LIMIT_SECRETS.
 #define LIMIT_LINKS 8192
 
+// ---- sidecars ------------------------------------------------------------------------------------------------------
+
+// Certificates between a stranger's leaf and its root: each costs a signature check. Public chains have one or two.
+#define LIMIT_CHAIN_DEPTH 8
+// An OCSP response: some 500 bytes with ECDSA, 8 KiB with ML-DSA, and the responder's certificate. It is sent to every
+// client that asks.
+#define LIMIT_STAPLE_BYTES 32768
+
 // ---- epochs and data connections -----------------------------------------------------------------------------------
 
 // Indices of one epoch; the bitmap is 128 KiB when full and grows on demand. Half-way the initiator makes a new epoch.

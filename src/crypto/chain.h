@@ -21,3 +21,9 @@ MUST_USE int chain_load_lists(X509_STORE *store, const char *ca_path, const char
 // reason in one sentence. `chain`, when not NULL, receives the certificates between the leaf and the root.
 MUST_USE int chain_verify(X509_STORE *store, X509 *leaf, STACK_OF(X509) * intermediates, enum identity_usage usage,
                           STACK_OF(X509) * *chain, char reason[CHAIN_REASON_BYTES]);
+
+// For a leaf that peers judge, not we: `others` in the order of a chain, without the root. Refused when one of them is
+// no part of it, is not a CA's or is out of its time. A chain that ends early is not: we cannot know whom peers
+// believe.
+MUST_USE int chain_arrange(X509 *leaf, STACK_OF(X509) * others, STACK_OF(X509) * *chain,
+                           char reason[CHAIN_REASON_BYTES]);

@@ -1,6 +1,7 @@
 #include "crypto/identity.h"
 
 #include "crypto/chain.h"
+#include "crypto/ocsp.h"
 #include "crypto/pem.h"
 
 #include <errno.h>
@@ -9,12 +10,14 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-_Static_assert((int)IDENTITY_REFUSED == (int)PEM_REFUSED && (int)IDENTITY_REFUSED == (int)CHAIN_REFUSED,
+_Static_assert((int)IDENTITY_REFUSED == (int)PEM_REFUSED && (int)IDENTITY_REFUSED == (int)CHAIN_REFUSED &&
+                   (int)IDENTITY_REFUSED == (int)OCSP_REFUSED,
                "refusals are passed up");
 _Static_assert(IDENTITY_PROBLEM_BYTES == PEM_PROBLEM_BYTES, "and so are their texts");
 
@@ -24,6 +27,7 @@ struct identity {
 	STACK_OF(X509) * chain;
 	EVP_PKEY *key;
 	X509_STORE *store;
+	struct ocsp_staple staple;
 };
 
 static void identity_free(struct identity *identity)
@@ -32,6 +36,7 @@ static void identity_free(struct identity *identity)
 	OSSL_STACK_OF_X509_free(identity->chain);
 	EVP_PKEY_free(identity->key);
 	X509_STORE_free(identity->store);
+	ocsp_fini(&identity->staple);
 	free(identity);
 }
 
@@ -70,7 +75,8 @@ static int judge_usage(const struct identity_files *files, X509 *certificate, ch
 {
 	bool server = files->usage == IDENTITY_SERVER;
 
-	if (identity_has_usage(certificate, files->usage))
+	if (identity_has_usage(certificate, files->usage) ||
+	    (files->any_issuer && !(X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE)))
 		return 0;
 	snprintf(problem, IDENTITY_PROBLEM_BYTES,
 	         "certificate %s is not for a %s: its extended key usage lacks %s%s. Issue one with: qanat cert %s",
@@ -100,6 +106,13 @@ static int judge_chain(const struct identity_files *files, struct identity *iden
                        char problem[IDENTITY_PROBLEM_BYTES])
 {
 	char reason[CHAIN_REASON_BYTES];
+
+	if (files->any_issuer) {
+		int arranged = chain_arrange(identity->certificate, intermediates, &identity->chain, reason);
+		if (arranged == CHAIN_REFUSED)
+			snprintf(problem, IDENTITY_PROBLEM_BYTES, "certificate %s: %s", files->cert_path, reason);
+		return arranged;
+	}
 	int result = chain_verify(identity->store, identity->certificate, intermediates, files->usage, &identity->chain,
 	                          reason);
 
@@ -134,13 +147,21 @@ static int judge_strength(const struct identity_files *files, const struct ident
 	return result;
 }
 
+// The issuer may be in the chain, in the store, or in the file of the chain though it is not sent (a root).
+static int load_staple(const struct identity_files *files, struct identity *identity, STACK_OF(X509) * others,
+                       char problem[IDENTITY_PROBLEM_BYTES])
+{
+	const struct ocsp_subject subject = {.leaf = identity->certificate, .others = others, .store = identity->store};
+	return ocsp_load(files->ocsp_path, &subject, &identity->staple, problem);
+}
+
 // Leaves the certificates after the leaf in `others`.
 static int load_files(const struct identity_files *files, struct identity *identity, STACK_OF(X509) * *others,
                       char problem[IDENTITY_PROBLEM_BYTES])
 {
-	int result = chain_load_store(files->ca_path, &identity->store, problem);
+	int result = files->any_issuer ? 0 : chain_load_store(files->ca_path, &identity->store, problem);
 
-	for (size_t i = 0; result == 0 && i < files->crl_count; i++)
+	for (size_t i = 0; result == 0 && !files->any_issuer && i < files->crl_count; i++)
 		result = chain_load_lists(identity->store, files->ca_path, files->crl_paths[i], problem);
 	if (result == 0)
 		result = pem_certificates(files->cert_path, "certificate", PEM_TO_RELY_ON, others, problem);
@@ -170,6 +191,8 @@ int identity_load(const struct identity_files *files, struct identity **identity
 		result = judge_chain(files, fresh, others, problem);
 	if (result == 0)
 		result = judge_strength(files, fresh, problem);
+	if (result == 0 && files->ocsp_path)
+		result = load_staple(files, fresh, others, problem);
 	OSSL_STACK_OF_X509_free(others);
 	if (result != 0) {
 		identity_free(fresh);
@@ -177,6 +200,17 @@ int identity_load(const struct identity_files *files, struct identity **identity
 	}
 	*identity = fresh;
 	return 0;
+}
+
+const uint8_t *identity_staple(const struct identity *identity, size_t *length)
+{
+	*length = identity->staple.length;
+	return identity->staple.bytes && ocsp_is_current(&identity->staple) ? identity->staple.bytes : NULL;
+}
+
+int64_t identity_staple_until(const struct identity *identity)
+{
+	return identity->staple.until;
 }
 
 bool identity_shows_same(const struct identity *a, const struct identity *b)

@@ -18,12 +18,16 @@ struct identity;
 enum identity_usage { IDENTITY_SERVER, IDENTITY_CLIENT };
 
 struct identity_files {
-	const char *ca_path;          // one or more PEM CA certificates
+	const char *ca_path;          // one or more PEM CA certificates; not read with any_issuer
 	const char *cert_path;        // PEM leaf, then intermediates
 	const char *key_path;         // PEM private key
 	const char *const *crl_paths; // PEM revocation lists, may be none
 	size_t crl_count;
 	enum identity_usage usage;
+	// Peers judge our certificate, not we: any CA's, or its own signature. What must be right is the key, the times,
+	// the usage where one is given, the strength, and that what follows the leaf is its chain. There is no store then.
+	bool any_issuer;
+	const char *ocsp_path; // DER of an OCSP response for the leaf, to be stapled; NULL: none (crypto/ocsp.h)
 };
 
 // 1: a file is not acceptable. `problem` then says which file, what is wrong and how to mend it, for people: missing;
@@ -44,7 +48,10 @@ void identity_unref(struct identity **identity);
 X509 *identity_certificate(const struct identity *identity);
 STACK_OF(X509) * identity_chain(const struct identity *identity); // intermediates without the root; may be empty
 EVP_PKEY *identity_key(const struct identity *identity);
-X509_STORE *identity_store(const struct identity *identity);
+X509_STORE *identity_store(const struct identity *identity); // NULL with any_issuer
+// Its OCSP response while that is current, lent for the life of the identity; NULL: none, or it is over.
+const uint8_t *identity_staple(const struct identity *identity, size_t *length);
+int64_t identity_staple_until(const struct identity *identity); // Unix seconds; 0: none
 // Whether both show the same certificates, in the same order.
 bool identity_shows_same(const struct identity *a, const struct identity *b);
 

@@ -14,7 +14,8 @@ static int64_t not_after(const X509 *certificate)
 
 void identity_expiry(const struct identity *identity, int64_t *own, int64_t *ca)
 {
-	STACK_OF(X509) *believed = X509_STORE_get1_all_certs(identity_store(identity));
+	X509_STORE *store = identity_store(identity);
+	STACK_OF(X509) *believed = store ? X509_STORE_get1_all_certs(store) : NULL;
 	*own = not_after(identity_certificate(identity));
 	*ca = 0;
 	for (int i = 0; i < sk_X509_num(believed); i++) {

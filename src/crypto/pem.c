@@ -294,6 +294,19 @@ int pem_revocation_lists(const char *path, STACK_OF(X509_CRL) * *lists, char pro
 	return result;
 }
 
+int pem_other(const char *path, const char *what, uint8_t **bytes, size_t *length, char problem[PEM_PROBLEM_BYTES])
+{
+	const struct source source = {path, what, SOURCE_TRUSTED};
+	struct content content = {0};
+	int result = read_file(&source, &content, problem);
+
+	if (result != 0)
+		return result;
+	*bytes = (uint8_t *)content.bytes;
+	*length = content.length;
+	return 0;
+}
+
 int pem_request(const char *path, X509_REQ **request, char problem[PEM_PROBLEM_BYTES])
 {
 	const struct source source = {path, "request", SOURCE_ANY};

@@ -8,6 +8,8 @@
 #include <openssl/safestack.h>
 #include <openssl/types.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 STACK_OF(X509);
 STACK_OF(X509_CRL);
@@ -26,6 +28,10 @@ MUST_USE int pem_certificates(const char *path, const char *what, enum pem_care 
 // All revocation lists of the file, at least one, from a file to rely on. The caller frees them with pem_lists_free.
 MUST_USE int pem_revocation_lists(const char *path, STACK_OF(X509_CRL) * *lists, char problem[PEM_PROBLEM_BYTES]);
 void pem_lists_free(STACK_OF(X509_CRL) * lists);
+
+// The bytes of a file to rely on that is in another form than PEM. The caller frees them.
+MUST_USE int pem_other(const char *path, const char *what, uint8_t **bytes, size_t *length,
+                       char problem[PEM_PROBLEM_BYTES]);
 
 // The first request for a certificate. Its file is a stranger's anyway: nobody relies on it.
 MUST_USE int pem_request(const char *path, struct X509_req_st **request, char problem[PEM_PROBLEM_BYTES]);

@@ -91,6 +91,14 @@ static int bio_write(BIO *bio, const char *bytes, size_t length, size_t *written
 	return 1;
 }
 
+static void note_first(struct tls_conn *conn, const uint8_t *bytes, size_t length)
+{
+	size_t room = sizeof conn->first - conn->first_length;
+	size_t n = length < room ? length : room;
+	memcpy(conn->first + conn->first_length, bytes, n);
+	conn->first_length = (uint8_t)(conn->first_length + n);
+}
+
 static int bio_read(BIO *bio, char *out, size_t size, size_t *got)
 {
 	struct tls_conn *conn = BIO_get_data(bio);
@@ -108,6 +116,8 @@ static int bio_read(BIO *bio, char *out, size_t size, size_t *got)
 		// A short read emptied the socket: readiness will tell when there is more, without a system call to find out.
 		conn->rx_budget = (size_t)n < size ? 0 : conn->rx_budget - 1;
 		*got = (size_t)n;
+		if (conn->first_length < sizeof conn->first)
+			note_first(conn, (const uint8_t *)out, (size_t)n);
 		return 1;
 	}
 	conn->rx_budget = 0;

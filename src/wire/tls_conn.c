@@ -24,7 +24,7 @@ int tls_conn_new(struct tls_profile *profile, int *fd, const struct tls_options 
 	conn->judge = options->judge;
 	conn->peer_name = options->peer_name ? strdup(options->peer_name) : NULL;
 	conn->phase = profile->role == PROFILE_LISTENER ? CONN_EARLY : CONN_HANDSHAKE;
-	conn->kind = profile->role == PROFILE_CONTROL ? TLS_CONTROL : TLS_UNDECIDED;
+	conn->kind = profile->role == PROFILE_CONTROL ? TLS_CONTROL : tls_is_sidecar(profile) ? TLS_SIDECAR : TLS_UNDECIDED;
 	BIO *bio = BIO_new(tls_bio_method());
 	conn->ssl = SSL_new(profile->ssl_ctx);
 	bool ok = bio && conn->ssl && (!options->peer_name || conn->peer_name);
@@ -45,10 +45,14 @@ int tls_conn_new(struct tls_profile *profile, int *fd, const struct tls_options 
 	BIO_set_init(bio, 1);
 	SSL_set_bio(conn->ssl, bio, bio);
 	SSL_set_app_data(conn->ssl, conn);
-	if (profile->role == PROFILE_LISTENER)
+	if (profile->role == PROFILE_LISTENER || profile->role == PROFILE_SIDECAR_SERVER)
 		SSL_set_accept_state(conn->ssl);
 	else
 		SSL_set_connect_state(conn->ssl);
+	if (tls_is_sidecar(profile) && sidecar_prepare(conn) < 0) {
+		tls_conn_free(&conn);
+		return -ENOMEM;
+	}
 	conn->fd = *fd;
 	*fd = -1;
 	*out = conn;
@@ -79,6 +83,7 @@ void tls_conn_free(struct tls_conn **slot)
 	SSL_free(conn->ssl);
 	secret_fini(&conn->psk);
 	free((char *)conn->peer_name);
+	free(conn->sni);
 	free(conn->early);
 	tls_kept_release(conn);
 	tls_profile_free(&conn->profile);
@@ -132,6 +137,11 @@ static int read_early(struct tls_conn *conn)
 
 static int check_ready(struct tls_conn *conn)
 {
+	if (conn->kind == TLS_SIDECAR) {
+		int r = sidecar_check_ready(conn);
+		conn->phase = r == 0 ? CONN_READY : conn->phase;
+		return r;
+	}
 	// Spec: protocol.md 3, "both ends check that the PSK was really used".
 	if (conn->kind == TLS_DATA && SSL_session_reused(conn->ssl) != 1)
 		return tls_fail(conn, TLS_FAILURE_PSK_NOT_USED, NULL);
@@ -163,6 +173,8 @@ int tls_conn_handshake(struct tls_conn *conn)
 		int done = SSL_do_handshake(conn->ssl);
 		r = done == 1 ? check_ready(conn) : tls_judge(conn, SSL_get_error(conn->ssl, done));
 	}
+	if (r == TLS_FAILED && conn->kind == TLS_SIDECAR)
+		sidecar_failed(conn);
 	int put_out = tls_stage_end(conn);
 	if (r == TLS_END)
 		r = tls_fail(conn, TLS_FAILURE_CLOSED, "closed in the handshake");
@@ -310,6 +322,11 @@ int tls_conn_finish(struct tls_conn *conn)
 
 int tls_conn_update_keys(struct tls_conn *conn)
 {
+	// TLS 1.2 has no such thing, and the sidecars that speak it carry on as every other software does.
+	if (SSL_version(conn->ssl) < TLS1_3_VERSION) {
+		conn->sent = 0;
+		return 0;
+	}
 	int r = tls_stage_begin(conn);
 	if (r < 0)
 		return r;

@@ -21,8 +21,11 @@ enum tls_failure {
 	TLS_FAILURE_NONE,
 	TLS_FAILURE_CLOSED, // reset, or end without close_notify
 	TLS_FAILURE_NOT_TLS,
+	TLS_FAILURE_HTTP, // a plain HTTP request instead of TLS
+	TLS_FAILURE_NO_VERSION,
 	TLS_FAILURE_BAD_ALPN,
 	TLS_FAILURE_NO_GROUP,
+	TLS_FAILURE_NO_SIGNATURE, // none of the peer's signature algorithms fits a certificate of ours, or the reverse
 	TLS_FAILURE_PROTOCOL,
 	TLS_FAILURE_PEER_ALERT,
 	TLS_FAILURE_NO_CERTIFICATE,
@@ -34,6 +37,8 @@ enum tls_failure {
 	TLS_FAILURE_WRONG_USAGE,
 	TLS_FAILURE_WRONG_NAME,
 	TLS_FAILURE_NOT_ALLOWED,
+	TLS_FAILURE_WRONG_PIN,
+	TLS_FAILURE_CLASSICAL, // a classical signature where the policy demands post-quantum ones
 	TLS_FAILURE_BAD_SIGNATURE,
 	TLS_FAILURE_BAD_CERTIFICATE,
 	TLS_FAILURE_PSK_MALFORMED,

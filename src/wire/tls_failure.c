@@ -11,8 +11,11 @@ const char *tls_failure_name(enum tls_failure failure)
 		[TLS_FAILURE_NONE] = "none",
 		[TLS_FAILURE_CLOSED] = "closed by the peer",
 		[TLS_FAILURE_NOT_TLS] = "not TLS",
+		[TLS_FAILURE_HTTP] = "plain HTTP instead of TLS",
+		[TLS_FAILURE_NO_VERSION] = "no common TLS version",
 		[TLS_FAILURE_BAD_ALPN] = "not a qanat peer (ALPN)",
 		[TLS_FAILURE_NO_GROUP] = "no common key agreement group",
+		[TLS_FAILURE_NO_SIGNATURE] = "no common signature algorithm",
 		[TLS_FAILURE_PROTOCOL] = "TLS protocol error",
 		[TLS_FAILURE_PEER_ALERT] = "refused by the peer",
 		[TLS_FAILURE_NO_CERTIFICATE] = "no certificate",
@@ -24,6 +27,8 @@ const char *tls_failure_name(enum tls_failure failure)
 		[TLS_FAILURE_WRONG_USAGE] = "certificate not made for this role (EKU)",
 		[TLS_FAILURE_WRONG_NAME] = "certificate of another name",
 		[TLS_FAILURE_NOT_ALLOWED] = "certificate not allowed here",
+		[TLS_FAILURE_WRONG_PIN] = "certificate with another key than the pinned ones",
+		[TLS_FAILURE_CLASSICAL] = "certificate signed with a classical algorithm",
 		[TLS_FAILURE_BAD_SIGNATURE] = "peer does not hold the certificate's key",
 		[TLS_FAILURE_BAD_CERTIFICATE] = "bad certificate",
 		[TLS_FAILURE_PSK_MALFORMED] = "malformed PSK identity",
@@ -92,15 +97,24 @@ static enum tls_failure failure_of_library(struct tls_conn *conn, unsigned long 
 		return TLS_FAILURE_CLOSED;
 	case SSL_R_HTTP_REQUEST:
 	case SSL_R_HTTPS_PROXY_REQUEST:
+		return TLS_FAILURE_HTTP;
 	case SSL_R_WRONG_VERSION_NUMBER:
 	case SSL_R_BAD_RECORD_TYPE:
 		return TLS_FAILURE_NOT_TLS;
+	case SSL_R_UNSUPPORTED_PROTOCOL:
+	case SSL_R_VERSION_TOO_LOW:
+	case SSL_R_UNKNOWN_PROTOCOL:
+		return TLS_FAILURE_NO_VERSION;
 	case SSL_R_NO_APPLICATION_PROTOCOL:
 		return TLS_FAILURE_BAD_ALPN;
 	case SSL_R_NO_SUITABLE_KEY_SHARE:
 	case SSL_R_NO_SUITABLE_GROUPS:
 	case SSL_R_NO_SHARED_GROUPS:
 		return TLS_FAILURE_NO_GROUP;
+	case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
+	case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
+	case SSL_R_WRONG_SIGNATURE_TYPE:
+		return TLS_FAILURE_NO_SIGNATURE;
 	case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
 		return TLS_FAILURE_NO_CERTIFICATE;
 	case SSL_R_CERTIFICATE_VERIFY_FAILED:

@@ -10,8 +10,9 @@ struct tls_profile {
 	unsigned references;
 	SSL_CTX *ssl_ctx;
 	struct identity *identity;
-	enum { PROFILE_CONTROL, PROFILE_DATA, PROFILE_LISTENER } role;
+	enum { PROFILE_CONTROL, PROFILE_DATA, PROFILE_LISTENER, PROFILE_SIDECAR_SERVER, PROFILE_SIDECAR_CLIENT } role;
 	struct tls_listener_ops ops;
+	struct sidecar *sidecar; // of the last two roles
 };
 
 #define TLS_ALPN_CONTROL "\x07qanat/1"
@@ -41,6 +42,12 @@ struct tls_conn {
 	unsigned rx_budget; // socket reads left in this turn
 	bool rx_end, rx_eof;
 
+	// Sidecars: the first bytes that came, to tell HTTP from garbage; what the client asked for; what we show it.
+	uint8_t first[8], first_length;
+	char *sni;
+	bool asked; // the owner, about the ClientHello
+	const struct tls_choice *shown;
+
 	// Outward: sealed bytes the socket did not take.
 	uint8_t *kept;
 	size_t kept_at, kept_length, kept_size;
@@ -48,6 +55,22 @@ struct tls_conn {
 	uint64_t sent;
 	uint64_t put; // sealed bytes the kernel took
 };
+
+// tls_profile.c: an SSL_CTX with what all profiles have in common.
+MUST_USE int tls_profile_base(const SSL_METHOD *method, struct tls_profile **profile);
+
+// tls_sidecar*.c: the hooks of sidecar connections in the life of a connection.
+bool tls_is_sidecar(const struct tls_profile *profile);
+void sidecar_free(struct sidecar **sidecar);
+MUST_USE int sidecar_prepare(struct tls_conn *conn);     // SNI of a client; 0 or negative
+MUST_USE int sidecar_check_ready(struct tls_conn *conn); // 0 or TLS_FAILED
+void sidecar_failed(struct tls_conn *conn);              // the handshake has failed: the last alert
+int sidecar_verify(X509_STORE_CTX *store, void *unused);
+int sidecar_client_hello(SSL *ssl, int *alert, void *unused);
+int sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
+                        unsigned int in_length, void *unused);
+int sidecar_choose_for_server(SSL *ssl, void *unused);
+int sidecar_staple(SSL *ssl, void *unused);
 
 // tls_bio.c: the BIO that joins an SSL to its connection's socket. Every library call that may write stands between
 // tls_stage_begin and tls_stage_end, which sends what was staged (0, TLS_FAILED, negative; what is left over is kept).

@@ -57,7 +57,7 @@ static int allow_early(SSL *ssl, void *unused)
 	return 1;
 }
 
-static int base_new(const SSL_METHOD *method, struct tls_profile **out)
+int tls_profile_base(const SSL_METHOD *method, struct tls_profile **out)
 {
 	struct tls_profile *profile = calloc(1, sizeof *profile);
 	if (!profile)
@@ -102,7 +102,7 @@ static int finish(int r, struct tls_profile **profile)
 
 int tls_profile_control(struct identity *identity, enum tls_pq pq, struct tls_profile **profile)
 {
-	int r = base_new(TLS_client_method(), profile);
+	int r = tls_profile_base(TLS_client_method(), profile);
 	if (r < 0)
 		return r;
 	SSL_CTX *c = (*profile)->ssl_ctx;
@@ -118,7 +118,7 @@ int tls_profile_control(struct identity *identity, enum tls_pq pq, struct tls_pr
 
 int tls_profile_data(const char *group, struct tls_profile **profile)
 {
-	int r = base_new(TLS_client_method(), profile);
+	int r = tls_profile_base(TLS_client_method(), profile);
 	if (r < 0)
 		return r;
 	SSL_CTX *c = (*profile)->ssl_ctx;
@@ -138,7 +138,7 @@ int tls_profile_listener(struct identity *identity, enum tls_pq pq, const struct
                          struct tls_profile **profile)
 {
 	static const uint8_t session_id_context[] = "qanat";
-	int r = base_new(TLS_server_method(), profile);
+	int r = tls_profile_base(TLS_server_method(), profile);
 	if (r < 0)
 		return r;
 	SSL_CTX *c = (*profile)->ssl_ctx;
@@ -174,5 +174,6 @@ void tls_profile_free(struct tls_profile **slot)
 	SSL_CTX_free(profile->ssl_ctx);
 	if (profile->identity)
 		identity_unref(&profile->identity);
+	sidecar_free(&profile->sidecar);
 	free(profile);
 }

@@ -4,7 +4,8 @@
 // Kinds (protocol.md 1, 3):
 //   CONTROL    initiator's side of a control connection: certificates both ways, ALPN qanat/1;
 //   DATA       initiator's side of a data connection: one-time PSK and (EC)DHE, ALPN qanat-data/1, exactly one group;
-//   LISTENER   responder's side: one listener for both; the ClientHello's ALPN decides, and the two never mix.
+//   LISTENER   responder's side: one listener for both; the ClientHello's ALPN decides, and the two never mix;
+//   SIDECAR    server or client towards ordinary TLS software (wire/tls_sidecar.h).
 
 #pragma once
 
@@ -19,7 +20,7 @@
 struct tls_profile;
 struct tls_conn;
 
-enum tls_kind { TLS_UNDECIDED, TLS_CONTROL, TLS_DATA };
+enum tls_kind { TLS_UNDECIDED, TLS_CONTROL, TLS_DATA, TLS_SIDECAR };
 
 // Key agreement policy. REQUIRE offers only hybrid groups, PREFER adds classical ones behind them, OFF is classical.
 enum tls_pq { TLS_PQ_REQUIRE, TLS_PQ_PREFER, TLS_PQ_OFF };
