@@ -440,7 +440,7 @@ static void strangers_that_do_not_speak_tls_are_told_apart(void **state)
 	(void)state;
 	static const char request[] = "GET / HTTP/1.1\r\nHost: dest.example\r\n\r\n", ssh[] = "SSH-2.0-OpenSSH_9.9\r\n";
 	static const uint8_t half_a_hello[] = {22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3};
-	assert_string_equal(tls_failure_name(verdict_on(request, sizeof request - 1)), "not TLS");
+	assert_string_equal(tls_failure_name(verdict_on(request, sizeof request - 1)), "plain HTTP instead of TLS");
 	assert_string_equal(tls_failure_name(verdict_on(ssh, sizeof ssh - 1)), "not TLS");
 	assert_string_equal(tls_failure_name(verdict_on("", 0)), "closed by the peer");
 	assert_string_equal(tls_failure_name(verdict_on(half_a_hello, sizeof half_a_hello)), "closed by the peer");
