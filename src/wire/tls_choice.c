@@ -31,17 +31,18 @@ static const struct {
 	const char *key, *curve;
 	uint16_t schemes[8];
 	bool in_tls12, is_rsa;
+	uint16_t group;
 } keys[] = {
-	{"EC", "prime256v1", {ECDSA_SHA256}, true, false},
-	{"EC", "secp384r1", {ECDSA_SHA384}, true, false},
-	{"EC", "secp521r1", {ECDSA_SHA512}, true, false},
-	{"ED25519", NULL, {ED25519}, true, false},
-	{"ED448", NULL, {ED448}, true, false},
-	{"RSA", NULL, {RSA_PSS_RSAE_SHA256, RSA_PSS_RSAE_SHA384, RSA_PSS_RSAE_SHA512}, true, true},
-	{"RSA-PSS", NULL, {RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512}, true, true},
-	{"ML-DSA-44", NULL, {MLDSA44}, false, false},
-	{"ML-DSA-65", NULL, {MLDSA65}, false, false},
-	{"ML-DSA-87", NULL, {MLDSA87}, false, false},
+	{"EC", "prime256v1", {ECDSA_SHA256}, true, false, 0x0017},
+	{"EC", "secp384r1", {ECDSA_SHA384}, true, false, 0x0018},
+	{"EC", "secp521r1", {ECDSA_SHA512}, true, false, 0x0019},
+	{"ED25519", NULL, {ED25519}, true, false, 0},
+	{"ED448", NULL, {ED448}, true, false, 0},
+	{"RSA", NULL, {RSA_PSS_RSAE_SHA256, RSA_PSS_RSAE_SHA384, RSA_PSS_RSAE_SHA512}, true, true, 0},
+	{"RSA-PSS", NULL, {RSA_PSS_PSS_SHA256, RSA_PSS_PSS_SHA384, RSA_PSS_PSS_SHA512}, true, true, 0},
+	{"ML-DSA-44", NULL, {MLDSA44}, false, false, 0},
+	{"ML-DSA-65", NULL, {MLDSA65}, false, false, 0},
+	{"ML-DSA-87", NULL, {MLDSA87}, false, false, 0},
 };
 
 static const struct {
@@ -94,6 +95,7 @@ static void set_own(struct tls_choice *choice, const EVP_PKEY *key)
 		memcpy(choice->own, keys[i].schemes, sizeof choice->own);
 		choice->in_tls12 = keys[i].in_tls12;
 		choice->is_rsa = keys[i].is_rsa;
+		choice->curve = keys[i].group;
 		return;
 	}
 }
@@ -139,9 +141,16 @@ static bool has_suite(const struct tls_choice *choice, const struct tls_codes *s
 	return tls_codes_have(suites, mine[0]) || tls_codes_have(suites, mine[1]) || tls_codes_have(suites, mine[2]);
 }
 
+// Spec: RFC 8422 5.1.1, 5.3.
+static bool has_curve(const struct tls_choice *choice, const struct tls_codes *groups)
+{
+	return choice->curve == 0 || groups->length == 0 || tls_codes_have(groups, choice->curve);
+}
+
 static bool is_usable(const struct tls_choice *choice, const struct tls_wanted *wanted)
 {
-	if (!wanted->is_tls13 && (!choice->in_tls12 || !has_suite(choice, &wanted->suites)))
+	if (!wanted->is_tls13 &&
+	    (!choice->in_tls12 || !has_suite(choice, &wanted->suites) || !has_curve(choice, &wanted->groups)))
 		return false;
 	for (size_t i = 0; i < COUNT_OF(choice->own) && choice->own[i] != 0; i++)
 		if (tls_codes_have(&wanted->schemes, choice->own[i]))

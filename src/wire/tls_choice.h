@@ -16,7 +16,8 @@ struct tls_choice {
 	uint16_t own[8];    // signature schemes that its key can make, 0-terminated
 	uint16_t issuer[8]; // schemes that its chain was signed with, 0-terminated; TLS_SCHEME_OTHER for what has no number
 	bool in_tls12;
-	bool is_rsa; // TLS 1.2: which cipher suites go with it
+	uint16_t curve; // 0: none
+	bool is_rsa;    // TLS 1.2: which cipher suites go with it
 };
 #define TLS_SCHEME_OTHER 0xffff
 
@@ -27,6 +28,7 @@ struct tls_wanted {
 	struct tls_codes cert_schemes; // signature_algorithms_cert, empty: as above
 	bool is_tls13;
 	struct tls_codes suites; // TLS 1.2
+	struct tls_codes groups; // TLS 1.2: also the curves of certificates; empty: any
 	const char *name;        // the host name asked for; NULL or "": none
 };
 

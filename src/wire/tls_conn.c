@@ -421,7 +421,8 @@ STACK_OF(X509) * tls_conn_peer_chain(const struct tls_conn *conn)
 void tls_conn_describe(const struct tls_conn *conn, struct tls_text *text)
 {
 	*text = (struct tls_text){0};
-	const char *group = SSL_get0_group_name(conn->ssl);
+	// The library looks into a session that a handshake which failed early does not have.
+	const char *group = SSL_get_session(conn->ssl) ? SSL_get0_group_name(conn->ssl) : NULL;
 	const char *own = NULL, *peer = NULL;
 	if (SSL_get0_signature_name(conn->ssl, &own) != 1)
 		own = NULL;

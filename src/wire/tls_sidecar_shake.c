@@ -68,10 +68,14 @@ static int choose_for_client(SSL *ssl, struct tls_conn *conn, bool is_tls13, int
 		.schemes = codes_of(ssl, TLSEXT_TYPE_signature_algorithms, 2),
 		.cert_schemes = codes_of(ssl, TLSEXT_TYPE_signature_algorithms_cert, 2),
 		.is_tls13 = is_tls13,
+		.groups = codes_of(ssl, TLSEXT_TYPE_supported_groups, 2),
 		.name = conn->sni,
 	};
 	wanted.suites.length = SSL_client_hello_get0_ciphers(ssl, &wanted.suites.bytes);
 	const struct tls_choice *choice = tls_choice_best(sidecar->choices, sidecar->settings.identity_count, &wanted);
+	// TLS 1.2: it may be for the suites, and the library says so.
+	if (!choice && !is_tls13)
+		return SSL_CLIENT_HELLO_SUCCESS;
 	if (!choice) {
 		*alert = SSL_AD_HANDSHAKE_FAILURE;
 		return refuse_hello(conn, TLS_FAILURE_NO_SIGNATURE, "the client can verify none of our certificates");
@@ -116,8 +120,9 @@ int sidecar_client_hello(SSL *ssl, int *alert, void *unused)
 		if (r != SSL_CLIENT_HELLO_SUCCESS)
 			return r;
 	}
-	// A version that we do not speak is the library's to refuse.
-	if (!is_tls13 && !conn->profile->sidecar->settings.allow_tls12)
+	// A version that we do not speak is the library's to refuse, and one certificate is no choice.
+	const struct tls_sidecar *settings = &conn->profile->sidecar->settings;
+	if ((!is_tls13 && !settings->allow_tls12) || settings->identity_count < 2)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	return choose_for_client(ssl, conn, is_tls13, alert);
 }
@@ -209,7 +214,7 @@ int sidecar_prepare(struct tls_conn *conn)
 static int check_policy(struct tls_conn *conn)
 {
 	const struct sidecar *sidecar = conn->profile->sidecar;
-	const char *group = SSL_get0_group_name(conn->ssl);
+	const char *group = SSL_get0_group_name(conn->ssl); // there is a session by now
 	if (!group || !sidecar_allows_group(sidecar, group))
 		return tls_fail(conn, TLS_FAILURE_NO_GROUP, group ? group : "no key agreement");
 	if (SSL_version(conn->ssl) < TLS1_3_VERSION && SSL_get_extms_support(conn->ssl) != 1)
