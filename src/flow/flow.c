@@ -1,13 +1,7 @@
-// Moving bytes between a local socket and a stream.
-//
-// Outward: recv a unit from the local socket, seal and send it; while the stream has no room the local socket is not
-// read. Inward: unseal a unit, send it to the local socket; what that does not take is held (one block) and the stream
-// is not read meanwhile. So each flow owns nothing while it moves and at most one block per direction while it is held
-// up.
+// Flows that are joined: a local socket and a stream, whose bytes flow/joint moves.
 
 #include "flow/flow.h"
 
-#include "core/block.h"
 #include "core/counter.h"
 #include "core/log.h"
 #include "flow/flow_internal.h"
@@ -17,7 +11,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+
+// ---- the far side --------------------------------------------------------------------------------------------------
+
+static int recv_stream(void *far, uint8_t *out, size_t size, size_t *got)
+{
+	return stream_recv(far, out, size, got);
+}
+
+static int send_stream(void *far, const uint8_t *bytes, size_t length)
+{
+	return stream_send(far, bytes, length);
+}
+
+static bool stream_has_more_room(const void *far)
+{
+	return stream_has_room(far);
+}
+
+static int finish_stream(void *far)
+{
+	return stream_finish(far);
+}
+
+_Static_assert((int)STREAM_BLOCKED == JOINT_BLOCKED && (int)STREAM_END == JOINT_END, "a joint asks for other outcomes");
+static const struct joint_ops joint_ops = {
+	.recv = recv_stream, .send = send_stream, .has_room = stream_has_more_room, .finish = finish_stream};
 
 // ---- life ----------------------------------------------------------------------------------------------------------
 
@@ -43,9 +62,8 @@ struct flow *flow_make(struct flows *flows)
 		return NULL;
 	flow->flows = flows;
 	flow->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
-	flow->fd = -1;
+	flow->joint = (struct joint){.ops = &joint_ops, .unit = flows->unit, .fd = -1, .moved = true};
 	flow->release.run = release;
-	flow->moved = true;
 	flow->begun_ms = loop_now_ms(flows->settings.loop);
 	flow->older = flows->newest;
 	if (flows->newest)
@@ -75,9 +93,7 @@ void flow_close(struct flow *flow)
 	loop_io_close(&flow->io);
 	stream_close(&flow->stream);
 	// Armed in flow_watch for a process that dies; an end in order is told by the bytes before it.
-	if (flow->fd >= 0)
-		socket_close_resets(flow->fd, !flow->local_end || !flow->local_shut);
-	socket_close(&flow->fd);
+	joint_fini(&flow->joint);
 	if (flow->probing)
 		service_end_probe(flow->service);
 	if (flow->service)
@@ -85,7 +101,6 @@ void flow_close(struct flow *flow)
 	service_table_unref(&flow->table);
 	if (flow->charged)
 		quota_leave(flows->settings.clients, &flow->charge);
-	block_give(&flow->held);
 	free(flow->first);
 	flow->first = NULL;
 	loop_defer(flows->settings.loop, &flow->release);
@@ -115,171 +130,48 @@ static void abort_by_peer(struct flow *flow)
 	flow_close(flow);
 }
 
-// ---- outward -------------------------------------------------------------------------------------------------------
+// ---- moving --------------------------------------------------------------------------------------------------------
 
-enum { MOVED, STUCK, BROKEN };
-
-static int finish_outward(struct flow *flow)
+// What was moved is counted; a side that broke ends the flow, and false is returned.
+static bool take_stock(struct flow *flow, int verdict)
 {
-	if (flow->out_end)
-		return STUCK;
-	if (stream_finish(flow->stream) != 0)
-		return BROKEN;
-	flow->out_end = true;
-	return STUCK;
-}
-
-// One unit. BROKEN leaves the verdict to the caller: the local side when the stream is fine.
-static int move_outward(struct flow *flow, bool *by_local)
-{
-	if (flow->out_end || !stream_has_room(flow->stream))
-		return STUCK;
-	if (flow->local_end)
-		return finish_outward(flow);
-	ssize_t n = recv(flow->fd, flow->flows->unit, LIMIT_UNIT_BYTES, 0);
-	if (n > 0) {
-		flow->moved = true;
-		if (flow->service)
-			service_count_bytes(flow->service, 0, (size_t)n);
-		if (stream_send(flow->stream, flow->flows->unit, (size_t)n) != 0)
-			return BROKEN;
-		// A short read emptied the socket.
-		return n == LIMIT_UNIT_BYTES ? MOVED : STUCK;
-	}
-	if (n == 0) {
-		flow->local_end = true;
-		return finish_outward(flow);
-	}
-	if (errno == EAGAIN || errno == EINTR)
-		return STUCK;
-	*by_local = true;
-	return BROKEN;
+	if (flow->service && (flow->joint.given > 0 || flow->joint.taken > 0))
+		service_count_bytes(flow->service, flow->joint.given, flow->joint.taken);
+	flow->joint.given = flow->joint.taken = 0;
+	if (verdict == JOINT_LOCAL_BROKE)
+		abort_by_local(flow);
+	else if (verdict != 0)
+		abort_by_peer(flow);
+	return verdict == 0;
 }
 
 static bool pump_outward(struct flow *flow)
 {
-	bool by_local = false;
-	int r = MOVED;
-	for (unsigned i = 0; i < LIMIT_UNITS_PER_TURN && r == MOVED; i++)
-		r = move_outward(flow, &by_local);
-	if (r != BROKEN)
-		return true;
-	if (by_local)
-		abort_by_local(flow);
-	else
-		abort_by_peer(flow);
-	return false;
-}
-
-// ---- inward --------------------------------------------------------------------------------------------------------
-
-// Sends to the local socket. The bytes taken, or negative when it broke.
-static ssize_t give(struct flow *flow, const uint8_t *bytes, size_t length)
-{
-	ssize_t n;
-	do
-		n = send(flow->fd, bytes, length, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n > 0 && flow->service)
-		service_count_bytes(flow->service, (size_t)n, 0);
-	return n < 0 && errno == EAGAIN ? 0 : n;
-}
-
-static int give_held(struct flow *flow)
-{
-	ssize_t n = give(flow, flow->held + flow->held_at, flow->held_length);
-	if (n < 0)
-		return BROKEN;
-	flow->held_at += (size_t)n;
-	flow->held_length -= (size_t)n;
-	flow->moved = flow->moved || n > 0;
-	if (flow->held_length > 0)
-		return STUCK;
-	block_give(&flow->held);
-	flow->held_at = 0;
-	return MOVED;
-}
-
-static int hold(struct flow *flow, const uint8_t *bytes, size_t length)
-{
-	flow->held = block_take();
-	if (!flow->held)
-		return BROKEN;
-	memcpy(flow->held, bytes, length);
-	flow->held_at = 0;
-	flow->held_length = length;
-	return STUCK;
-}
-
-bool flow_say(struct flow *flow, const uint8_t *bytes, size_t length)
-{
-	ssize_t n = give(flow, bytes, length);
-	if (n >= 0 && ((size_t)n == length || hold(flow, bytes + n, length - (size_t)n) == STUCK))
-		return true;
-	abort_by_local(flow);
-	return false;
-}
-
-static int move_inward(struct flow *flow, bool *by_local)
-{
-	if (flow->held) {
-		*by_local = true;
-		return give_held(flow);
-	}
-	if (flow->in_end) {
-		if (!flow->local_shut)
-			(void)shutdown(flow->fd, SHUT_WR);
-		flow->local_shut = true;
-		return STUCK;
-	}
-	size_t got;
-	int r = stream_recv(flow->stream, flow->flows->unit, LIMIT_UNIT_BYTES, &got);
-	if (r == STREAM_BLOCKED)
-		return STUCK;
-	if (r == STREAM_END) {
-		flow->in_end = true;
-		return MOVED;
-	}
-	if (r != 0)
-		return BROKEN;
-	ssize_t n = give(flow, flow->flows->unit, got);
-	flow->moved = true;
-	*by_local = true;
-	if (n < 0)
-		return BROKEN;
-	return (size_t)n == got ? MOVED : hold(flow, flow->flows->unit + n, got - (size_t)n);
+	return take_stock(flow, joint_outward(&flow->joint));
 }
 
 // Bounded by the reads the connection may make in a turn (tls_conn_readable).
 static bool pump_inward(struct flow *flow)
 {
-	bool by_local;
-	int r;
-	do {
-		by_local = false;
-		r = move_inward(flow, &by_local);
-	} while (r == MOVED);
-	if (r != BROKEN)
-		return true;
-	if (by_local)
-		abort_by_local(flow);
-	else
-		abort_by_peer(flow);
-	return false;
+	return take_stock(flow, joint_inward(&flow->joint));
+}
+
+bool flow_say(struct flow *flow, const uint8_t *bytes, size_t length)
+{
+	return take_stock(flow, joint_say(&flow->joint, bytes, length));
 }
 
 // ---- both ----------------------------------------------------------------------------------------------------------
 
 static void set_wants(struct flow *flow)
 {
-	bool read = !flow->local_end && stream_has_room(flow->stream);
-	loop_io_want(flow->io, (read ? LOOP_READ : 0) | (flow->held ? LOOP_WRITE : 0));
-	stream_want_read(flow->stream, !flow->held && !flow->in_end);
+	loop_io_want(flow->io, joint_wants(&flow->joint));
+	stream_want_read(flow->stream, joint_reads_far(&flow->joint));
 }
 
 static bool is_done(const struct flow *flow)
 {
-	return flow->out_end && flow->in_end && flow->local_shut && !flow->held && stream_is_flushed(flow->stream);
+	return joint_is_done(&flow->joint) && stream_is_flushed(flow->stream);
 }
 
 static void finish(struct flow *flow)
@@ -308,11 +200,7 @@ void flow_step(struct flow *flow)
 static void on_local(void *owner, int events)
 {
 	struct flow *flow = owner;
-	// An error is told as both events; when we wait for neither it would go unseen.
-	int error = 0;
-	socklen_t length = sizeof error;
-	if (events == (LOOP_READ | LOOP_WRITE) && !flow->held &&
-	    getsockopt(flow->fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0) {
+	if (joint_has_failed(&flow->joint, events)) {
 		abort_by_local(flow);
 		return;
 	}
@@ -351,8 +239,9 @@ void flow_on_stream(void *owner, int events)
 
 int flow_watch(struct flow *flow)
 {
-	socket_close_resets(flow->fd, true);
-	return loop_io_open(flow->flows->settings.loop, flow->fd, on_local, flow, &flow->io);
+	flow->joint.far = flow->stream;
+	socket_close_resets(flow->joint.fd, true);
+	return loop_io_open(flow->flows->settings.loop, flow->joint.fd, on_local, flow, &flow->io);
 }
 
 // ---- all flows of a worker -----------------------------------------------------------------------------------------
@@ -367,9 +256,9 @@ static void end_idle(struct flows *flows)
 	struct flow *flow = flows->newest;
 	while (flow) {
 		struct flow *older = flow->older;
-		if (flow->moved)
+		if (flow->joint.moved)
 			flow->moved_at_ms = now;
-		flow->moved = false;
+		flow->joint.moved = false;
 		if (flow->phase == FLOW_JOINED && now - flow->moved_at_ms >= flows->settings.idle_ms) {
 			char name[FLOW_NAME_BYTES];
 			counter_add(COUNTER_FLOW_IDLE, 1);

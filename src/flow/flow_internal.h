@@ -6,6 +6,7 @@
 #include "core/counter.h"
 #include "flow/farewell.h"
 #include "flow/flow.h"
+#include "flow/joint.h"
 #include "net/dial.h"
 
 struct flow {
@@ -19,8 +20,8 @@ struct flow {
 		FLOW_DIALING, // dest: the target; the timer runs between two tries
 		FLOW_JOINED,
 	} phase;
-	int fd;
-	struct loop_io *io;
+	struct joint joint; // the local socket and the stream
+	struct loop_io *io; // of the local socket
 	struct stream *stream;
 	struct dial *dial;
 	struct loop_timer *timer; // WAITING, ASKING, DIALING
@@ -35,14 +36,7 @@ struct flow {
 	bool dialling;     // source, ASKING: its data connection is not there yet
 	uint64_t begun_ms; // when it was made
 	bool closed;
-	bool moved;           // since the last look at idle flows
-	uint64_t moved_at_ms; // as that look saw it
-	bool local_end;       // the local side has no more to say
-	bool local_shut;      // the local side was told that the peer has no more to say
-	bool out_end;         // the peer was told that the local side has no more to say
-	bool in_end;          // the peer has no more to say
-	uint8_t *held;        // inward bytes that the local socket did not take: one block
-	size_t held_at, held_length;
+	uint64_t moved_at_ms; // as the last look at idle flows saw it
 	enum reply_kind reply; // source: the client waits for this kind of answer
 	uint8_t *first;        // source: what the client has said before the stream could take it
 	size_t first_length;

@@ -38,7 +38,7 @@ void flow_opened(const struct flow *flow)
 static void tune(const struct flow *flow)
 {
 	const struct flows_settings *settings = &flow->flows->settings;
-	socket_tune(flow->fd,
+	socket_tune(flow->joint.fd,
 	            &(struct socket_options){.congestion = settings->congestion, .keepalive_ms = settings->keepalive_ms});
 }
 
@@ -56,7 +56,7 @@ void flow_refuse(struct flow *flow, enum counter counter, enum reply_verdict ver
 		         reason);
 	loop_io_close(&flow->io);
 	if (length > 0)
-		farewell_say(flow->flows->farewells, &flow->fd, answer, length);
+		farewell_say(flow->flows->farewells, &flow->joint.fd, answer, length);
 	flow_close(flow);
 }
 
@@ -119,11 +119,11 @@ static bool look_at_first(struct flow *flow, size_t *length)
 	size_t kept = flow->first_length;
 	if (kept > 0)
 		memcpy(unit, flow->first, kept);
-	ssize_t n = kept < FIRST_BYTES ? recv(flow->fd, unit + kept, FIRST_BYTES - kept, MSG_PEEK) : -1;
+	ssize_t n = kept < FIRST_BYTES ? recv(flow->joint.fd, unit + kept, FIRST_BYTES - kept, MSG_PEEK) : -1;
 	if (kept == FIRST_BYTES)
 		errno = EAGAIN;
 	if (n == 0)
-		flow->local_end = true;
+		flow->joint.local_end = true;
 	*length = kept + (n > 0 ? (size_t)n : 0);
 	return n >= 0 || errno == EAGAIN || errno == EINTR;
 }
@@ -132,7 +132,7 @@ static bool look_at_first(struct flow *flow, size_t *length)
 static void drop_first(struct flow *flow, size_t length)
 {
 	if (length > flow->first_length)
-		(void)!recv(flow->fd, flow->flows->unit, length - flow->first_length, 0);
+		(void)!recv(flow->joint.fd, flow->flows->unit, length - flow->first_length, 0);
 	free(flow->first);
 	flow->first = NULL;
 	flow->first_length = 0;
@@ -173,7 +173,7 @@ void flow_ask(struct flow *flow)
 static bool keep_arrival(struct flow *flow, const struct flow_arrival *arrival)
 {
 	char origin[ADDRESS_TEXT_BYTES];
-	flow->fd = *arrival->fd;
+	flow->joint.fd = *arrival->fd;
 	*arrival->fd = -1;
 	flow->header = *arrival->header;
 	flow->peer = *arrival->peer;
@@ -298,9 +298,9 @@ static void on_dialled(void *owner, const struct dial_result *result)
 		return;
 	}
 	loop_timer_close(&flow->timer);
-	flow->fd = result->fd;
+	flow->joint.fd = result->fd;
 	flow->phase = FLOW_JOINED;
-	flow->moved = true;
+	flow->joint.moved = true;
 	tune(flow);
 	if (stream_confirm(flow->stream) != 0 || flow_watch(flow) < 0) {
 		flow_close(flow);

@@ -113,12 +113,12 @@ void flows_drain(struct flows *flows)
 // keep the loop awake. So it is looked at from time to time: a reset, or an end of a client that has said nothing.
 static bool has_gone(const struct flow *flow)
 {
-	struct pollfd look = {.fd = flow->fd, .events = POLLRDHUP};
+	struct pollfd look = {.fd = flow->joint.fd, .events = POLLRDHUP};
 	char first;
 	if (poll(&look, 1, 0) != 1)
 		return false;
 	return (look.revents & (POLLERR | POLLHUP)) ||
-	       (flow->first_length == 0 && recv(flow->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
+	       (flow->first_length == 0 && recv(flow->joint.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
 }
 
 void flow_look_at_waiting(struct flows *flows)
