@@ -100,8 +100,12 @@ size_t proxy_header_encode(const struct proxy_header *header, uint8_t out[PROXY_
 		writer_u16(&writer, client.port);
 		writer_u16(&writer, server.port);
 	}
+	write_tlv(&writer, PROXY_TYPE_ALPN, header->alpn);
+	write_tlv(&writer, PROXY_TYPE_AUTHORITY, header->authority);
 	if (header->tls)
 		write_tls(&writer, header->tls);
+	if (header->tls && header->tls->common_name)
+		write_tlv(&writer, PROXY_TYPE_NAMES, header->tls->names);
 	size_t length = writer_length(&writer) - PROXY_FIXED_BYTES;
 	out[14] = (uint8_t)(length >> 8);
 	out[15] = (uint8_t)length;

@@ -21,16 +21,22 @@ struct proxy_tls {
 	const char *key;         // of our certificate, "P-256"
 	const char *group;       // "X25519MLKEM768"
 	const char *scheme;      // that we signed the handshake with, "ecdsa_secp256r1_sha256"
+	const char *names;       // SANs of the client's certificate, "DNS:a,URI:spiffe://b/c"; only with a common_name
 };
 
 struct proxy_header {
 	struct address client, server; // as the client sees it; length 0, or not IP: not known
 	const struct proxy_tls *tls;   // NULL: not over TLS
+	const char *authority;         // version 2: the name the client asked for (SNI); may be NULL
+	const char *alpn;              // version 2: the protocol that was agreed on; may be NULL
 };
+
+// Names have no type of their own in the protocol, so they go in one of those it leaves to applications.
+#define PROXY_TYPE_NAMES 0xe0
 
 // Version 2. Both families are made the same (IPv4 in IPv6); without a client's address the family is UNSPEC, and the
 // receiver uses the connection's own. A server that is not known is all zeros. Returns the length.
-#define PROXY_HEADER_BYTES 768
+#define PROXY_HEADER_BYTES 1536
 size_t proxy_header_encode(const struct proxy_header *header, uint8_t out[PROXY_HEADER_BYTES]);
 // Version 1, text. "PROXY UNKNOWN" without a client's address.
 #define PROXY_HEADER_TEXT_BYTES 108

@@ -109,17 +109,45 @@ static void the_longest_texts_fit(void **state)
 {
 	(void)state;
 	uint8_t out[PROXY_HEADER_BYTES];
-	char name[128], text[64];
+	char name[128], text[64], names[256], authority[256];
 	struct proxy_peer peer;
 	memset(name, 'n', sizeof name);
 	memset(text, 't', sizeof text);
-	name[sizeof name - 1] = text[sizeof text - 1] = '\0';
-	struct proxy_tls tls = {text, text, name, text, text, text, text};
-	struct proxy_header header = {.client = ip("::1", 7), .server = ip("::1", 8), .tls = &tls};
+	memset(names, 'N', sizeof names);
+	memset(authority, 'a', sizeof authority);
+	name[sizeof name - 1] = text[sizeof text - 1] = names[sizeof names - 1] = authority[sizeof authority - 1] = '\0';
+	struct proxy_tls tls = {text, text, name, text, text, text, text, names};
+	struct proxy_header header = {
+		.client = ip("::1", 7), .server = ip("::1", 8), .tls = &tls, .authority = authority, .alpn = authority};
 	size_t length = proxy_header_encode(&header, out);
 	assert_true(length < sizeof out);
 	assert_int_equal(decode((char *)out, length, &peer), 0);
 	assert_string_equal(peer.common_name, name);
+	assert_string_equal(peer.authority, authority);
+	assert_memory_equal(out + length - 258,
+	                    "\xe0\x00\xff"
+	                    "NNN",
+	                    6);
+}
+
+static void names_are_told_of_a_verified_certificate_only(void **state)
+{
+	(void)state;
+	uint8_t out[PROXY_HEADER_BYTES];
+	const char expected[] = "\x01\x00\x02h2"
+							"\x02\x00\x09"
+							"a.example"
+							"\x20\x00\x09\x07\0\0\0\0\x22\x00\x01n"
+							"\xe0\x00\x09"
+							"DNS:a.b,c";
+	struct proxy_tls tls = {.common_name = "n", .names = "DNS:a.b,c"};
+	struct proxy_header header = {.tls = &tls, .authority = "a.example", .alpn = "h2"};
+	size_t length = proxy_header_encode(&header, out);
+	assert_int_equal(length, 16 + sizeof expected - 1);
+	assert_memory_equal(out + 16, expected, sizeof expected - 1);
+	tls.common_name = NULL;
+	length = proxy_header_encode(&header, out);
+	assert_null(memchr(out + 16, 0xe0, length - 16));
 }
 
 static void local_and_unspecified_headers_say_nothing_of_addresses(void **state)
@@ -253,6 +281,7 @@ int main(void)
 		cmocka_unit_test(a_client_that_is_not_known_has_no_family),
 		cmocka_unit_test(what_is_known_of_tls_follows),
 		cmocka_unit_test(the_longest_texts_fit),
+		cmocka_unit_test(names_are_told_of_a_verified_certificate_only),
 		cmocka_unit_test(local_and_unspecified_headers_say_nothing_of_addresses),
 		cmocka_unit_test(texts_are_made_printable_and_cut_to_room),
 		cmocka_unit_test(headers_that_break_their_own_rules_are_refused),
