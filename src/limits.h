@@ -137,6 +137,18 @@
 // One certificate for each kind of key is useful: ML-DSA in three sizes, ECDSA in three, RSA, Ed25519.
 #define LIMIT_CERTIFICATES 8
 
+// ---- the sidecar ---------------------------------------------------------------------------------------------------
+
+// Lines about connections that have ended, that one worker writes in a second; the rest is counted and summed up.
+#define LIMIT_CONNECTION_LINES_PER_S 100
+// Connections of a proxy that have yet to prove something; when there are so many the oldest goes. As many clients as
+// this may come back at once: before its first byte each is a socket and less than a KiB, in its handshake some 60 KiB.
+#define LIMIT_STRANGERS 8192
+// Certificates judged again at a time after a reload: about a tenth of a millisecond each.
+#define LIMIT_JUDGED_PER_TURN 64
+// Names of targets that are counted separately, also those that a reload has taken away: 2 KiB each.
+#define LIMIT_TALLIES 1024
+
 // ---- UDP -----------------------------------------------------------------------------------------------------------
 
 // The largest datagram IPv4 has (65 535 less 20 and 8). Larger ones, which only IPv6 knows, are dropped and counted.

@@ -132,6 +132,27 @@
 	X(PACKET_TOO_BIG, "qanat_packets_dropped_total", "reason=\"too_big\"", "IP packets dropped by reason") \
 	X(PACKET_MALFORMED, "qanat_packets_dropped_total", "reason=\"malformed\"", "IP packets dropped by reason") \
 	X(PACKET_REFUSED, "qanat_packets_dropped_total", "reason=\"device_refused\"", "IP packets dropped by reason") \
+	X(SIDECAR_FINISHED, "qanat_proxy_connections_total", "outcome=\"finished\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_CLIENT_BROKE, "qanat_proxy_connections_total", "outcome=\"reset_by_client\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_TARGET_BROKE, "qanat_proxy_connections_total", "outcome=\"reset_by_target\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_IDLE, "qanat_proxy_connections_total", "outcome=\"idle\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_HALF_CLOSED, "qanat_proxy_connections_total", "outcome=\"half_closed\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_TOO_OLD, "qanat_proxy_connections_total", "outcome=\"too_old\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_NOT_ALLOWED, "qanat_proxy_connections_total", "outcome=\"not_allowed_any_more\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_STOPPED, "qanat_proxy_connections_total", "outcome=\"stopped\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_SILENT, "qanat_proxy_connections_total", "outcome=\"silent\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_TIMED_OUT, "qanat_proxy_connections_total", "outcome=\"handshake_timeout\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_BAD_HEADER, "qanat_proxy_connections_total", "outcome=\"bad_proxy_header\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_BAD_HANDSHAKE, "qanat_proxy_connections_total", "outcome=\"handshake_failed\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_LIMIT, "qanat_proxy_connections_total", "outcome=\"limit\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_CLIENT_LIMIT, "qanat_proxy_connections_total", "outcome=\"client_limit\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_RATE, "qanat_proxy_connections_total", "outcome=\"rate\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_CROWDED_OUT, "qanat_proxy_connections_total", "outcome=\"crowded_out\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_NO_TARGET, "qanat_proxy_connections_total", "outcome=\"no_target\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_UNREACHABLE, "qanat_proxy_connections_total", "outcome=\"target_unreachable\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_NO_DESCRIPTOR, "qanat_proxy_connections_total", "outcome=\"descriptors\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_NO_MEMORY, "qanat_proxy_connections_total", "outcome=\"no_memory\"", "Connections of a proxy that are over, by outcome") \
+	X(SIDECAR_CLASSICAL, "qanat_proxy_classical_total", "", "Handshakes of a proxy without a post-quantum key agreement") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \
 	X(POOL_MISS, "qanat_pool_total", "outcome=\"miss\"", "New streams that found a parked data connection, or had to dial")
 // clang-format on

@@ -1,6 +1,6 @@
 // What came of the TLS connections to or for one target: handshakes by outcome, protocol version, group and signature
-// algorithm, how long they took, and what was carried. Any thread adds, any thread reads; each number is exact, and they
-// belong together only once nothing is added any more.
+// algorithm, how long they took, and what was carried. Any thread adds, any thread reads; each number is exact, and
+// they belong together only once nothing is added any more.
 
 #pragma once
 
@@ -27,9 +27,10 @@ enum tally_outcome { // of handshakes
 	TALLY_HTTP,
 	TALLY_NOT_TLS,
 	TALLY_BAD_PROXY_HEADER,
+	TALLY_NO_VERSION,
 	TALLY_BAD_ALPN,
-	TALLY_BAD_NAME, // SNI that leads nowhere
 	TALLY_NO_GROUP,
+	TALLY_NO_SIGNATURE,
 	TALLY_PROTOCOL,
 	TALLY_PEER_ALERT,
 	TALLY_NO_CERTIFICATE,
@@ -41,6 +42,8 @@ enum tally_outcome { // of handshakes
 	TALLY_WRONG_USAGE,
 	TALLY_WRONG_NAME,
 	TALLY_NOT_ALLOWED,
+	TALLY_WRONG_PIN,
+	TALLY_CLASSICAL, // a signature, where post-quantum ones are demanded
 	TALLY_BAD_SIGNATURE,
 	TALLY_BAD_CERTIFICATE,
 	TALLY_INTERNAL,
@@ -56,7 +59,7 @@ enum tally_number { // gauges and counters
 	TALLY_NUMBER_COUNT
 };
 
-#define TALLY_WORDS_MAX 24
+#define TALLY_WORDS_MAX 32
 // Upper bounds of a handshake's time in microseconds; what took longer is beyond the last one.
 #define TALLY_BOUNDS 13
 extern const uint32_t tally_bounds_us[TALLY_BOUNDS];

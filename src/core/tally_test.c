@@ -21,11 +21,8 @@ static void a_handshake_is_found_under_what_was_negotiated(void **state)
 	(void)state;
 	struct tally tally = {0};
 	struct tally_sums sums;
-	struct tally_handshake handshake = {.version = "TLSv1.3",
-	                                    .group = "x25519mlkem768",
-	                                    .signature = "mldsa65",
-	                                    .signature_peer = "",
-	                                    .took_us = 600};
+	struct tally_handshake handshake = {
+		.version = "TLSv1.3", .group = "x25519mlkem768", .signature = "mldsa65", .signature_peer = "", .took_us = 600};
 	tally_negotiated(&tally, &handshake);
 	handshake.group = "secp256r1";
 	handshake.signature = "something_new";

@@ -35,8 +35,10 @@ static int finish_stream(void *far)
 }
 
 _Static_assert((int)STREAM_BLOCKED == JOINT_BLOCKED && (int)STREAM_END == JOINT_END, "a joint asks for other outcomes");
-static const struct joint_ops joint_ops = {
-	.recv = recv_stream, .send = send_stream, .has_room = stream_has_more_room, .finish = finish_stream};
+static const struct joint_ops joint_ops = {.recv = recv_stream,
+                                           .send = send_stream,
+                                           .has_room = stream_has_more_room,
+                                           .finish = finish_stream};
 
 // ---- life ----------------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ struct flow {
 	bool dialling;     // source, ASKING: its data connection is not there yet
 	uint64_t begun_ms; // when it was made
 	bool closed;
-	uint64_t moved_at_ms; // as the last look at idle flows saw it
+	uint64_t moved_at_ms;  // as the last look at idle flows saw it
 	enum reply_kind reply; // source: the client waits for this kind of answer
 	uint8_t *first;        // source: what the client has said before the stream could take it
 	size_t first_length;

@@ -41,8 +41,8 @@ struct joint { // the null value has fd -1
 	uint64_t taken, given; // bytes from and to the local socket, for the owner to count
 };
 
-// Moves what can be moved, for a bounded time. 0, or which side broke: the other one is then to be reset, so that nobody
-// takes a cut stream for a finished one.
+// Moves what can be moved, for a bounded time. 0, or which side broke: the other one is then to be reset, so that
+// nobody takes a cut stream for a finished one.
 enum { JOINT_LOCAL_BROKE = 3, JOINT_FAR_BROKE = 4 };
 MUST_USE int joint_outward(struct joint *joint);
 MUST_USE int joint_inward(struct joint *joint);

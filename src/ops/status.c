@@ -1,4 +1,5 @@
 #include "ops/status.h"
+#include "ops/status_proxy.h"
 #include "ops/status_text.h"
 
 #include "core/counter.h"
@@ -77,6 +78,9 @@ void status_release(struct status_node *status)
 {
 	free(status->links);
 	free(status->services);
+	free(status->targets);
+	status->targets = NULL;
+	status->target_count = 0;
 	status->links = NULL;
 	status->services = NULL;
 	status->link_count = status->service_count = 0;
@@ -213,6 +217,8 @@ char *status_encode(struct status_node *status)
 	add(&object, "ca_not_after", json_integer(status->ca_not_after));
 	add(&object, "last_reload", describe_reload(status, &object.bad));
 	add(&object, "services", describe_services(status, &object.bad));
+	if (status->is_proxy)
+		add(&object, "proxy", status_describe_proxy(status, &object.bad));
 	add(&object, "counters", describe_counters(&object.bad));
 	add_number(&object, "link_count", status->link_count);
 	add(&object, "links", describe_links(status, &object.bad));

@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include "core/tally.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +40,12 @@ struct status_service { // of a dest
 	uint64_t errors;                         // flows that did not reach the target, or that broke
 };
 
+struct status_target { // of a proxy
+	char name[128];
+	const char *state; // "up", "down", "unknown"
+	struct tally_sums sums;
+};
+
 struct status_node {
 	const char *command; // "source", "dest"
 	const char *version;
@@ -63,6 +71,10 @@ struct status_node {
 	size_t link_count;
 	struct status_service *services; // likewise; NULL on a source
 	size_t service_count;
+	bool is_proxy;
+	struct tally_sums sums;        // of a proxy, all together
+	struct status_target *targets; // likewise
+	size_t target_count;
 };
 
 // Called from the HTTP thread: must lock what it reads.

@@ -1,7 +1,8 @@
 // The Prometheus text exposition: one block of HELP, TYPE and samples per metric name.
 
 #include "ops/status.h"
-#include "ops/status_text.h"
+#include "ops/status_proxy.h"
+#include "ops/status_sample.h"
 
 #include "core/clock.h"
 #include "core/counter.h"
@@ -20,42 +21,22 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LABEL_BYTES 128
 #define LINKS_LISTED 1000
 #define SERVICES_LISTED 1000
 #define SHORT_ID 8
 
 // ---- samples -------------------------------------------------------------------------------------------------------
 
-static void open_family(FILE *out, const char *name, const char *type, const char *help)
-{
-	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
 static void put_number(FILE *out, const char *name, const char *type, const char *help, uint64_t number)
 {
-	open_family(out, name, type, help);
+	sample_family(out, name, type, help);
 	fprintf(out, "%s %" PRIu64 "\n", name, number);
 }
 
 static void put_seconds(FILE *out, const char *name, const char *type, const char *help, double seconds)
 {
-	open_family(out, name, type, help);
+	sample_family(out, name, type, help);
 	fprintf(out, "%s %.3f\n", name, seconds);
-}
-
-// Hostile: a label's value may come from a peer, and a quote or a newline in it could make up samples.
-static void put_label(FILE *out, const char *before, const char *name, const char *value)
-{
-	char shown[LABEL_BYTES + 1];
-	status_text(value, shown, sizeof shown);
-	fprintf(out, "%s%s=\"", before, name);
-	for (const char *at = shown; *at; at++) {
-		if (*at == '\\' || *at == '"')
-			putc('\\', out);
-		putc(*at, out);
-	}
-	putc('"', out);
 }
 
 // ---- the process ---------------------------------------------------------------------------------------------------
@@ -66,7 +47,7 @@ static void put_counters(FILE *out)
 	for (int i = 0; i < COUNTER_COUNT; i++) {
 		const struct counter_text *text = counter_text((enum counter)i);
 		if (strcmp(text->name, family) != 0)
-			open_family(out, text->name, "counter", text->help);
+			sample_family(out, text->name, "counter", text->help);
 		family = text->name;
 		fprintf(out, *text->labels ? "%s{%s} %" PRIu64 "\n" : "%s%s %" PRIu64 "\n", text->name, text->labels,
 		        counter_read((enum counter)i));
@@ -138,10 +119,10 @@ static void put_process(FILE *out)
 
 static void put_node(FILE *out, const struct status_node *status)
 {
-	open_family(out, "qanat_info", "gauge", "What runs here");
-	put_label(out, "qanat_info{", "command", status->command);
-	put_label(out, ",", "version", status->version);
-	put_label(out, ",", "name", status->name);
+	sample_family(out, "qanat_info", "gauge", "What runs here");
+	sample_label(out, "qanat_info{", "command", status->command);
+	sample_label(out, ",", "version", status->version);
+	sample_label(out, ",", "name", status->name);
 	fputs("} 1\n", out);
 	put_number(out, "qanat_ready", "gauge", "1 when the node can carry traffic", status->ready);
 	put_seconds(out, "qanat_uptime_seconds", "gauge", "Time since the node started", (double)status->uptime_ms / 1000);
@@ -154,8 +135,8 @@ static void put_node(FILE *out, const struct status_node *status)
 
 static void put_expiry(FILE *out, const struct status_node *status)
 {
-	open_family(out, "qanat_certificate_expiry_seconds", "gauge",
-	            "Expiry of our own certificate and of the first CA certificate to end, Unix time");
+	sample_family(out, "qanat_certificate_expiry_seconds", "gauge",
+	              "Expiry of our own certificate and of the first CA certificate to end, Unix time");
 	if (status->own_not_after)
 		fprintf(out, "qanat_certificate_expiry_seconds{which=\"own\"} %" PRId64 "\n", status->own_not_after);
 	if (status->ca_not_after)
@@ -195,12 +176,12 @@ static void put_services(FILE *out, const struct status_node *status)
 	size_t count = status->service_count < SERVICES_LISTED ? status->service_count : SERVICES_LISTED;
 	for (size_t f = 0; count > 0 && f < COUNT_OF(service_families); f++) {
 		const struct service_family *family = &service_families[f];
-		open_family(out, family->name, family->type, family->help);
+		sample_family(out, family->name, family->type, family->help);
 		for (size_t i = 0; i < count; i++) {
 			uint64_t value;
 			memcpy(&value, (const char *)&status->services[i] + family->offset, sizeof value);
 			fputs(family->name, out);
-			put_label(out, "{", "service", status->services[i].name);
+			sample_label(out, "{", "service", status->services[i].name);
 			fprintf(out, "} %" PRIu64 "\n", value);
 		}
 	}
@@ -236,26 +217,26 @@ static void put_link_labels(FILE *out, const char *name, const struct listed *li
 	char id[sizeof listed->link->id];
 	snprintf(id, sizeof id, "%.*s", listed->digits, listed->link->id);
 	fputs(name, out);
-	put_label(out, "{", "link", id);
-	put_label(out, ",", "peer", listed->link->peer_name);
+	sample_label(out, "{", "link", id);
+	sample_label(out, ",", "peer", listed->link->peer_name);
 }
 
 static void put_link_info(FILE *out, const struct listed *listed)
 {
 	const struct status_link *link = listed->link;
 	put_link_labels(out, "qanat_link_info", listed);
-	put_label(out, ",", "role", link->role);
-	put_label(out, ",", "state", link->state);
-	put_label(out, ",", "carrier", link->carrier);
-	put_label(out, ",", "address", link->peer_address);
-	put_label(out, ",", "subject", link->subject);
-	put_label(out, ",", "tls_version", link->tls_version);
-	put_label(out, ",", "tls_group", link->tls_group);
-	put_label(out, ",", "tls_cipher", link->tls_cipher);
-	put_label(out, ",", "kem_mode", link->kem_mode);
-	put_label(out, ",", "kem_legs", link->kem_legs);
-	put_label(out, ",", "signature", link->signature_peer);
-	put_label(out, ",", "signature_own", link->signature_own);
+	sample_label(out, ",", "role", link->role);
+	sample_label(out, ",", "state", link->state);
+	sample_label(out, ",", "carrier", link->carrier);
+	sample_label(out, ",", "address", link->peer_address);
+	sample_label(out, ",", "subject", link->subject);
+	sample_label(out, ",", "tls_version", link->tls_version);
+	sample_label(out, ",", "tls_group", link->tls_group);
+	sample_label(out, ",", "tls_cipher", link->tls_cipher);
+	sample_label(out, ",", "kem_mode", link->kem_mode);
+	sample_label(out, ",", "kem_legs", link->kem_legs);
+	sample_label(out, ",", "signature", link->signature_peer);
+	sample_label(out, ",", "signature_own", link->signature_own);
 	fputs("} 1\n", out);
 }
 
@@ -329,7 +310,7 @@ static void put_links(FILE *out, const struct listed *listed, size_t count)
 	double value;
 	for (size_t f = 0; f < COUNT_OF(link_families); f++) {
 		const struct link_family *family = &link_families[f];
-		open_family(out, family->name, family->type, family->help);
+		sample_family(out, family->name, family->type, family->help);
 		for (size_t i = 0; i < count; i++) {
 			if (listed[i].digits == 0 || !family->read(listed[i].link, &value))
 				continue;
@@ -337,11 +318,11 @@ static void put_links(FILE *out, const struct listed *listed, size_t count)
 			fprintf(out, "} %.*f\n", family->decimals, value);
 		}
 	}
-	open_family(out, "qanat_link_bytes_total", "counter", "Payload bytes carried by the link");
+	sample_family(out, "qanat_link_bytes_total", "counter", "Payload bytes carried by the link");
 	for (size_t i = 0; i < count; i++)
 		if (listed[i].digits > 0)
 			put_link_bytes(out, &listed[i]);
-	open_family(out, "qanat_link_info", "gauge", "What was negotiated with the peer");
+	sample_family(out, "qanat_link_info", "gauge", "What was negotiated with the peer");
 	for (size_t i = 0; i < count; i++)
 		if (listed[i].digits > 0)
 			put_link_info(out, &listed[i]);
@@ -362,6 +343,7 @@ static bool put_page(FILE *out, const struct status_node *status)
 	put_expiry(out, status);
 	put_last_reload(out, status);
 	put_services(out, status);
+	status_put_proxy(out, status);
 	put_links(out, listed, count);
 	put_counters(out);
 	put_process(out);
