@@ -8,6 +8,7 @@
 #include "cmd/guise.h"
 #include "cmd/health.h"
 #include "cmd/reload.h"
+#include "cmd/proxy.h"
 #include "cmd/psk.h"
 #include "cmd/source.h"
 #include "cmd/status.h"
@@ -28,6 +29,7 @@ static const struct command {
 } commands[] = {
 	{"source", source_command, true, "carry local services through a quantum-safe link to dest"},
 	{"dest", dest_command, true, "accept links and hand what they carry to the services here"},
+	{"proxy", proxy_command, true, "post-quantum TLS in front of a plain service, or of a plain client"},
 	{"cert", cert_command, false, "a small CA: make, renew, revoke, show and verify certificates"},
 	{"status", status_command, true, "ask a running node what it does"},
 	{"reload", reload_command, true, "have a running node read its configuration anew"},
@@ -39,7 +41,6 @@ static const struct command {
 	{"check-environment", doctor_command, true, "the same as doctor"},
 	{"version", version_command, false, "say which build this is"},
 	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
-	{"proxy", NULL, true, "post-quantum TLS in front of a plain service"},
 	{"hub", NULL, true, "reverse tunnels: where devices connect to"},
 	{"agent", NULL, true, "reverse tunnels: on the device"},
 	{"connect", NULL, true, "reverse tunnels: reach a device"},

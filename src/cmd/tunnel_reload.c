@@ -34,7 +34,7 @@ static int take(const struct tunnel_reload *reload, struct config_reload *outcom
                 char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct identity *identity = NULL;
-	int r = load_identity(reload, outcome->next, &identity, problem);
+	int r = reload->has_own_files ? 0 : load_identity(reload, outcome->next, &identity, problem);
 	if (r == 0)
 		r = reload->take(reload->owner, &outcome->next, &identity, problem);
 	if (identity)

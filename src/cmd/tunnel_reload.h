@@ -15,6 +15,7 @@ struct tunnel_reload {
 	char **argv;
 	const struct config *running;
 	enum identity_usage usage;
+	bool has_own_files; // [auth] is not for it: `take` loads what it needs, and gets no identity
 	void *owner;
 	// Puts both into force and takes them (NULL is left). 0; otherwise nothing has changed and `problem` says why.
 	int (*take)(void *owner, struct config **next, struct identity **identity,
