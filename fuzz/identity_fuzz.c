@@ -1,7 +1,9 @@
 // A peer's certificate, in PEM or DER: what is shown of it stays printable ASCII within its room, and the questions
 // that decide whether it is let in have an answer.
 
+#include "crypto/authorise.h"
 #include "crypto/identity.h"
+#include "crypto/pin.h"
 
 #include <assert.h>
 #include <openssl/pem.h>
@@ -53,6 +55,24 @@ static void check_texts(X509 *certificate)
 	check_text(large, sizeof large);
 }
 
+// The proxy's allow-list: whatever the certificate holds, there is an answer, and a longer list lets in no less.
+static void check_allow_list(X509 *certificate)
+{
+	static const char *const patterns[] = {"cn:*a*b", "dns:*.example.org", "uri:spiffe://corp/ns/*/sa/*b*",
+	                                       "*.example.org",
+	                                       "spki:0000000000000000000000000000000000000000000000000000000000000000"};
+	static struct authorise *all, *first;
+	char problem[AUTHORISE_PROBLEM_BYTES];
+	uint8_t pin[PIN_BYTES];
+
+	if (!all) {
+		assert(authorise_new(patterns, COUNT_OF(patterns), &all, problem) == 0);
+		assert(authorise_new(patterns, 1, &first, problem) == 0);
+	}
+	assert(!authorise_allows(first, certificate) || authorise_allows(all, certificate));
+	assert(pin_of(certificate, pin) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const names[] = {"a.example.org", "127.0.0.1", "[::1]", "x", "a.example.org.", ""};
@@ -70,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void)identity_has_usage(certificate, IDENTITY_SERVER);
 	(void)identity_has_usage(certificate, IDENTITY_CLIENT);
 	assert(identity_digest(certificate, digest) == 0);
+	check_allow_list(certificate);
 	X509_free(certificate);
 	return 0;
 }
