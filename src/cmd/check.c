@@ -194,6 +194,33 @@ static bool is_any_wanted(const struct check *check)
 	return false;
 }
 
+// Nothing is known of what the file is for; only what is about the file itself is worth saying.
+static void say_unreadable(struct check *check, struct load *load)
+{
+	struct problem_list about_file = {0};
+	for (size_t i = 0; i < load->problems.count; i++) {
+		const struct problem *problem = &load->problems.problems[i];
+		if (strcmp(problem->name, load->file) == 0)
+			problem_add(&about_file, (struct tree_place){problem->name, problem->line, problem->column}, "", "%s",
+			            problem->message);
+	}
+	problem_list_fini(&load->problems);
+	load->problems = about_file;
+	if (!check->is_json) {
+		problem_print(&load->problems, "", stderr);
+		fprintf(stderr, "%s: cannot be read\n", load->file);
+		return;
+	}
+	json_t *report = report_json(load), *reports = json_array();
+	json_object_set_new(report, "command", json_null());
+	json_object_set_new(report, "good", json_false());
+	json_object_set_new(report, "file", json_string(load->file));
+	json_array_append_new(reports, report);
+	json_dumpf(reports, stdout, JSON_INDENT(2));
+	fputc('\n', stdout);
+	json_decref(reports);
+}
+
 // Which sections there are, when the command line does not say which is meant.
 static bool find_sections(struct check *check)
 {
@@ -203,7 +230,12 @@ static bool find_sections(struct check *check)
 	                           .environment = environ};
 	struct load load;
 	int result = load_run(&input, &load);
-	check->is_wanted[CONFIG_SOURCE] = load.has_source || load.is_unreadable;
+	if (load.is_unreadable) {
+		say_unreadable(check, &load);
+		load_fini(&load);
+		return false;
+	}
+	check->is_wanted[CONFIG_SOURCE] = load.has_source;
 	check->is_wanted[CONFIG_DEST] = load.has_dest;
 	check->is_wanted[CONFIG_PSK_SERVER] = load.has_psk && !load.has_psk_client;
 	check->is_wanted[CONFIG_PSK_CLIENT] = load.has_psk_client;

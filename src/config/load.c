@@ -6,7 +6,8 @@
 #include "config/validate.h"
 #include "config/value.h"
 
-#define SEED_CONFIG_FILE "QUANTUM_SAFE_PROXY_CONFIG_FILE"
+#define SEED_PREFIX "QUANTUM_SAFE_PROXY_"
+#define SEED_CONFIG_FILE SEED_PREFIX "CONFIG_FILE"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,6 +28,14 @@ bool load_is_given(const struct load *load, const char *path)
 	return load_setting(load, path)->origin != LOAD_DEFAULT;
 }
 
+static const char *alias_of(const struct schema_key *key, const char *path)
+{
+	for (size_t i = 0; i < COUNT_OF(key->aliases) && key->aliases[i]; i++)
+		if (strcmp(key->aliases[i], path) == 0)
+			return key->aliases[i];
+	return key->path;
+}
+
 // Reads node for key; when it is good and meant for this command, it replaces what was there.
 static void take(struct load *load, const struct schema_key *key, const struct tree_node *node, const char *path,
                  enum load_origin origin)
@@ -38,6 +47,7 @@ static void take(struct load *load, const struct schema_key *key, const struct t
 		// A bad value counts as given, so that it is not called missing as well; what was there before stays.
 		setting->origin = origin;
 		setting->place = node->place;
+		setting->path = alias_of(key, path);
 		setting->is_bad = setting->is_bad || !is_good;
 	}
 	if (is_good && is_for(load, schema_commands_of(key, path))) {
@@ -71,6 +81,9 @@ static void refuse_unknown(struct load *load, const struct tree_node *node, cons
 			text_nearest_try(&nearest, known);
 		if (strcmp(known, name) == 0 && key->state == SCHEMA_BUILT)
 			elsewhere = key->path;
+		for (size_t k = 0; parent == 0 && k < COUNT_OF(key->aliases) && key->aliases[k]; k++)
+			if (!strchr(key->aliases[k], '.') && key->state == SCHEMA_BUILT)
+				text_nearest_try(&nearest, key->aliases[k]);
 	}
 	const char *const sections[] = {"source", "dest",    "udp",     "psk",     "auth", "crypto",
 	                                "link",   "logging", "metrics", "control", "node", "proxy"};
@@ -92,8 +105,8 @@ static void walk_child(struct load *load, const struct tree_node *child, const c
 {
 	const struct schema_key *key = schema_find(path, load->command);
 	if (key && is_for(load, schema_commands_of(key, path)) && load->settings[schema_index(key)].origin == LOAD_FILE) {
-		const char *other = strcmp(path, key->path) == 0 ? key->aliases[0] : key->path;
-		problem_add(&load->problems, child->place, path, "given twice: \"%s\" means the same", other);
+		problem_add(&load->problems, child->place, path, "given twice: \"%s\" means the same",
+		            load->settings[schema_index(key)].path);
 		return;
 	}
 	if (key)
@@ -287,16 +300,28 @@ static void read_flags(struct load *load, const struct flags *flags)
 			take_flag(load, flags, flags->words[i].key);
 }
 
+static bool is_seed_name(const char *name)
+{
+	if (strcmp(name, SEED_CONFIG_FILE) == 0)
+		return true;
+	for (size_t i = 0; i < schema.count; i++)
+		for (size_t k = 0; k < SCHEMA_SEED_NAMES && schema.keys[i].seed_environment[k]; k++)
+			if (strcmp(schema.keys[i].seed_environment[k], name) == 0)
+				return true;
+	return false;
+}
+
 // A name of ours with a typing error would otherwise do nothing, silently. Not an error: orchestrators put names such
 // as QANAT_DEST_SERVICE_HOST into the environment of every container.
-static void note_unknown_environment(struct load *load, char *const *environment)
+static void note_unknown_environment(struct load *load, char *const *environment, bool with_seed_names)
 {
 	static const char *const prefixes[] = {"QANAT_SOURCE_", "QANAT_DEST_",    "QANAT_AUTH_",    "QANAT_CRYPTO_",
 	                                       "QANAT_LINK_",   "QANAT_LOGGING_", "QANAT_METRICS_", "QANAT_NODE_",
 	                                       "QANAT_PSK_",    "QANAT_PROXY_"};
 	for (; *environment; environment++) {
 		char *name = text_copy_part(*environment, strcspn(*environment, "="));
-		bool is_ours = false, is_known = false;
+		bool is_ours = with_seed_names && strncmp(name, SEED_PREFIX, strlen(SEED_PREFIX)) == 0;
+		bool is_known = is_seed_name(name);
 		for (size_t i = 0; i < COUNT_OF(prefixes); i++)
 			is_ours = is_ours || strncmp(name, prefixes[i], strlen(prefixes[i])) == 0;
 		for (size_t i = 0; is_ours && i < schema.count; i++) {
@@ -365,7 +390,7 @@ int load_run(const struct load_input *input, struct load *load)
 			read_file(load, may_be_absent);
 		read_environment(load, input->environment, flags.from_environment);
 		read_flags(load, &flags);
-		note_unknown_environment(load, input->environment);
+		note_unknown_environment(load, input->environment, flags.from_environment);
 		validate_complete(load);
 		validate(load);
 		problem_sort(&load->problems);

@@ -28,6 +28,7 @@ struct load_setting {
 	bool is_bad;                    // given, but what was given is refused
 	struct tree_place place;        // unless LOAD_DEFAULT
 	struct tree_place *item_places; // of each item of a list
+	const char *path;               // as it is written there: the key's own, or an alias
 	char *environment;              // its name, once it was needed
 };
 

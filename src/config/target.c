@@ -17,7 +17,8 @@ const char *target_split(const char *text, char host[TARGET_HOST_BYTES], uint16_
 			memcpy(host, text, strlen(text) + 1); // a socket's path is shorter
 		return fault;
 	}
-	if (address_split(text, host, TARGET_HOST_BYTES, port) != 0)
+	// "::1:80" may be an address or an address and a port.
+	if (address_split(text, host, TARGET_HOST_BYTES, port) != 0 || (text[0] != '[' && strchr(host, ':')))
 		return "must be HOST:PORT, IP:PORT, [IP6]:PORT or unix:/path";
 	return value_text_fault(&host_key, host);
 }

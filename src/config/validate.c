@@ -322,6 +322,8 @@ static bool is_taken(const struct config *config, enum config_command command, c
 {
 	if (command == CONFIG_DEST)
 		return config->dest.tunnel_port == port && is_same_listener(config->dest.listen_ip, ip);
+	if (command == CONFIG_PROXY)
+		return false; // config/validate_ends.h has asked
 	if (command == CONFIG_PSK_SERVER || command == CONFIG_PSK_CLIENT)
 		return false; // a clash shows when the second one is opened
 	if (config->source.listen_port == port && is_same_listener(config->source.listen_ip, ip))
