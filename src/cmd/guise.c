@@ -6,15 +6,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct guise_word {
+	const char *word, *command;
+};
+
+static const struct guise_word proxy_words[] = {
+	{"check-environment", "check-environment"},
+	{"--check-environment", "check-environment"},
+	{"--version", "version"},
+	{"--show-version", "version"},
+	{"-V", "version"},
+	{NULL, NULL},
+};
+
 static const struct guise {
 	const char *name;
 	const char *config;  // its default configuration file
 	const char *command; // what its words belong to; NULL: they are commands already
 	bool is_built;
+	const struct guise_word *words; // that are commands of ours instead, when they come first
 } guises[] = {
-	{"utun", "/etc/utun/config.toml", NULL, true}, {"rust-vpn", NULL, NULL, false},
-	{"quantum-safe-proxy", NULL, NULL, false},     {"shadow-server", NULL, NULL, false},
-	{"shadow-client", NULL, NULL, false},          {"ttun", NULL, "psk", true},
+	{"utun", "/etc/utun/config.toml", NULL, true, NULL},
+	{"rust-vpn", NULL, NULL, false, NULL},
+	{"quantum-safe-proxy", NULL, "proxy", true, proxy_words},
+	{"shadow-server", NULL, NULL, false, NULL},
+	{"shadow-client", NULL, NULL, false, NULL},
+	{"ttun", NULL, "psk", true, NULL},
 };
 
 static const struct guise *find(const char *program)
@@ -25,6 +42,17 @@ static const struct guise *find(const char *program)
 		if (strcmp(guises[i].name, name) == 0)
 			return &guises[i];
 	return NULL;
+}
+
+// program WORD ... becomes program COMMAND ... when the word says so.
+static bool replace(const struct guise *guise, int argc, char **argv)
+{
+	for (const struct guise_word *word = guise->words; word && word->word && argc > 1; word++)
+		if (strcmp(argv[1], word->word) == 0) {
+			argv[1] = (char *)word->command;
+			return true;
+		}
+	return false;
 }
 
 // program WORDS becomes program COMMAND WORDS.
@@ -53,5 +81,7 @@ bool guise_take(int *argc, char ***argv)
 	}
 	if (guise->config && setenv("QANAT_CONFIG", guise->config, 0) != 0)
 		return false;
-	return !guise->command || insert(guise->command, argc, argv);
+	if (!guise->command || replace(guise, *argc, *argv))
+		return true;
+	return insert(guise->command, argc, argv);
 }

@@ -4,7 +4,7 @@
 #include "config/validate_ends.h"
 
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 // The seed's own defaults, which only count outside of production.
 #define SEED_CERTS "certs/hybrid/dilithium3/"
@@ -199,7 +199,8 @@ static void check_headers(struct load *load)
 // Configuration that is found by chance is followed by nobody who thinks of it. But who comes from the seed expects it.
 static void look_for_seed_file(struct load *load)
 {
-	if (load->is_file_named || access(SEED_FILE, F_OK) != 0)
+	struct stat found;
+	if (load->is_file_named || stat(SEED_FILE, &found) != 0)
 		return;
 	problem_add(&load->notes, (struct tree_place){.name = SEED_FILE}, "",
 	            "lies in the working directory, but is not read: name it with --config-file");
