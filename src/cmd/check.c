@@ -1,14 +1,13 @@
 #include "cmd/check.h"
 
+#include "cmd/proxy_internal.h"
 #include "cmd/psk_key.h"
 #include "cmd/psk_words.h"
-#include "config/certificates.h"
 #include "config/help.h"
 #include "config/load.h"
 #include "config/report.h"
 #include "crypto/identity.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -103,26 +102,20 @@ static bool try_key(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES
 	return is_good;
 }
 
-static bool can_read(const char *path, char problem[IDENTITY_PROBLEM_BYTES])
-{
-	if (!path || access(path, R_OK) == 0)
-		return true;
-	snprintf(problem, IDENTITY_PROBLEM_BYTES, "%s cannot be read: %s", path, outcome_text(-errno));
-	return false;
-}
-
-// Of a proxy: that the files are there.
+// The files of a proxy, and what its settings say together about TLS.
 static bool try_proxy(const struct config *config, char problem[IDENTITY_PROBLEM_BYTES])
 {
-	bool is_good = can_read(config->proxy.ca_cert_path, problem);
-	for (size_t i = 0; is_good && i < config->proxy.crl_count; i++)
-		is_good = can_read(config->proxy.crl_paths[i], problem);
-	for (size_t i = 0; is_good && i < certificates_count(config); i++) {
-		struct config_certificate files = certificates_at(config, i);
-		is_good = can_read(files.cert_path, problem) && can_read(files.key_path, problem) &&
-		          can_read(files.ocsp_path, problem);
-	}
-	return is_good;
+	_Static_assert(IDENTITY_PROBLEM_BYTES >= PROXY_PROBLEM_BYTES, "problems are handed on");
+	struct proxy_material material;
+	struct tls_profile *profile = NULL;
+	int result = proxy_material_load(config, &material, problem);
+	if (result == 0)
+		result = proxy_make_profile(config, &material, &profile, problem);
+	if (result < 0)
+		snprintf(problem, IDENTITY_PROBLEM_BYTES, "%s", outcome_text(result));
+	tls_profile_free(&profile);
+	proxy_material_fini(&material);
+	return result == 0;
 }
 
 static bool try_files(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES])

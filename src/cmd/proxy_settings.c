@@ -137,6 +137,8 @@ int proxy_make_targets(const struct config *config, struct targets *old, struct 
 		                                    .route_count = count,
 		                                    .rise = proxy->health_rise,
 		                                    .fall = proxy->health_fall};
+		if (proxy->health_kind == CONFIG_HEALTH_OFF)
+			settings.forgive_ms = proxy->health_interval_ms;
 		r = targets_new(&settings, old, targets);
 	}
 	free(parts);
