@@ -41,6 +41,8 @@ static void refuse_unknown(enum config_command command, const char *flag, struct
 	text_nearest_init(&nearest, flag);
 	text_nearest_try(&nearest, "--config");
 	text_nearest_try(&nearest, "--help");
+	if (command == CONFIG_PROXY)
+		text_nearest_try(&nearest, "--from-env");
 	for (size_t i = 0; i < schema.count; i++)
 		if (schema.keys[i].flag && (schema.keys[i].commands & schema_command_bit(command)))
 			text_nearest_try(&nearest, schema.keys[i].flag);
