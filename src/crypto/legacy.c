@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define TO_ML_DSA_65 "ML-DSA-65 (FIPS 204) took its place: make a new one with --key ml-dsa-65"
-#define TO_ML_DSA_87 "ML-DSA-87 (FIPS 204) took its place: make a new one with --key ml-dsa-87"
+#define TO_ML_DSA_65 "ML-DSA-65 (FIPS 204) takes its place: make a new one with --key ml-dsa-65"
+#define TO_ML_DSA_87 "ML-DSA-87 (FIPS 204) takes its place: make a new one with --key ml-dsa-87"
 #define FROM_BEFORE " (of oqs-provider, from before the standard, which nothing else accepts); "
 
 // The identifiers of round 3 and of its composites with classical keys, as oqs-provider assigned them.
@@ -25,6 +25,17 @@ static const struct {
 	{"1.3.9999.2.7.4", "p521_dilithium5", "P-521 with Dilithium5" FROM_BEFORE TO_ML_DSA_87},
 };
 
+// What only these have in common: the arc of the Open Quantum Safe project, and those of Dilithium's drafts.
+static const struct {
+	const char *prefix, *text;
+} families[] = {
+	{"1.3.6.1.4.1.2.267.12.", "a draft of ML-DSA" FROM_BEFORE TO_ML_DSA_65},
+	{"1.3.6.1.4.1.2.267.", "a draft of Dilithium" FROM_BEFORE TO_ML_DSA_65},
+	{"1.3.9999.3.", "Falcon" FROM_BEFORE TO_ML_DSA_65},
+	{"1.3.9999.6.", "SPHINCS+" FROM_BEFORE TO_ML_DSA_65},
+	{"1.3.9999.", "an experimental algorithm" FROM_BEFORE TO_ML_DSA_65},
+};
+
 static const char *find(const ASN1_OBJECT *object)
 {
 	char identifier[64] = "";
@@ -33,7 +44,20 @@ static const char *find(const ASN1_OBJECT *object)
 	for (size_t i = 0; i < COUNT_OF(known); i++)
 		if (strcmp(identifier, known[i].identifier) == 0)
 			return known[i].text;
+	for (size_t i = 0; i < COUNT_OF(families); i++)
+		if (strncmp(identifier, families[i].prefix, strlen(families[i].prefix)) == 0)
+			return families[i].text;
 	return NULL;
+}
+
+const char *legacy_of_signature(const X509 *certificate)
+{
+	const X509_ALGOR *algorithm = NULL;
+	const ASN1_OBJECT *object = NULL;
+
+	X509_get0_signature(NULL, &algorithm, certificate);
+	X509_ALGOR_get0(&object, NULL, NULL, algorithm);
+	return find(object);
 }
 
 const char *legacy_of_pubkey(const X509_PUBKEY *key)

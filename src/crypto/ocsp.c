@@ -19,7 +19,7 @@
 _Static_assert((int)OCSP_REFUSED == (int)PEM_REFUSED && IDENTITY_PROBLEM_BYTES == PEM_PROBLEM_BYTES,
                "refusals are passed up");
 
-// Clocks of responders and ours differ a little.
+// The clocks of responders and ours differ a little, so a new response may seem to be one of tomorrow.
 enum { CLOCK_SKEW_S = 300 };
 
 PRINTF_LIKE(2, 3) static int refuse(char problem[IDENTITY_PROBLEM_BYTES], const char *format, ...)
@@ -124,10 +124,9 @@ static int judge_single(const char *path, OCSP_BASICRESP *basic, const X509 *lea
 	if (!next_update)
 		return refuse(problem,
 		              "OCSP response %s does not say when the next is due: nobody could tell when it is too old", path);
-	if (OCSP_check_validity(this_update, next_update, CLOCK_SKEW_S, -1) == 1) {
-		*until = unix_seconds(next_update);
+	*until = unix_seconds(next_update);
+	if (OCSP_check_validity(this_update, next_update, CLOCK_SKEW_S, -1) == 1 && *until > (int64_t)time(NULL))
 		return 0;
-	}
 	bool is_early = ERR_GET_REASON(ERR_peek_error()) == OCSP_R_STATUS_NOT_YET_VALID;
 	return refuse(problem, "OCSP response %s %s", path,
 	              is_early ? "begins later only: is the clock of this machine right?"

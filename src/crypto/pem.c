@@ -215,6 +215,9 @@ static int judge_algorithms(const char *path, const char *what, STACK_OF(X509) *
 		const char *legacy = legacy_of_pubkey(X509_get_X509_PUBKEY(sk_X509_value(certificates, i)));
 		if (legacy)
 			return refuse(problem, "%s %s: the key of its certificate %d is %s", what, path, i + 1, legacy);
+		legacy = legacy_of_signature(sk_X509_value(certificates, i));
+		if (legacy)
+			return refuse(problem, "%s %s: its certificate %d was signed with %s", what, path, i + 1, legacy);
 	}
 	return 0;
 }
