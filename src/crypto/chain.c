@@ -104,7 +104,7 @@ static int judge_signer(X509_STORE *store, X509_CRL *list, const char *names[2],
 		snprintf(
 			problem, IDENTITY_PROBLEM_BYTES,
 			"revocation list %s is of a CA that is not in CA file %s (%.150s). Add that CA's certificate there, or "
-			"take the list out of auth.crl_paths",
+			"take the list out of the configuration",
 			names[1], names[0], issuer);
 	return CHAIN_REFUSED;
 }
@@ -172,7 +172,7 @@ static void explain(X509_STORE_CTX *context, X509 *leaf, char reason[CHAIN_REASO
 		snprintf(reason, CHAIN_REASON_BYTES, "not issued by the CA given: %s (%s)",
 		         X509_verify_cert_error_string(error), text.subject);
 	else if (error == X509_V_ERR_UNABLE_TO_GET_CRL)
-		snprintf(reason, CHAIN_REASON_BYTES, "auth.crl_paths holds no list of its issuer %.150s (%.150s)", text.issuer,
+		snprintf(reason, CHAIN_REASON_BYTES, "there is no revocation list of its issuer %.150s (%.150s)", text.issuer,
 		         text.subject);
 	else
 		snprintf(reason, CHAIN_REASON_BYTES, "%s (%s)", X509_verify_cert_error_string(error), text.subject);

@@ -165,7 +165,7 @@ static void every_ca_of_a_chain_needs_its_list(void **state)
 	write_lists(lists, 1);
 	expect_loaded(store);
 	expect_judged(store, server, NULL, NULL);
-	expect_judged(store, deep, others, "auth.crl_paths holds no list of its issuer CN=middle CA");
+	expect_judged(store, deep, others, "there is no revocation list of its issuer CN=middle CA");
 	X509_STORE_free(store);
 	store = store_of(true);
 	write_lists(lists, 2);

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <openssl/err.h>
+#include <openssl/ocsp.h>
 #include <openssl/ssl.h>
 
 struct sidecar_rig {
@@ -99,10 +100,32 @@ static inline void rig_leaf_fini(struct rig_leaf *leaf)
 	EVP_PKEY_free(leaf->key);
 }
 
-// The way through files, as for the proxy's own certificates.
-static inline struct identity *rig_identity(const struct rig_wish *wish, enum identity_usage usage, const char *ocsp)
+// The CA says of a leaf that it is good, for so long.
+static inline void rig_write_staple(const char *name, X509 *leaf, long until_s)
 {
-	char name[32], cert[128], key[128], problem[IDENTITY_PROBLEM_BYTES] = "";
+	char path[128];
+	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
+	OCSP_CERTID *id = OCSP_cert_to_id(NULL, leaf, rig.ca);
+	ASN1_TIME *from = X509_gmtime_adj(NULL, -60), *to = X509_gmtime_adj(NULL, until_s);
+	assert_non_null(OCSP_basic_add1_status(basic, id, V_OCSP_CERTSTATUS_GOOD, 0, NULL, from, to));
+	assert_int_equal(OCSP_basic_sign(basic, rig.ca, rig.ca_key, EVP_sha256(), NULL, 0), 1);
+	OCSP_RESPONSE *response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
+	rig_path(path, name, "ocsp");
+	BIO *out = BIO_new_file(path, "wb");
+	assert_int_equal(i2d_OCSP_RESPONSE_bio(out, response), 1);
+	BIO_free(out);
+	OCSP_RESPONSE_free(response);
+	OCSP_BASICRESP_free(basic);
+	OCSP_CERTID_free(id);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(to);
+}
+
+// The way through files, as for the proxy's own certificates.
+// staple_s: how long its OCSP response is good for; 0: it has none.
+static inline struct identity *rig_identity(const struct rig_wish *wish, enum identity_usage usage, long staple_s)
+{
+	char name[32], cert[128], key[128], staple[128], problem[IDENTITY_PROBLEM_BYTES] = "";
 	struct identity *identity = NULL;
 	struct rig_leaf leaf = rig_issue(wish);
 	snprintf(name, sizeof name, "leaf-%u", rig.made);
@@ -110,8 +133,11 @@ static inline struct identity *rig_identity(const struct rig_wish *wish, enum id
 	rig_write_key(name, leaf.key);
 	rig_path(cert, name, "crt");
 	rig_path(key, name, "key");
+	rig_path(staple, name, "ocsp");
+	if (staple_s != 0)
+		rig_write_staple(name, leaf.certificate, staple_s);
 	struct identity_files files = {
-		.cert_path = cert, .key_path = key, .usage = usage, .any_issuer = true, .ocsp_path = ocsp};
+		.cert_path = cert, .key_path = key, .usage = usage, .any_issuer = true, .ocsp_path = staple_s ? staple : NULL};
 	if (identity_load(&files, &identity, problem) != 0)
 		fail_msg("%s", problem);
 	rig_leaf_fini(&leaf);
@@ -120,7 +146,7 @@ static inline struct identity *rig_identity(const struct rig_wish *wish, enum id
 
 static inline struct identity *rig_server(const char *kind)
 {
-	return rig_identity(&(struct rig_wish){.kind = kind, .usage = "serverAuth"}, IDENTITY_SERVER, NULL);
+	return rig_identity(&(struct rig_wish){.kind = kind, .usage = "serverAuth"}, IDENTITY_SERVER, 0);
 }
 
 static inline void rig_write_list(const char *name, X509 *issuer, EVP_PKEY *key, X509 *revoked, long until_s)

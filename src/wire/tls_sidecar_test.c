@@ -298,7 +298,7 @@ static void client_that_knows_only_rsa_suites_of_tls12_gets_the_rsa_certificate(
 
 static struct identity *server_named(const char *names)
 {
-	return rig_identity(&(struct rig_wish){.names = names, .usage = "serverAuth"}, IDENTITY_SERVER, NULL);
+	return rig_identity(&(struct rig_wish){.names = names, .usage = "serverAuth"}, IDENTITY_SERVER, 0);
 }
 
 static int refuse_unknown_names(void *owner, struct tls_conn *conn)
@@ -360,7 +360,7 @@ static void post_quantum_signatures_can_be_required_of_both_sides(void **state)
 	struct trust *trust = rig_trust("pq", NULL), *classical = rig_trust("ca", NULL);
 	struct identity *list[] = {
 		rig_identity(&(struct rig_wish){.kind = "ML-DSA-87", .usage = "serverAuth", .issuer = ca, .issuer_key = key},
-	                 IDENTITY_SERVER, NULL)};
+	                 IDENTITY_SERVER, 0)};
 	struct tls_sidecar settings = {.identities = list,
 	                               .identity_count = 1,
 	                               .trust = trust,
@@ -576,10 +576,76 @@ static void our_client_shows_the_first_certificate_that_the_server_can_verify(vo
 {
 	(void)state;
 	struct rig_wish wish = {.kind = "ML-DSA-65", .usage = "clientAuth"}, other = {.usage = "clientAuth"};
-	struct identity *list[] = {rig_identity(&wish, IDENTITY_CLIENT, NULL), rig_identity(&other, IDENTITY_CLIENT, NULL)};
+	struct identity *list[] = {rig_identity(&wish, IDENTITY_CLIENT, 0), rig_identity(&other, IDENTITY_CLIENT, 0)};
 	check_shown(list, "mldsa65:ecdsa_secp256r1_sha256", 0);
 	check_shown(list, "ecdsa_secp256r1_sha256", 1);
 	check_shown(list, "ed25519", -1);
+	identity_unref(&list[0]);
+	identity_unref(&list[1]);
+}
+
+// ---- stapled OCSP responses
+
+// What the client gets: the response of the certificate that it gets, or nothing.
+static void check_staple(struct identity *const *list, const char *offers, int version, int wanted)
+{
+	struct meeting meeting = {.settings = {.identities = list,
+	                                       .identity_count = 2,
+	                                       .client_cert = TLS_CLIENT_CERT_NONE,
+	                                       .pq = TLS_PQ_PREFER,
+	                                       .allow_tls12 = true},
+	                          .ctx = rig_client(NULL)};
+	const uint8_t *got = NULL, *own = NULL;
+	size_t length = 0;
+	SSL_CTX_set_max_proto_version(meeting.ctx, version);
+	assert_int_equal(SSL_CTX_set1_sigalgs_list(meeting.ctx, offers), 1);
+	meet(&meeting);
+	SSL_set_tlsext_status_type(meeting.shake.peer, TLSEXT_STATUSTYPE_ocsp);
+	rig_run(&meeting.shake);
+	expect_failure(&meeting, TLS_FAILURE_NONE);
+	assert_int_equal(meeting.shake.theirs, 0);
+	long got_length = SSL_get_tlsext_status_ocsp_resp(meeting.shake.peer, &got);
+	if (wanted >= 0) {
+		own = identity_staple(list[wanted], &length);
+		assert_non_null(own);
+		assert_int_equal(got_length, length);
+		assert_memory_equal(got, own, length);
+	} else {
+		assert_null(got);
+	}
+	part(&meeting);
+}
+
+static void each_certificate_has_its_own_response_for_who_asks(void **state)
+{
+	(void)state;
+	struct rig_wish rsa = {.kind = "RSA", .usage = "serverAuth"}, ec = {.usage = "serverAuth"};
+	struct identity *list[] = {rig_identity(&ec, IDENTITY_SERVER, 3600), rig_identity(&rsa, IDENTITY_SERVER, 7200)};
+	check_staple(list, CLASSICAL, TLS1_3_VERSION, 0);
+	check_staple(list, "rsa_pss_rsae_sha256:RSA+SHA256", TLS1_3_VERSION, 1);
+	check_staple(list, CLASSICAL, TLS1_2_VERSION, 0);
+	check_staple(list, "rsa_pss_rsae_sha256:RSA+SHA256", TLS1_2_VERSION, 1);
+	struct identity *bare[] = {rig_server("P-256"), list[1]};
+	check_staple(bare, CLASSICAL, TLS1_3_VERSION, -1);
+	identity_unref(&bare[0]);
+	identity_unref(&list[0]);
+	identity_unref(&list[1]);
+}
+
+static void response_that_is_over_is_served_no_longer(void **state)
+{
+	(void)state;
+	struct rig_wish wish = {.usage = "serverAuth"};
+	struct identity *list[] = {rig_identity(&wish, IDENTITY_SERVER, 2), rig_server("RSA")};
+	size_t length;
+	uint64_t until = clock_ms() + RIG_PATIENCE_MS;
+	assert_true(identity_staple_until(list[0]) > 0);
+	while (identity_staple(list[0], &length)) {
+		(void)poll(NULL, 0, 20);
+		assert_true(clock_ms() < until);
+	}
+	assert_true(identity_staple_until(list[0]) > 0); // and its owner can say since when
+	check_staple(list, CLASSICAL, TLS1_3_VERSION, -1);
 	identity_unref(&list[0]);
 	identity_unref(&list[1]);
 }
@@ -927,7 +993,7 @@ static void sidecars_of_both_kinds_understand_each_other(void **state)
 {
 	(void)state;
 	struct identity *server = rig_server("ML-DSA-65");
-	struct identity *client = rig_identity(&(struct rig_wish){.usage = "clientAuth"}, IDENTITY_CLIENT, NULL);
+	struct identity *client = rig_identity(&(struct rig_wish){.usage = "clientAuth"}, IDENTITY_CLIENT, 0);
 	struct trust *trust = rig_trust("ca", NULL);
 	struct tls_profile *profiles[] = {
 		rig_profile(&(struct tls_sidecar){.identities = &server, .identity_count = 1, .trust = trust}),
@@ -995,6 +1061,8 @@ int main(void)
 		cmocka_unit_test(servers_are_judged_by_authority_name_times_and_usage),
 		cmocka_unit_test(pinned_keys_are_asked_beside_an_authority_or_in_its_place),
 		cmocka_unit_test(our_client_shows_the_first_certificate_that_the_server_can_verify),
+		cmocka_unit_test(each_certificate_has_its_own_response_for_who_asks),
+		cmocka_unit_test(response_that_is_over_is_served_no_longer),
 		cmocka_unit_test(tls12_is_taken_when_allowed_with_modern_suites_only),
 		cmocka_unit_test(nothing_is_resumed),
 		cmocka_unit_test(connection_that_stands_is_judged_by_newer_lists),
