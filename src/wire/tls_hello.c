@@ -52,7 +52,11 @@ bool tls_hello_sni(const uint8_t *body, size_t length, char name[TLS_SNI_BYTES])
 		}
 		name[i - HEAD_BYTES] = (char)c;
 	}
-	name[length - HEAD_BYTES] = '\0';
+	size_t end = length - HEAD_BYTES;
+	// An absolute name is the same name.
+	if (end > 1 && name[end - 1] == '.')
+		end--;
+	name[end] = '\0';
 	return true;
 }
 

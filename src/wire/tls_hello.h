@@ -19,8 +19,9 @@ bool tls_codes_have(const struct tls_codes *codes, uint16_t code);
 bool tls_hello_codes(const uint8_t *body, size_t length, size_t prefix, struct tls_codes *codes);
 
 #define TLS_SNI_BYTES 256
-// The host name of a server_name extension, in lower case. False: not well formed, more than one name, or a name with
-// other characters than host names have (letters, digits, '-', '.', '_'). Spec: RFC 6066 3.
+// The host name of a server_name extension, in lower case and without the dot of an absolute one. False: not well
+// formed, more than one name, or a name with other characters than host names have (letters, digits, '-', '.', '_').
+// Spec: RFC 6066 3.
 bool tls_hello_sni(const uint8_t *body, size_t length, char name[TLS_SNI_BYTES]);
 
 // Whether bytes look like the beginning of an HTTP request: a method and a blank, or HTTP/2's preface.
