@@ -173,8 +173,8 @@ int tls_conn_handshake(struct tls_conn *conn)
 		int done = SSL_do_handshake(conn->ssl);
 		r = done == 1 ? check_ready(conn) : tls_judge(conn, SSL_get_error(conn->ssl, done));
 	}
-	if (r == TLS_FAILED && conn->kind == TLS_SIDECAR)
-		sidecar_failed(conn);
+	if (conn->kind == TLS_SIDECAR && r != 0)
+		sidecar_stopped(conn, r);
 	int put_out = tls_stage_end(conn);
 	if (r == TLS_END)
 		r = tls_fail(conn, TLS_FAILURE_CLOSED, "closed in the handshake");

@@ -64,7 +64,7 @@ bool tls_is_sidecar(const struct tls_profile *profile);
 void sidecar_free(struct sidecar **sidecar);
 MUST_USE int sidecar_prepare(struct tls_conn *conn);     // SNI of a client; 0 or negative
 MUST_USE int sidecar_check_ready(struct tls_conn *conn); // 0 or TLS_FAILED
-void sidecar_failed(struct tls_conn *conn);              // the handshake has failed: the last alert
+void sidecar_stopped(struct tls_conn *conn, int r);      // a step of the handshake that came to this and not to 0
 int sidecar_verify(X509_STORE_CTX *store, void *unused);
 int sidecar_client_hello(SSL *ssl, int *alert, void *unused);
 int sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,

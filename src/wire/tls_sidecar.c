@@ -242,6 +242,8 @@ static bool set_server(SSL_CTX *c, const struct sidecar *sidecar)
 
 static bool set_client(SSL_CTX *c, const struct sidecar *sidecar)
 {
+	// We chose whom to dial: the large buffer from the first byte on.
+	SSL_CTX_set_default_read_buffer_len(c, LIMIT_RECORD_BUFFER_BYTES);
 	if (sidecar->settings.identity_count > 1)
 		SSL_CTX_set_cert_cb(c, sidecar_choose_for_server, NULL);
 	return sidecar->alpn_length == 0 || SSL_CTX_set_alpn_protos(c, sidecar->alpn, (unsigned)sidecar->alpn_length) == 0;

@@ -1,5 +1,6 @@
 // What the library asks in a sidecar's handshake, and what is asked of the finished one.
 
+#include "limits.h"
 #include "wire/tls_sidecar_internal.h"
 
 #include <arpa/inet.h>
@@ -238,19 +239,29 @@ int sidecar_check_ready(struct tls_conn *conn)
 	return check_policy(conn);
 }
 
-void sidecar_failed(struct tls_conn *conn)
+static void say_alert(struct tls_conn *conn)
 {
 	// Spec: RFC 8446 6: fatal, unexpected_message, in a record as every version reads it.
 	static const uint8_t alert[] = {0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x0a};
 	size_t written;
-	if (conn->profile->role != PROFILE_SIDECAR_SERVER ||
-	    (conn->failure != TLS_FAILURE_NOT_TLS && conn->failure != TLS_FAILURE_HTTP))
+	if (conn->failure != TLS_FAILURE_NOT_TLS && conn->failure != TLS_FAILURE_HTTP)
 		return;
 	if (tls_hello_is_http(conn->first, conn->first_length))
 		conn->failure = TLS_FAILURE_HTTP;
 	// The library is silent towards what does not begin like TLS.
 	if (conn->failure == TLS_FAILURE_NOT_TLS)
 		(void)BIO_write_ex(SSL_get_wbio(conn->ssl), alert, sizeof alert, &written);
+}
+
+void sidecar_stopped(struct tls_conn *conn, int r)
+{
+	if (conn->profile->role != PROFILE_SIDECAR_SERVER)
+		return;
+	if (r == TLS_FAILED)
+		say_alert(conn);
+	// The buffer of the next keys, which are those after the peer has proved itself: strangers get a record's worth.
+	if (r == TLS_BLOCKED && conn->asked)
+		SSL_set_default_read_buffer_len(conn->ssl, LIMIT_RECORD_BUFFER_BYTES);
 }
 
 void tls_sidecar_answer_http(struct tls_conn *conn)
