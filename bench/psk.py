@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""Layer-3 tunnels side by side, in one run on this machine: qanat psk with both ciphers, OpenVPN and wireguard-go where they are
-installed, and the bare wire.
+"""Layer-3 tunnels side by side, in one run on this machine: qanat psk with both ciphers, the original ttun, OpenVPN and
+wireguard-go where they are installed, and the bare wire.
 
     bench/psk.py [--seconds 4] [--repetitions 3] [--only NAME,NAME]
+                 [--variant "NAME: FLAGS OF QANAT"]... [--against OTHER/qanat]
 
     iperf3 ══ tunnel ── veth ── tunnel ══ iperf3      two network namespaces; needs root
 
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -39,13 +41,12 @@ class Bare:
 
 
 class Psk:
-    address, method = "10.1.1.1", ""
+    address, method, qanat, flags = "10.1.1.1", "", QANAT, []
 
     def __init__(self, wire, folder):
-        server = wire.server.start(QANAT, "psk", "server", "-k", KEY, "-m", self.method, name="server")
-        server.wait_log("running as server")
-        client = wire.client.start(QANAT, "psk", "client", "-k", KEY, "-m", self.method, "-s", "192.0.2.1:20203",
-                                   name="client")
+        words = ["-k", KEY, "-m", self.method, *self.flags]
+        server = wire.server.start(self.qanat, "psk", "server", *words, name="server").wait_log("running as server")
+        client = wire.client.start(self.qanat, "psk", "client", *words, "-s", "192.0.2.1:20203", name="client")
         client.wait_log("connected with")
         self.pids = [server.process.pid, client.process.pid]
 
@@ -56,6 +57,23 @@ class PskChacha(Psk):
 
 class PskAes(Psk):
     name, method = "qanat psk aes-256", "aes-256-gcm"
+
+
+# The original: `ttun` in PATH, or the program that the environment variable TTUN names.
+class Ttun:
+    address, method, program = "10.1.1.1", "chacha20-poly1305", os.environ.get("TTUN", "ttun")
+    name = "ttun chacha20"
+
+    def __init__(self, wire, folder):
+        words = ["-k", KEY, "-m", self.method]
+        server = wire.server.start(self.program, "server", *words, name="server").wait_log("listen")
+        client = wire.client.start(self.program, "client", *words, "-s", "192.0.2.1:20203", name="client")
+        client.wait_log("authenticated")
+        self.pids = [server.process.pid, client.process.pid]
+
+
+class TtunAes(Ttun):
+    name, method = "ttun aes-256", "aes-256-gcm"
 
 
 class OpenVpn:
@@ -96,7 +114,7 @@ class WireguardGo:
             self.pids.append(process.process.pid)
 
 
-CONTESTANTS = [Bare, PskChacha, PskAes, OpenVpn, WireguardGo]
+CONTESTANTS = [Bare, PskChacha, PskAes, Ttun, TtunAes, OpenVpn, WireguardGo]
 FLOWS = [("1 flow", []), ("back", ["-R"]), ("4 flows", ["-P", "4"])]
 
 
@@ -129,17 +147,30 @@ def measure(contestant, seconds):
     return result
 
 
+def variants(options):
+    """Each qanat pair with other flags, or of another build."""
+    made = []
+    for text in options.variant:
+        name, flags = text.split(":", 1)
+        made += [type(name, (base,), {"name": base.name + " " + name, "flags": shlex.split(flags)}) for base in (PskChacha, PskAes)]
+    if options.against:
+        made += [type("other", (base,), {"name": base.name + " other", "qanat": options.against}) for base in (PskChacha, PskAes)]
+    return made
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--variant", action="append", default=[])
+    parser.add_argument("--against", default="")
     options = parser.parse_args()
     reason = netns.why_not() or (None if shutil.which("iperf3") else "there is no iperf3")
     if reason:
         sys.exit("bench/psk.py: " + reason)
     wanted = [word for word in options.only.split(",") if word]
-    running = [one for one in CONTESTANTS if shutil.which(getattr(one, "program", "ip")) and
+    running = [one for one in CONTESTANTS + variants(options) if shutil.which(getattr(one, "program", "ip")) and
                (not wanted or any(word in one.name for word in wanted))]
     results = {one.name: [] for one in running}
     for _ in range(options.repetitions):
