@@ -70,6 +70,8 @@ static void try_said(struct ttun *ttun, struct ttun *peer, const uint8_t *bytes,
 		ttun_seal(peer, frame, length);
 		int result = ttun_open(ttun, frame, length + TTUN_OVERHEAD_BYTES, &packet);
 		assert(result == 0 || result == TTUN_CONTROL || result == TTUN_REFUSED);
+		if (result == TTUN_CONTROL)
+			result = ttun_hear_control(ttun, &packet);
 		if (result == TTUN_REFUSED)
 			return;
 		assert(packet.used == length + TTUN_OVERHEAD_BYTES);

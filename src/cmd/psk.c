@@ -51,7 +51,7 @@ static int start(struct psk *psk)
 		log_error("psk", "%s", problem);
 		return 2;
 	}
-	if (workers_new(1, &psk->workers) < 0)
+	if (workers_new(psk->config->node.workers, &psk->workers) < 0)
 		return 1;
 	psk->loop = workers_loop(psk->workers, 0);
 	if (process_open(psk->loop, 0, &process_ops, psk, &psk->process) < 0 ||
@@ -73,10 +73,11 @@ static void stop(struct psk *psk)
 	psk_server_stop(psk);
 	psk_client_stop(psk);
 	psk_session_cancel_greetings(psk);
-	psk_device_close(psk);
+	psk_device_stop(psk);
 	process_close(&psk->process);
 	watchdog_close(&psk->watchdog);
 	workers_free(&psk->workers);
+	psk_device_close(psk);
 	secret_fini(&psk->key);
 }
 

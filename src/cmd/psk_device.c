@@ -16,7 +16,9 @@ static int fail(const struct psk *psk, const char *what, int result)
 
 static int open_tun(struct psk *psk)
 {
-	struct tun_settings settings = {.name = psk->config->psk.device, .offload = psk->config->psk.offload};
+	struct tun_settings settings = {.name = psk->config->psk.device,
+	                                .offload = psk->config->psk.offload,
+	                                .queues = workers_count(psk->workers)};
 	int result = tun_open(&settings, &psk->tun);
 	if (result == -EPERM || result == -EACCES)
 		return fail(psk, "making a TUN device needs root or CAP_NET_ADMIN", result);
@@ -76,6 +78,40 @@ static int add_routes(struct psk *psk)
 	return 0;
 }
 
+// ---- its packets, a queue on each worker
+
+static int open_queue(void *owner, unsigned index, struct loop *loop)
+{
+	struct psk *psk = owner;
+	return index < tun_queue_count(psk->tun) ? packets_open(psk->packets, index, loop) : 0;
+}
+
+static int close_queue(void *owner, unsigned index, struct loop *loop)
+{
+	struct psk *psk = owner;
+	(void)loop;
+	if (index < tun_queue_count(psk->tun))
+		packets_close(psk->packets, index);
+	return 0;
+}
+
+void psk_device_set(struct psk *psk)
+{
+	packets_set_clamp(psk->packets, psk->config->psk.clamp_mss ? psk->config->psk.mtu : 0);
+	packets_set_renewal(psk->packets, psk->config->psk.key_rotation_interval_seconds * 1000, LIMIT_TLS_KEY_BYTES);
+}
+
+static int open_packets(struct psk *psk)
+{
+	int result = packets_new(psk->loop, psk->tun, psk_session_on_lost, psk, &psk->packets);
+	if (result == 0)
+		result = workers_each(psk->workers, open_queue, psk);
+	if (result < 0)
+		return fail(psk, "no memory for its packets", result);
+	psk_device_set(psk);
+	return 0;
+}
+
 int psk_device_open(struct psk *psk)
 {
 	const struct config *config = psk->config;
@@ -95,17 +131,20 @@ int psk_device_open(struct psk *psk)
 		return fail(psk, "the IPv6 address is refused", result);
 	if (add_routes(psk) != 0)
 		return 1;
-	result = packets_new(psk->loop, psk->tun, psk_session_on_lost, psk, &psk->packets);
-	if (result < 0)
-		return fail(psk, "no memory for its packets", result);
-	packets_set_clamp(psk->packets, config->psk.clamp_mss ? config->psk.mtu : 0);
-	packets_set_renewal(psk->packets, config->psk.key_rotation_interval_seconds * 1000);
+	if (open_packets(psk) != 0)
+		return 1;
 	log_info("psk", "device %s, mtu %u, addresses %s %s; the kernel joins %s", tun_name(psk->tun), config->psk.mtu,
 	         config->psk.ipv4, config->psk.ipv6,
 	         tun_joins_udp(psk->tun)   ? "TCP and UDP packets"
 	         : tun_joins_tcp(psk->tun) ? "TCP packets"
 	                                   : "no packets");
 	return 0;
+}
+
+void psk_device_stop(struct psk *psk)
+{
+	if (psk->packets)
+		(void)!workers_each(psk->workers, close_queue, psk);
 }
 
 void psk_device_close(struct psk *psk)

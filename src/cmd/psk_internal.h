@@ -1,5 +1,5 @@
-// `qanat psk`, shared by the psk*.c files. One thread and one loop: the wire has one sequence of frames in each
-// direction. The HTTP thread reads copies, under the lock.
+// `qanat psk`, shared by the psk*.c files. Everything but packets is on worker 0: this thread. The HTTP thread reads
+// copies, under the lock.
 
 #pragma once
 
@@ -22,7 +22,7 @@
 struct psk {
 	bool is_server, is_draining;
 	struct psk_words words;  // for reloads
-	struct workers *workers; // one: this thread
+	struct workers *workers; // a queue of the device on each
 	struct loop *loop;
 	struct watchdog *watchdog;
 	struct process *process;
@@ -51,6 +51,10 @@ struct psk {
 
 // The device with its addresses and routes. Exit status; what was wrong has been logged.
 MUST_USE int psk_device_open(struct psk *psk);
+// What a reload may change of packets.
+void psk_device_set(struct psk *psk);
+// No packet passes any more. Then, when the workers are gone, the rest.
+void psk_device_stop(struct psk *psk);
 void psk_device_close(struct psk *psk);
 // After a reload: the routes of `next` instead of those in force. All or nothing.
 MUST_USE int psk_device_set_routes(struct psk *psk, const struct config *next, char *problem, size_t size);

@@ -29,8 +29,7 @@ static void take(struct psk *psk, struct config **next, struct secret *key)
 	*next = NULL;
 	pthread_mutex_unlock(&psk->lock);
 	secret_move(&psk->key, key);
-	packets_set_clamp(psk->packets, psk->config->psk.clamp_mss ? psk->config->psk.mtu : 0);
-	packets_set_renewal(psk->packets, psk->config->psk.key_rotation_interval_seconds * 1000);
+	psk_device_set(psk);
 	tunnel_log(psk->config);
 	if (is_other_key)
 		log_info("reload", "the key has changed: the next handshake uses it, the session there is goes on");

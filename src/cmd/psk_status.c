@@ -58,7 +58,7 @@ static void fill(struct psk *psk, struct status_node *status)
 		.average_rtt_us = -1,
 		.reconnection_attempts = psk->is_server ? -1 : (int64_t)psk->attempts,
 		.flows_open = is_up,
-		.workers = 1,
+		.workers = workers_count(psk->workers),
 	};
 	snprintf(status->name, sizeof status->name, "%s", psk->config->node.name);
 	snprintf(status->message, sizeof status->message, "%s%s%.200s",

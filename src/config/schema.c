@@ -450,7 +450,7 @@ static const struct schema_key keys[] = {
 	{.path = "node.name", .type = SCHEMA_NAME, .min = 1, .max = LIMIT_NODE_NAME_BYTES, .commands = ALL,
 	 .initial_note = "the host name", FIELD(node.name), .flag = "--node-name", .value_name = "NAME",
 	 .help = "shown to the peer and in the status"},
-	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = BOTH | PROXY, .initial = "0",
+	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = BOTH | PSK | PROXY, .initial = "0",
 	 FIELD(node.workers), .flag = "--workers", .value_name = "N", .help = "threads that move data; 0: one per core"},
 	{.path = "node.drain_timeout_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 86400, .unit = "s",
 	 .commands = BOTH | PROXY, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",

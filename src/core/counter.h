@@ -131,6 +131,7 @@
 	X(PACKET_STRANGE, "qanat_packets_dropped_total", "reason=\"strange_offload\"", "IP packets dropped by reason") \
 	X(PACKET_TOO_BIG, "qanat_packets_dropped_total", "reason=\"too_big\"", "IP packets dropped by reason") \
 	X(PACKET_MALFORMED, "qanat_packets_dropped_total", "reason=\"malformed\"", "IP packets dropped by reason") \
+	X(PACKET_SOURCE, "qanat_packets_dropped_total", "reason=\"source\"", "IP packets dropped by reason") \
 	X(PACKET_REFUSED, "qanat_packets_dropped_total", "reason=\"device_refused\"", "IP packets dropped by reason") \
 	X(SIDECAR_FINISHED, "qanat_proxy_connections_total", "outcome=\"finished\"", "Connections of a proxy that are over, by outcome") \
 	X(SIDECAR_CLIENT_BROKE, "qanat_proxy_connections_total", "outcome=\"reset_by_client\"", "Connections of a proxy that are over, by outcome") \

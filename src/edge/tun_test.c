@@ -55,11 +55,11 @@ static int make_sender(uint16_t segment_bytes)
 // The next IPv4 packet; what the kernel says of itself in IPv6 is passed over.
 static size_t read_one(struct tun *tun, uint8_t *packet, struct offload *offload)
 {
-	struct pollfd ready = {.fd = tun_descriptor(tun), .events = POLLIN};
+	struct pollfd ready = {.fd = tun_descriptor(tun, 0), .events = POLLIN};
 	size_t length = 0;
 	for (;;) {
 		assert_int_equal(poll(&ready, 1, 10000), 1);
-		if (tun_read(tun, packet, &length, offload) == 0 && packet[0] >> 4 == 4)
+		if (tun_read(tun, 0, packet, &length, offload) == 0 && packet[0] >> 4 == 4)
 			return length;
 	}
 }
@@ -85,7 +85,7 @@ static void datagrams_come_as_one_super_packet_and_can_be_cut(void **state)
 		segment_next(&segment, out);
 	}
 	assert_int_equal(count, 20);
-	assert_int_equal(tun_read(tun, packet, &length, &offload), TUN_NONE);
+	assert_int_equal(tun_read(tun, 0, packet, &length, &offload), TUN_NONE);
 	close(fd);
 	tun_close(&tun);
 }
@@ -124,9 +124,9 @@ static void a_device_takes_packets_and_refuses_what_is_none(void **state)
 	assert_int_equal(segment_begin(&segment, packet, length, &none), 0);
 	segment_next(&segment, out);
 	struct iovec pieces[] = {{out, 28}, {out + 28, 100}};
-	assert_int_equal(tun_write(tun, &(struct offload){0}, pieces, 2), 0);
+	assert_int_equal(tun_write(tun, 0, &(struct offload){0}, pieces, 2), 0);
 	struct iovec bad = {garbage, sizeof garbage};
-	assert_int_equal(tun_write(tun, &(struct offload){0}, &bad, 1), TUN_REFUSED);
+	assert_int_equal(tun_write(tun, 0, &(struct offload){0}, &bad, 1), TUN_UNFIT);
 	close(fd);
 	tun_close(&tun);
 	assert_null(tun);
@@ -161,9 +161,9 @@ static void a_packet_that_the_kernel_cannot_give_is_left_out(void **state)
 	if (!tun)
 		skip();
 	int fd = make_sender(0);
-	assert_int_equal(ioctl(tun_descriptor(tun), TUNSETVNETHDRSZ, &much), 0);
+	assert_int_equal(ioctl(tun_descriptor(tun, 0), TUNSETVNETHDRSZ, &much), 0);
 	assert_int_equal(send(fd, data, 100, 0), 100);
-	assert_int_equal(tun_read(tun, packet, &length, &offload), TUN_STRANGE);
+	assert_int_equal(tun_read(tun, 0, packet, &length, &offload), TUN_STRANGE);
 	close(fd);
 	tun_close(&tun);
 }

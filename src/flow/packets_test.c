@@ -93,6 +93,7 @@ static bool open_all(struct bench *bench)
 	assert_int_equal(netlink_bring_up(netlink, 1280, 65535), 0);
 	assert_int_equal(netlink_add_address(netlink, &address, NULL), 0);
 	assert_int_equal(packets_new(bench->loop, tun, on_lost, bench, &packets), 0);
+	assert_int_equal(packets_open(packets, 0, bench->loop), 0);
 	sender = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	assert_int_equal(bind(sender, (void *)&own, sizeof own), 0);
 	assert_int_equal(connect(sender, (void *)&to, sizeof to), 0);
@@ -101,8 +102,10 @@ static bool open_all(struct bench *bench)
 	return true;
 }
 
-static void close_all(void)
+static void close_all(struct bench *bench)
 {
+	packets_close(packets, 0);
+	run_what_is_ready(bench);
 	packets_free(&packets);
 	netlink_close(&netlink);
 	tun_close(&tun);
@@ -151,7 +154,7 @@ static void a_super_packet_leaves_as_frames_in_one_piece(void **state)
 	struct packets_state now;
 	packets_read(packets, &now);
 	assert_true(now.packets_outward >= 20 && now.bytes_outward >= 20 * 1228);
-	close_all();
+	close_all(bench);
 }
 
 // 10.1.1.2:9 to 10.1.1.1:7, without a checksum.
@@ -192,7 +195,7 @@ static void frames_cut_anywhere_become_packets_of_the_device(void **state)
 	assert_int_equal(recv(sender, got, sizeof got, 0), 700);
 	assert_int_equal(got[699], 'b');
 	assert_int_equal(lost, 0);
-	close_all();
+	close_all(bench);
 }
 
 static void what_is_forged_ends_the_session_and_what_is_no_packet_does_not(void **state)
@@ -213,7 +216,7 @@ static void what_is_forged_ends_the_session_and_what_is_no_packet_does_not(void 
 	assert_int_equal(lost, 1);
 	assert_string_equal(reason, "what arrived is damaged or forged");
 	assert_false(packets_has_session(packets));
-	close_all();
+	close_all(bench);
 }
 
 static void the_end_of_the_peer_is_told_once(void **state)
@@ -228,7 +231,7 @@ static void the_end_of_the_peer_is_told_once(void **state)
 	assert_false(packets_has_session(packets)); // found out by reading or by writing
 	run_what_is_ready(bench);
 	assert_int_equal(lost, 1);
-	close_all();
+	close_all(bench);
 }
 
 static void without_a_session_packets_are_dropped_and_counted(void **state)
@@ -241,7 +244,7 @@ static void without_a_session_packets_are_dropped_and_counted(void **state)
 		assert_int_equal(send(sender, payload, 100, 0), 100);
 	run_what_is_ready(bench);
 	assert_true(counter_read(COUNTER_PACKET_NO_SESSION) >= before + 10);
-	close_all();
+	close_all(bench);
 }
 
 static void a_peer_that_does_not_read_stops_the_device_and_loses_nothing_that_was_taken(void **state)
@@ -265,7 +268,7 @@ static void a_peer_that_does_not_read_stops_the_device_and_loses_nothing_that_wa
 	packets_read(packets, &now);
 	assert_true(count > 100 && count <= now.packets_outward);
 	assert_int_equal(lost, 0);
-	close_all();
+	close_all(bench);
 }
 
 // The clocks of both sides run alike, so that the client's offer arrives when the server's own time is up as well.
@@ -275,7 +278,7 @@ static void a_renewal_under_way_when_the_time_is_up_has_until_the_next(void **st
 	uint8_t offer[TTUN_SPEAK_BYTES];
 	if (!open_all(bench))
 		skip();
-	packets_set_renewal(packets, 1000);
+	packets_set_renewal(packets, 1000, 0);
 	attach_hybrid(bench);
 	assert_true(ttun_renew(peer));
 	size_t length = ttun_speak_control(peer, offer);
@@ -287,7 +290,7 @@ static void a_renewal_under_way_when_the_time_is_up_has_until_the_next(void **st
 	run(bench);
 	assert_int_equal(lost, 1);
 	assert_string_equal(reason, "the peer does not renew the keys");
-	close_all();
+	close_all(bench);
 }
 
 // A frame that begins with 0 would be one of the renewal of keys; ttun ends the session over any that is no IP.
@@ -311,7 +314,7 @@ static void what_the_device_gives_and_is_no_ip_stays_here(void **state)
 	for (; ttun_open(peer, heard + at, length - at, &packet) == 0; at += packet.used)
 		assert_true(packet.bytes[0] >> 4 == 4 || packet.bytes[0] >> 4 == 6);
 	close(raw);
-	close_all();
+	close_all(bench);
 }
 
 static void the_way_of_a_packet_allocates_nothing(void **state)
@@ -336,7 +339,7 @@ static void the_way_of_a_packet_allocates_nothing(void **state)
 		(void)receive_all(bench, last, &length);
 	}
 	assert_int_equal(allocations, before);
-	close_all();
+	close_all(bench);
 }
 
 int main(void)

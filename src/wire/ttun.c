@@ -184,15 +184,34 @@ bool ttun_is_up(const struct ttun *ttun)
 
 // ---- packets
 
-void ttun_seal(struct ttun *ttun, uint8_t *frame, size_t length)
+void ttun_lay(uint8_t *frame, size_t length)
 {
-	uint8_t nonce[AEAD_NONCE_BYTES];
-	uint8_t *packet = frame + TTUN_LENGTH_BYTES;
-	assert(length > 0 && length <= TTUN_PACKET_BYTES && ttun->tx.aead);
+	assert(length > 0 && length <= TTUN_PACKET_BYTES);
 	frame[0] = (uint8_t)((length + AEAD_TAG_BYTES) >> 8);
 	frame[1] = (uint8_t)(length + AEAD_TAG_BYTES);
-	next_nonce(&ttun->tx, nonce);
-	aead_seal(ttun->tx.aead, nonce, packet, length, packet + length);
+}
+
+static size_t sealed_bytes(const uint8_t *frame)
+{
+	return (size_t)frame[0] << 8 | frame[1];
+}
+
+void ttun_seal_laid(struct ttun *ttun, uint8_t *frames, size_t length)
+{
+	uint8_t nonce[AEAD_NONCE_BYTES];
+	assert(ttun->tx.aead);
+	for (size_t at = 0, sealed; at < length; at += TTUN_LENGTH_BYTES + sealed) {
+		uint8_t *packet = frames + at + TTUN_LENGTH_BYTES;
+		sealed = sealed_bytes(frames + at);
+		next_nonce(&ttun->tx, nonce);
+		aead_seal(ttun->tx.aead, nonce, packet, sealed - AEAD_TAG_BYTES, packet + sealed - AEAD_TAG_BYTES);
+	}
+}
+
+void ttun_seal(struct ttun *ttun, uint8_t *frame, size_t length)
+{
+	ttun_lay(frame, length);
+	ttun_seal_laid(ttun, frame, length + TTUN_OVERHEAD_BYTES);
 }
 
 int ttun_open(struct ttun *ttun, uint8_t *bytes, size_t length, struct ttun_packet *packet)
@@ -201,7 +220,7 @@ int ttun_open(struct ttun *ttun, uint8_t *bytes, size_t length, struct ttun_pack
 	assert(ttun->rx.aead);
 	if (length < TTUN_LENGTH_BYTES)
 		return TTUN_MORE;
-	size_t sealed = (size_t)bytes[0] << 8 | bytes[1];
+	size_t sealed = sealed_bytes(bytes);
 	// Hostile: a frame holds at least its tag.
 	if (sealed < AEAD_TAG_BYTES)
 		return TTUN_REFUSED;
@@ -213,5 +232,5 @@ int ttun_open(struct ttun *ttun, uint8_t *bytes, size_t length, struct ttun_pack
 	if (aead_open(ttun->rx.aead, nonce, inside, size, inside + size) != 0)
 		return TTUN_REFUSED;
 	*packet = (struct ttun_packet){.bytes = inside, .length = size, .used = TTUN_LENGTH_BYTES + sealed};
-	return ttun->is_hybrid && size > 0 && inside[0] == 0 ? ttun_hybrid_control(ttun, inside, size) : 0;
+	return ttun->is_hybrid && size > 0 && inside[0] == 0 ? TTUN_CONTROL : 0;
 }

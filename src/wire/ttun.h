@@ -49,11 +49,17 @@ size_t ttun_wants(const struct ttun *ttun);
 // The peer has proved that it holds the key. (A server may still have to speak.)
 bool ttun_is_up(const struct ttun *ttun);
 
-// ---- packets
+// ---- packets. What is sent and what is received are two halves: ttun_open may run on one thread while another seals.
+// Everything else of a session (sealing, the renewal of keys with ttun_hear_control, questions) is for one thread at a
+// time, and ttun_hear_control moreover for the one that opens.
 
 // Makes the frame of a packet of 1..TTUN_PACKET_BYTES that lies at frame + TTUN_LENGTH_BYTES; behind it there is room
 // for the tag. Frames go out in the order in which they were sealed.
 void ttun_seal(struct ttun *ttun, uint8_t *frame, size_t length);
+// The same in two steps, for many frames at once: each is laid, one behind the other, and then all `length` bytes of
+// them are sealed.
+void ttun_lay(uint8_t *frame, size_t length);
+void ttun_seal_laid(struct ttun *ttun, uint8_t *frames, size_t length);
 
 struct ttun_packet {
 	uint8_t *bytes; // within what was given
@@ -62,8 +68,7 @@ struct ttun_packet {
 };
 // Opens the first of the frames in `bytes`, in place. 0, TTUN_MORE: it is not complete, or TTUN_REFUSED: it is no
 // frame, or forged, and no later one can be opened.
-// TTUN_CONTROL: it was of the renewal of keys, packet->used is set, and ttun_speak_control may have something to say.
-// Negative: no memory for new keys.
+// TTUN_CONTROL: it is of the renewal of keys: to be given to ttun_hear_control before anything else is opened.
 enum { TTUN_CONTROL = 3 };
 MUST_USE int ttun_open(struct ttun *ttun, uint8_t *bytes, size_t length, struct ttun_packet *packet);
 
@@ -74,5 +79,9 @@ bool ttun_renew(struct ttun *ttun);
 bool ttun_is_renewing(const struct ttun *ttun);
 // How often the keys have been renewed.
 uint32_t ttun_generation(const struct ttun *ttun);
-// The frame that is to go out before any other; 0: none.
+// 0: ttun_speak_control may have something to say. TTUN_REFUSED: out of turn, or no such frame. Negative: no memory for
+// new keys.
+MUST_USE int ttun_hear_control(struct ttun *ttun, const struct ttun_packet *packet);
+bool ttun_has_control(const struct ttun *ttun);
+// The frame that is to go out before any other is sealed; 0: none.
 size_t ttun_speak_control(struct ttun *ttun, uint8_t out[TTUN_SPEAK_BYTES]);

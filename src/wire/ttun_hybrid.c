@@ -319,6 +319,11 @@ uint32_t ttun_generation(const struct ttun *ttun)
 	return ttun->hybrid.generation;
 }
 
+bool ttun_has_control(const struct ttun *ttun)
+{
+	return ttun->hybrid.to_send != TTUN_NOTHING;
+}
+
 size_t ttun_speak_control(struct ttun *ttun, uint8_t out[TTUN_SPEAK_BYTES])
 {
 	struct ttun_hybrid *hybrid = &ttun->hybrid;
@@ -353,7 +358,7 @@ static int hear_offer(struct ttun *ttun, const uint8_t *bytes, size_t length)
 		result = make_aead(ttun, TTUN_SERVER, AEAD_SEALS, &hybrid->next);
 	hybrid->length = CONTROL_HEAD_BYTES + ACCEPT_BYTES;
 	hybrid->to_send = TTUN_ACCEPT;
-	return result == 0 ? TTUN_CONTROL : result;
+	return result;
 }
 
 // Whatever the server sends after this frame has the new key; ours changes behind DONE.
@@ -378,7 +383,7 @@ static int hear_accept(struct ttun *ttun, const uint8_t *bytes, size_t length)
 	hybrid->length = CONTROL_HEAD_BYTES;
 	hybrid->awaited = TTUN_NOTHING;
 	hybrid->to_send = TTUN_DONE;
-	return TTUN_CONTROL;
+	return 0;
 }
 
 static int hear_done(struct ttun *ttun, size_t length)
@@ -392,11 +397,13 @@ static int hear_done(struct ttun *ttun, size_t length)
 	change(&ttun->rx, &rx);
 	ttun->hybrid.awaited = TTUN_NOTHING;
 	ttun->hybrid.generation++;
-	return TTUN_CONTROL;
+	return 0;
 }
 
-int ttun_hybrid_control(struct ttun *ttun, const uint8_t *bytes, size_t length)
+int ttun_hear_control(struct ttun *ttun, const struct ttun_packet *packet)
 {
+	const uint8_t *bytes = packet->bytes;
+	size_t length = packet->length;
 	if (length < CONTROL_HEAD_BYTES)
 		return TTUN_REFUSED;
 	switch (bytes[1]) {

@@ -55,8 +55,6 @@ void ttun_hybrid_fini(struct ttun *ttun);
 size_t ttun_hybrid_speak(struct ttun *ttun, uint8_t *out);
 MUST_USE int ttun_hybrid_hear(struct ttun *ttun, uint8_t *bytes, size_t length, size_t *used);
 size_t ttun_hybrid_wants(const struct ttun *ttun);
-// A control frame that has been opened. TTUN_CONTROL, TTUN_REFUSED, or negative.
-MUST_USE int ttun_hybrid_control(struct ttun *ttun, const uint8_t *bytes, size_t length);
 
 // The key schedule: chain' = HKDF-Extract(salt = transcript, ikm = chain || x25519 || mlkem).
 MUST_USE int ttun_hybrid_mix(struct secret *chain, const uint8_t transcript[DIGEST_BYTES], const struct secret *x25519,
