@@ -43,6 +43,16 @@ static void on_reload(void *owner)
 
 static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
 
+// The wire has one order of frames in each direction, and the kernel's own part of the work wants a core as well: by
+// default a second thread where there are four cores, and no more than four.
+static unsigned count_workers(const struct config *config)
+{
+	unsigned some = workers_cores() / 2;
+	if (config->node.workers > 0)
+		return config->node.workers;
+	return some < 1 ? 1 : some > 4 ? 4 : some;
+}
+
 static int start(struct psk *psk)
 {
 	char problem[PSK_KEY_PROBLEM_BYTES] = "";
@@ -51,7 +61,7 @@ static int start(struct psk *psk)
 		log_error("psk", "%s", problem);
 		return 2;
 	}
-	if (workers_new(psk->config->node.workers, &psk->workers) < 0)
+	if (workers_new(count_workers(psk->config), &psk->workers) < 0)
 		return 1;
 	psk->loop = workers_loop(psk->workers, 0);
 	if (process_open(psk->loop, 0, &process_ops, psk, &psk->process) < 0 ||

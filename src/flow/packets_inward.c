@@ -170,20 +170,20 @@ static void on_socket(void *owner, int events)
 {
 	struct packets *packets = owner;
 	struct packets_inward *inward = &packets->inward;
-	const char *reason = NULL;
 	int result = 1;
 	(void)events;
 	for (unsigned i = 0; i < LIMIT_FRAMES_PER_TURN && result == 1; i++) {
+		const char *reason = NULL;
 		pthread_mutex_lock(&packets->opens);
 		// Another session has come, or there is none any more: refresh() is on its way.
 		result = inward->ttun && !inward->is_refreshing ? receive(packets, &reason) : 0;
+		// Before the lock is given back: the next session must not fail for this one.
+		if (reason)
+			packets_fail(packets, reason);
 		pthread_mutex_unlock(&packets->opens);
 	}
-	if (result >= 0 && !atomic_load(&packets->is_gone))
-		return;
-	loop_io_want(inward->io, 0);
-	if (reason)
-		packets_fail(packets, reason);
+	if (result < 0 || atomic_load(&packets->is_gone))
+		loop_io_want(inward->io, 0);
 }
 
 // ---- sessions come and go
@@ -203,11 +203,11 @@ static void refresh(struct loop_task *task)
 	inward->next_fd = -1;
 	if (inward->fd >= 0 && inward->loop)
 		result = loop_io_open(inward->loop, inward->fd, on_socket, packets, &inward->io);
+	if (result < 0)
+		packets_fail(packets, outcome_text(result));
 	pthread_mutex_unlock(&packets->opens);
 	if (inward->io)
 		loop_io_want(inward->io, LOOP_READ);
-	if (result < 0)
-		packets_fail(packets, outcome_text(result));
 }
 
 void packets_inward_attach(struct packets *packets, struct ttun *ttun, int fd)

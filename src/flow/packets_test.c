@@ -7,6 +7,7 @@
 #include "core/loop_rig.h"
 #include "edge/netlink.h"
 #include "net/socket.h"
+#include "packet/checksum.h"
 #include "packet/packet.h"
 
 #include <arpa/inet.h>
@@ -14,7 +15,10 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -81,12 +85,12 @@ static void attach_hybrid(struct bench *bench)
 }
 
 // False: not possible here.
-static bool open_all(struct bench *bench)
+static bool open_queues(struct bench *bench, unsigned queues)
 {
 	struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(7), .sin_addr.s_addr = htonl(0x0a010101)};
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a010102)};
 	struct netlink_address address;
-	if (unshare(CLONE_NEWNET) != 0 || tun_open(&(struct tun_settings){.name = "pt%d", .offload = true}, &tun) < 0)
+	if (unshare(CLONE_NEWNET) != 0 || tun_open(&(struct tun_settings){.name = "pt%d", .offload = true, .queues = queues}, &tun) < 0)
 		return false;
 	assert_int_equal(netlink_parse("10.1.1.1/24", &address), 0);
 	assert_int_equal(netlink_open(tun_name(tun), &netlink), 0);
@@ -100,6 +104,11 @@ static bool open_all(struct bench *bench)
 	lost = 0;
 	heard_length = 0;
 	return true;
+}
+
+static bool open_all(struct bench *bench)
+{
+	return open_queues(bench, 1);
 }
 
 static void close_all(struct bench *bench)
@@ -157,8 +166,8 @@ static void a_super_packet_leaves_as_frames_in_one_piece(void **state)
 	close_all(bench);
 }
 
-// 10.1.1.2:9 to 10.1.1.1:7, without a checksum.
-static size_t build(uint8_t *frame, uint8_t fill, size_t size)
+// 10.1.1.2:9 to 10.1.1.1:7, with or without a checksum of its payload.
+static size_t build_as(uint8_t *frame, uint8_t fill, size_t size, bool has_checksum)
 {
 	uint8_t *ip = frame + TTUN_LENGTH_BYTES;
 	static const uint8_t head[] = {0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 0, 9, 0, 7};
@@ -171,8 +180,18 @@ static size_t build(uint8_t *frame, uint8_t fill, size_t size)
 		sum += packet_read16(ip + i);
 	packet_write16(ip + 10, 0xffff - (sum % 0xffff));
 	memset(ip + 28, fill, size);
+	if (has_checksum) {
+		uint64_t all = checksum_add(checksum_pseudo(ip, PACKET_UDP, 8 + size), ip + 20, 8 + size);
+		uint16_t check = (uint16_t)~checksum_fold(all);
+		memcpy(ip + 26, &check, sizeof check);
+	}
 	ttun_seal(peer, frame, 28 + size);
 	return 28 + size + TTUN_OVERHEAD_BYTES;
+}
+
+static size_t build(uint8_t *frame, uint8_t fill, size_t size)
+{
+	return build_as(frame, fill, size, false);
 }
 
 static void frames_cut_anywhere_become_packets_of_the_device(void **state)
@@ -342,6 +361,228 @@ static void the_way_of_a_packet_allocates_nothing(void **state)
 	close_all(bench);
 }
 
+// ---- a second queue on a thread of its own
+
+struct second {
+	pthread_t thread;
+	struct loop *loop;
+	struct loop_task task;
+	pthread_barrier_t is_open;
+	int result;
+};
+static struct second second;
+
+static void close_second(struct loop_task *task)
+{
+	(void)task;
+	packets_close(packets, 1);
+	loop_stop(second.loop);
+}
+
+static void *run_second(void *argument)
+{
+	(void)argument;
+	second.result = packets_open(packets, 1, second.loop);
+	pthread_barrier_wait(&second.is_open);
+	if (second.result == 0)
+		second.result = loop_run(second.loop);
+	return NULL;
+}
+
+static bool open_two(struct bench *bench)
+{
+	if (!open_queues(bench, 2))
+		return false;
+	assert_int_equal(tun_queue_count(tun), 2);
+	assert_int_equal(loop_new(&second.loop), 0);
+	second.task.run = close_second;
+	assert_int_equal(pthread_barrier_init(&second.is_open, NULL, 2), 0);
+	assert_int_equal(pthread_create(&second.thread, NULL, run_second, NULL), 0);
+	pthread_barrier_wait(&second.is_open);
+	return true;
+}
+
+static void close_two(struct bench *bench)
+{
+	loop_post(second.loop, &second.task);
+	pthread_join(second.thread, NULL);
+	pthread_barrier_destroy(&second.is_open);
+	assert_int_equal(second.result, 0);
+	packets_close(packets, 0);
+	run_what_is_ready(bench);
+	loop_free(&second.loop);
+	close_all(bench);
+}
+
+static int sender_from(uint16_t port)
+{
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(0x0a010101)};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a010102)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(fd, (void *)&own, sizeof own), 0);
+	assert_int_equal(connect(fd, (void *)&to, sizeof to), 0);
+	return fd;
+}
+
+// The peer opens every frame (in the order of its counter), whoever sealed it, while its socket is full again and
+// again; and what comes back is opened by the second thread meanwhile.
+static void slices_of_two_threads_leave_as_one_sequence(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t frame[1400], got[1400];
+	size_t length = 0;
+	unsigned count = 0, came = 0;
+	int senders[16];
+	if (!open_two(bench))
+		skip();
+	attach(bench);
+	for (unsigned i = 0; i < 16; i++)
+		senders[i] = sender_from((uint16_t)(100 + i));
+	for (unsigned turn = 0; turn < 300; turn++) {
+		for (unsigned i = 0; i < 16; i++)
+			(void)!send(senders[i], payload, 1200, 0);
+		struct pollfd room = {.fd = bench->fds[1], .events = POLLOUT};
+		assert_int_equal(poll(&room, 1, WATCHDOG_MS), 1);
+		assert_true(send(bench->fds[1], frame, build(frame, 'x', 1000), 0) > 0);
+		run_what_is_ready(bench);
+		if (turn % 4 == 0)
+			count += receive_all(bench, last, &length);
+		came += recv(sender, got, sizeof got, 0) == 1000;
+	}
+	struct packets_state now;
+	for (unsigned i = 0; i < 500; i++) {
+		packets_read(packets, &now);
+		count += receive_all(bench, last, &length);
+		came += recv(sender, got, sizeof got, 0) == 1000;
+		run_what_is_ready(bench);
+	}
+	assert_int_equal(lost, 0);
+	assert_int_equal(came, 300);
+	assert_true(count > 1000 && count <= now.packets_outward);
+	for (unsigned i = 0; i < 16; i++)
+		close(senders[i]);
+	close_two(bench);
+}
+
+// Attached, ended and attached again while both threads are busy with packets.
+static void sessions_come_and_go_under_two_threads(void **state)
+{
+	struct bench *bench = *state;
+	int senders[16];
+	if (!open_two(bench))
+		skip();
+	for (unsigned i = 0; i < 16; i++)
+		senders[i] = sender_from((uint16_t)(100 + i));
+	for (unsigned turn = 0; turn < 60; turn++) {
+		heard_length = 0;
+		ttun_free(&peer);
+		if (bench->fds[0] < 0) {
+			close(bench->fds[1]);
+			make_sockets(bench->fds);
+		}
+		attach(bench);
+		for (unsigned i = 0; i < 16 * 8; i++)
+			(void)!send(senders[i % 16], payload, 1200, 0);
+		run_what_is_ready(bench);
+		if (turn % 3 == 0)
+			packets_detach(packets);
+	}
+	assert_true(lost == 0);
+	for (unsigned i = 0; i < 16; i++)
+		close(senders[i]);
+	close_two(bench);
+}
+
+// ---- renewal by bytes, sources
+
+static void what_is_sent_uses_up_the_keys_too(void **state)
+{
+	struct bench *bench = *state;
+	if (!open_all(bench))
+		skip();
+	struct ttun *ours = engine(TTUN_CLIENT);
+	peer = engine(TTUN_SERVER);
+	ttun_use_hybrid(ours);
+	ttun_use_hybrid(peer);
+	hand_over(ours, peer);
+	hand_over(peer, ours);
+	hand_over(ours, peer);
+	packets_set_renewal(packets, 3600000, 10000);
+	assert_int_equal(packets_attach(packets, &bench->fds[0], &ours), 0);
+	for (unsigned i = 0; i < 12; i++)
+		assert_int_equal(send(sender, payload, 1000, 0), 1000);
+	run_what_is_ready(bench);
+	ssize_t got = recv(bench->fds[1], heard, sizeof heard, 0);
+	struct ttun_packet packet;
+	size_t at = 0;
+	int result = 0;
+	while ((result = ttun_open(peer, heard + at, (size_t)got - at, &packet)) == 0)
+		at += packet.used;
+	assert_int_equal(result, TTUN_CONTROL);
+	assert_int_equal(ttun_hear_control(peer, &packet), 0);
+	close_all(bench);
+}
+
+static void only_allowed_sources_come_in(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t frames[1000], got[1000];
+	struct cidr sources[2];
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	assert_int_equal(cidr_parse("10.2.0.0/16", &sources[0]), 0);
+	assert_int_equal(cidr_parse("fd00::/8", &sources[1]), 0);
+	uint64_t before = counter_read(COUNTER_PACKET_SOURCE);
+	assert_int_equal(packets_set_sources(packets, sources, 2), 0);
+	size_t length = build(frames, 'a', 300);
+	assert_int_equal(send(bench->fds[1], frames, length, 0), length);
+	run_what_is_ready(bench);
+	assert_int_equal(recv(sender, got, sizeof got, 0), -1);
+	assert_int_equal(counter_read(COUNTER_PACKET_SOURCE), before + 1);
+	assert_int_equal(cidr_parse("10.1.1.2", &sources[0]), 0);
+	assert_int_equal(packets_set_sources(packets, sources, 2), 0);
+	length = build(frames, 'b', 300);
+	assert_int_equal(send(bench->fds[1], frames, length, 0), length);
+	run_what_is_ready(bench);
+	assert_int_equal(recv(sender, got, sizeof got, 0), 300);
+	assert_int_equal(counter_read(COUNTER_PACKET_SOURCE), before + 1);
+	close_all(bench);
+}
+
+static void set_up_flag(bool is_up)
+{
+	struct ifreq request = {.ifr_flags = (short)(is_up ? IFF_UP : 0)};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	memcpy(request.ifr_name, tun_name(tun), IFNAMSIZ);
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+	close(fd);
+}
+
+// A device that is down for a moment refuses everything; it goes on being given joined packets when it is up again.
+static void a_device_that_is_down_for_a_moment_loses_no_offload(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t frames[4000];
+	if (!open_all(bench))
+		skip();
+	attach(bench);
+	for (unsigned turn = 0; turn < 2; turn++) {
+		uint64_t refused = counter_read(COUNTER_PACKET_REFUSED), super = counter_read(COUNTER_SUPER_INWARD);
+		size_t length = 0;
+		if (turn == 0)
+			set_up_flag(false);
+		for (unsigned i = 0; i < 3; i++)
+			length += build_as(frames + length, 'a', 500, true);
+		assert_int_equal(send(bench->fds[1], frames, length, 0), length);
+		run_what_is_ready(bench);
+		assert_int_equal(counter_read(COUNTER_SUPER_INWARD), super + 1);
+		assert_int_equal(counter_read(COUNTER_PACKET_REFUSED), refused + (turn == 0));
+		set_up_flag(true);
+	}
+	close_all(bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +595,11 @@ int main(void)
 		IN_A_LOOP(a_renewal_under_way_when_the_time_is_up_has_until_the_next),
 		IN_A_LOOP(what_the_device_gives_and_is_no_ip_stays_here),
 		IN_A_LOOP(the_way_of_a_packet_allocates_nothing),
+		IN_A_LOOP(slices_of_two_threads_leave_as_one_sequence),
+		IN_A_LOOP(sessions_come_and_go_under_two_threads),
+		IN_A_LOOP(what_is_sent_uses_up_the_keys_too),
+		IN_A_LOOP(only_allowed_sources_come_in),
+		IN_A_LOOP(a_device_that_is_down_for_a_moment_loses_no_offload),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

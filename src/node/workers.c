@@ -43,7 +43,7 @@ static void *run(void *argument)
 	return NULL;
 }
 
-static unsigned cores(void)
+unsigned workers_cores(void)
 {
 	cpu_set_t set;
 	if (sched_getaffinity(0, sizeof set, &set) != 0)
@@ -71,7 +71,7 @@ int workers_new(unsigned count, struct workers **out)
 	struct workers *group = calloc(1, sizeof *group);
 	if (!group)
 		return -ENOMEM;
-	group->count = count ? count : cores();
+	group->count = count ? count : workers_cores();
 	if (group->count > WORKERS_MAX)
 		group->count = WORKERS_MAX;
 	int r = 0;

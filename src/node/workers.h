@@ -9,6 +9,8 @@
 
 struct workers;
 
+// How many this process may use.
+unsigned workers_cores(void);
 // count 0: one per core this process may use. The threads of workers 1.. run at once.
 MUST_USE int workers_new(unsigned count, struct workers **workers);
 // Stops and joins the threads; every worker's objects must be gone.

@@ -44,7 +44,8 @@ def pair(wire, *arguments):
 # The receiver answers with the digest of what it has got.
 RECEIVER = """
 import hashlib, socket, sys
-listener = socket.create_server((sys.argv[1], 7777), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+port = int(sys.argv[2]) if len(sys.argv) > 2 else 7777
+listener = socket.create_server((sys.argv[1], port), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
 print("listening", flush=True)
 sock, _ = listener.accept()
 digest = hashlib.sha256()
@@ -57,7 +58,7 @@ sock.sendall(digest.digest())
 """
 SENDER = """
 import hashlib, os, socket, sys
-sock = socket.create_connection((sys.argv[1], 7777), timeout=60)
+sock = socket.create_connection((sys.argv[1], int(sys.argv[3]) if len(sys.argv) > 3 else 7777), timeout=60)
 data = os.urandom(1 << 20)
 digest = hashlib.sha256()
 for turn in range(int(sys.argv[2])):
@@ -108,6 +109,36 @@ def test_both_ciphers_carry_both_versions_of_ip_and_every_byte(wire, method):
     client.stop()
     server.stop()
     assert not wire.client.has_device("ttun0") and not wire.server.has_device("ttun0")
+
+
+@pytest.mark.parametrize("workers", ["2", "4"])
+def test_several_queues_lose_and_mix_up_nothing(wire, workers):
+    """
+    client (N queues) ══ server (N queues): four transfers at once, both ways, while the keys are renewed every second
+    """
+    common = ["--workers", workers, "--pq", "-m", "aes-256-gcm"]
+    server = start_server(wire, *common)
+    client = start_client(wire, *common, "--key-rotation-interval", "1").wait_up()
+    assert client.status()["workers"] == int(workers)
+    receivers = []
+    for number, (host, address) in enumerate([(wire.server, "10.1.1.1"), (wire.client, "10.1.1.2")] * 2):
+        port = str(7000 + number)
+        there = host.start("/usr/bin/python3", "-c", RECEIVER, address, port, name="receiver-" + port).wait_log("listening")
+        other = wire.client if host is wire.server else wire.server
+        receivers.append((there, other.start("/usr/bin/python3", "-c", SENDER, address, "96", port, name="sender-" + port)))
+    for there, sender in receivers:
+        assert sender.wait_end(120) == 0, sender.log()
+        assert there.wait_end() == 0
+    wire.client.ping("fc11::1")
+    wait(lambda: client.status()["links"][0]["epoch"] >= 1, "the keys to be renewed")
+    assert client.count("connected with") == 1 and client.count("has ended") == 0
+    # And sessions come and go.
+    client.kill()
+    server.wait_log("has ended")
+    client = start_client(wire, *common, name="client-2").wait_up()
+    transfer(wire.client, wire.server, "10.1.1.1", "after", 8)
+    client.stop()
+    server.stop()
 
 
 def test_without_offload_one_packet_at_a_time(wire):
