@@ -83,7 +83,7 @@ static int start_worker(void *owner, unsigned index, struct loop *loop)
 	}
 	if (r < 0)
 		return r;
-	struct sidecars_settings settings = proxy_sidecars_settings(proxy, loop, profile);
+	struct sidecars_settings settings = proxy_sidecars_settings(worker, profile);
 	r = sidecars_new(&settings, &worker->sidecars);
 	tls_profile_free(&profile);
 	return r;
@@ -94,6 +94,7 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	(void)loop;
 	struct proxy *proxy = owner;
 	sidecars_free(&proxy->worker[index].sidecars);
+	authorise_unref(&proxy->worker[index].authorise);
 	return 0;
 }
 

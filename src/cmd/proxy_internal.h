@@ -5,6 +5,7 @@
 
 #include "config/reload.h"
 #include "core/brake.h"
+#include "crypto/authorise.h"
 #include "crypto/trust.h"
 #include "edge/listener.h"
 #include "flow/probes.h"
@@ -25,6 +26,7 @@ struct proxy_worker {
 	struct proxy *proxy;
 	struct loop *loop;
 	struct sidecars *sidecars;
+	struct authorise *authorise; // a reference of its own: replaced on its own thread
 };
 
 struct proxy_door {
@@ -39,6 +41,7 @@ struct proxy_material {
 	struct identity *identities[PROXY_IDENTITIES];
 	size_t identity_count;
 	struct trust *trust;
+	struct authorise *authorise; // NULL: every certificate that was verified
 	uint8_t (*pins)[TLS_PIN_BYTES];
 	size_t pin_count;
 };
@@ -87,8 +90,8 @@ struct probes_settings proxy_probes_settings(const struct config *config);
 // For the thread that calls it. 0; 1: `problem` says why not; negative.
 MUST_USE int proxy_make_profile(const struct config *config, const struct proxy_material *material,
                                 struct tls_profile **profile, char problem[PROXY_PROBLEM_BYTES]);
-// Of one worker, out of what proxy has now. Texts are lent.
-struct sidecars_settings proxy_sidecars_settings(struct proxy *proxy, struct loop *loop, struct tls_profile *profile);
+// Of one worker, on its thread, out of what proxy has now. Texts are lent.
+struct sidecars_settings proxy_sidecars_settings(struct proxy_worker *worker, struct tls_profile *profile);
 
 // status_fn
 void proxy_fill_status(void *owner, struct status_node *status);

@@ -10,15 +10,17 @@
 
 static int apply(void *owner, unsigned index, struct loop *loop)
 {
+	(void)loop;
 	struct proxy *proxy = owner;
+	struct proxy_worker *worker = &proxy->worker[index];
 	struct tls_profile *profile = NULL;
 	char problem[PROXY_PROBLEM_BYTES] = "";
 	int r = proxy_make_profile(proxy->config, &proxy->material, &profile, problem);
 	if (r != 0)
 		return r < 0 ? r : -EINVAL; // it was made a moment ago, on worker 0
-	struct sidecars_settings settings = proxy_sidecars_settings(proxy, loop, profile);
+	struct sidecars_settings settings = proxy_sidecars_settings(worker, profile);
 	// Whatever has changed, in the files or in the configuration: who would not be let in now goes.
-	r = sidecars_set(proxy->worker[index].sidecars, &settings, true);
+	r = sidecars_set(worker->sidecars, &settings, true);
 	tls_profile_free(&profile);
 	return r;
 }

@@ -41,6 +41,16 @@ static int load_trust(const struct config *config, struct proxy_material *materi
 	return files.ca_path ? trust_load(&files, &material->trust, problem) : 0;
 }
 
+static int load_authorise(const struct config *config, struct proxy_material *material,
+                          char problem[PROXY_PROBLEM_BYTES])
+{
+	_Static_assert(PROXY_PROBLEM_BYTES >= AUTHORISE_PROBLEM_BYTES, "problems are handed on");
+	size_t count = config->proxy.allowed_client_count;
+	return count == 0 ? 0
+	                  : authorise_new((const char *const *)config->proxy.allowed_clients, count, &material->authorise,
+	                                  problem);
+}
+
 static int read_pins(const struct config *config, struct proxy_material *material, char problem[PROXY_PROBLEM_BYTES])
 {
 	size_t count = config->proxy.pin_count;
@@ -65,6 +75,8 @@ int proxy_material_load(const struct config *config, struct proxy_material *mate
 	if (r == 0)
 		r = load_trust(config, material, problem);
 	if (r == 0)
+		r = load_authorise(config, material, problem);
+	if (r == 0)
 		r = read_pins(config, material, problem);
 	if (r != 0)
 		proxy_material_fini(material);
@@ -77,6 +89,7 @@ void proxy_material_fini(struct proxy_material *material)
 		identity_unref(&material->identities[i]);
 	if (material->trust)
 		trust_unref(&material->trust);
+	authorise_unref(&material->authorise);
 	free(material->pins);
 	*material = (struct proxy_material){0};
 }
@@ -228,22 +241,22 @@ static enum sidecar_header header_of(enum config_header_out kind)
 	return SIDECAR_HEADER_OFF;
 }
 
-static int proxy_judge(void *owner, X509 *certificate)
+static int judge(void *owner, X509 *certificate)
 {
-	const struct proxy *proxy = owner;
-	const struct config_of_proxy *config = &proxy->config->proxy;
-	for (size_t i = 0; i < config->allowed_client_count; i++)
-		if (identity_matches(certificate, config->allowed_clients[i]))
-			return TLS_FAILURE_NONE;
-	return config->allowed_client_count == 0 ? TLS_FAILURE_NONE : TLS_FAILURE_NOT_ALLOWED;
+	const struct proxy_worker *worker = owner;
+	return authorise_allows(worker->authorise, certificate) ? TLS_FAILURE_NONE : TLS_FAILURE_NOT_ALLOWED;
 }
 
-struct sidecars_settings proxy_sidecars_settings(struct proxy *proxy, struct loop *loop, struct tls_profile *profile)
+struct sidecars_settings proxy_sidecars_settings(struct proxy_worker *worker, struct tls_profile *profile)
 {
+	const struct proxy *proxy = worker->proxy;
 	const struct config *config = proxy->config;
+	authorise_unref(&worker->authorise);
+	if (proxy->material.authorise)
+		worker->authorise = authorise_ref(proxy->material.authorise);
 	const struct config_of_proxy *from = &config->proxy;
 	struct sidecars_settings settings = {
-		.loop = loop,
+		.loop = worker->loop,
 		.shares = proxy->shares,
 		.profile = profile,
 		.is_client = from->mode == CONFIG_PROXY_CLIENT,
@@ -261,8 +274,8 @@ struct sidecars_settings proxy_sidecars_settings(struct proxy *proxy, struct loo
 		.header_from_count = from->header_from_count,
 		.sends_header = header_of(from->header_out),
 		.peer_name = from->server_name,
-		.judge = proxy_judge,
-		.judge_owner = proxy,
+		.judge = judge,
+		.judge_owner = worker,
 	};
 	if (proxy->material.identity_count > 0)
 		identity_describe(identity_certificate(proxy->material.identities[0]), &settings.own);

@@ -2,6 +2,8 @@
 
 #include "config/text.h"
 #include "config/validate_ends.h"
+#include "crypto/authorise.h"
+#include "crypto/pin.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -163,6 +165,27 @@ static void check_clients(struct load *load)
 		     "proxy_protocol_out = \"v2\", or \"required\"");
 }
 
+static struct tree_place place_of_item(const struct load *load, const char *path, size_t index)
+{
+	const struct load_setting *setting = load_setting(load, path);
+	return setting->item_places ? setting->item_places[index] : setting->place;
+}
+
+// What almost looks like a pattern or a pin must not let nobody in, or everybody.
+static void check_patterns(struct load *load)
+{
+	const struct config_of_proxy *proxy = &load->config->proxy;
+	char problem[AUTHORISE_PROBLEM_BYTES], pin_problem[PIN_PROBLEM_BYTES];
+	uint8_t pin[PIN_BYTES];
+	for (size_t i = 0; i < proxy->allowed_client_count; i++)
+		if (authorise_check(proxy->allowed_clients[i], problem) != 0)
+			problem_add(&load->problems, place_of_item(load, "proxy.allowed_clients", i), "proxy.allowed_clients", "%s",
+			            problem);
+	for (size_t i = 0; i < proxy->pin_count; i++)
+		if (pin_parse(proxy->pins[i], pin, pin_problem) != 0)
+			problem_add(&load->problems, place_of_item(load, "proxy.pins", i), "proxy.pins", "%s", pin_problem);
+}
+
 static void check_lists(struct load *load)
 {
 	const struct config_of_proxy *proxy = &load->config->proxy;
@@ -217,6 +240,7 @@ void validate_proxy(struct load *load)
 	check_mode(load);
 	check_certificates(load);
 	check_clients(load);
+	check_patterns(load);
 	check_lists(load);
 	check_tls(load);
 	check_headers(load);

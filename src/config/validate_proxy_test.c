@@ -287,6 +287,9 @@ static void what_contradicts_is_refused(void **state)
 		{GOOD_CLIENT "proxy.client_cert_mode='none'\n", "is for mode = \"server\" only"},
 		{GOOD_CLIENT "proxy.cert_path='c'\n", "proxy.key_path: is missing"},
 		{GOOD_CLIENT "[[proxy.routes]]\nsni='a'\ntargets='b:1'\n", "is for mode = \"server\" only"},
+		{GOOD "proxy.allowed_clients=['cn:a','dns:*']\n", "proxy.allowed_clients: \"dns:*\": it would match"},
+		{GOOD "proxy.allowed_clients='spki:00'\n", "after spki: stand 64 hexadecimal digits"},
+		{GOOD_CLIENT "proxy.pins='00'\n", "proxy.pins: "},
 		{GOOD "listten='x'\n", "unknown key (did you mean \"listen\"?)"},
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++)

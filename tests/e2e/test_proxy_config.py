@@ -3,11 +3,13 @@
     config.json | TOML, QANAT_*, QUANTUM_SAFE_PROXY_* with --from-env, flags ──► quantum-safe-proxy | qanat proxy
 """
 
+import hashlib
 import itertools
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 import peers
 import sidecars
 from peers import SECONDS, Server
-from qanat import PATIENCE, QANAT, Certs, free_port, wait
+from qanat import OPENSSL, PATIENCE, QANAT, Certs, free_port, wait
 
 # As the document prints it.
 README_JSON = """{
@@ -439,3 +441,55 @@ def test_a_file_that_cannot_be_read_is_not_called_bad_for_somebody(tmp_path):
     assert "source" not in done.stderr
     report, = json.loads(call("check", "--json", "-c", "x.toml", cwd=tmp_path).stdout)
     assert (report["command"], report["good"]) == (None, False) and len(report["problems"]) == 1
+
+
+# ---- who is let in
+
+
+def test_the_allow_list_decides_by_name_and_by_key_and_a_reload_changes_it(world):
+    """
+    client (CN client) ══► proxy with allowed_clients ──► echo
+    """
+    target = world.add(Server(peers.echo))
+    public = subprocess.run([OPENSSL, "x509", "-in", world.certs.client, "-noout", "-pubkey"], check=True,
+                            stdout=subprocess.PIPE, timeout=SECONDS).stdout
+    der = subprocess.run([OPENSSL, "pkey", "-pubin", "-outform", "DER"], input=public, check=True,
+                         stdout=subprocess.PIPE, timeout=SECONDS).stdout
+    key = hashlib.sha256(der).hexdigest()
+    written = sidecars.config(world, [target.address], proxy={"allowed_clients": ["spki:" + key]})
+    near, node = sidecars.near(written), sidecars.start(world, written)
+    assert sidecars.tls_ask(near, world.certs, b"by key") == b"by key"
+    stays = sidecars.tls_dial(near, world.certs)
+    with stays:
+        stays.sendall(b"in")
+        assert peers.read_exactly(stays, 2) == b"in"
+        written["proxy"]["allowed_clients"] = ["spki:" + "0" * 64, "cn:nobody", "dns:*.elsewhere.test"]
+        node.reload(written)
+        assert is_turned_away(near, world.certs)
+        # Who would not be let in any more does not stay either.
+        assert is_over(stays)
+    node.wait(lambda: sidecars.handshakes(node).get("not_allowed", 0) >= 1, "the refusal to be counted")
+    written["proxy"]["allowed_clients"] = ["cn:*"]
+    node.reload(written)
+    assert sidecars.tls_ask(near, world.certs, b"by name") == b"by name"
+
+
+def is_turned_away(near, certs):
+    """With TLS 1.3 a client hears of it when it reads."""
+    try:
+        with sidecars.tls_dial(near, certs) as connection:
+            connection.settimeout(SECONDS)
+            connection.sendall(b"hello")
+            return connection.recv(1) == b""
+    except OSError:
+        return True
+
+
+def is_over(connection):
+    connection.settimeout(SECONDS)
+    try:
+        return connection.recv(1) == b""
+    except socket.timeout:
+        return False
+    except OSError:
+        return True
