@@ -45,17 +45,42 @@ static bool arrives(const struct address *to, const struct address *at)
 	return address_is_same_host(to, at) || (is_any(to) && address_is_loopback(at));
 }
 
-// The first address listened on that a connection to `text` arrives at; SIZE_MAX: none, or a name that only a resolver
+// The first address listened on that a connection to `text` arrives at; NULL: none, or a name that only a resolver
 // knows.
-static size_t find_listener(const struct config_of_proxy *proxy, const char *text, size_t before)
+static const char *find_listener(const struct config_of_proxy *proxy, const char *text)
 {
 	struct address to, at;
 	if (address_parse(text, &to) != 0)
-		return SIZE_MAX;
-	for (size_t i = 0; i < before; i++)
+		return NULL;
+	for (size_t i = 0; i < proxy->listen_count; i++)
 		if (address_parse(proxy->listen[i], &at) == 0 && arrives(&to, &at))
-			return i;
-	return SIZE_MAX;
+			return proxy->listen[i];
+	return NULL;
+}
+
+// Whether one of two listeners keeps the other from being opened; [::] takes IPv4 as well.
+static bool excludes(const struct address *a, const struct address *b)
+{
+	if (address_is_unix(a) || address_is_unix(b))
+		return address_is_unix(a) && address_is_unix(b) && strcmp(a->un.sun_path, b->un.sun_path) == 0;
+	if (port_of(a) != port_of(b))
+		return false;
+	if (is_any(a) && (a->any.sa_family == AF_INET6 || b->any.sa_family == AF_INET))
+		return true;
+	if (is_any(b) && (b->any.sa_family == AF_INET6 || a->any.sa_family == AF_INET))
+		return true;
+	return address_is_same_host(a, b);
+}
+
+static const char *find_rival(const struct config_of_proxy *proxy, size_t index)
+{
+	struct address own, other;
+	if (address_parse(proxy->listen[index], &own) != 0)
+		return NULL;
+	for (size_t i = 0; i < index; i++)
+		if (address_parse(proxy->listen[i], &other) == 0 && excludes(&own, &other))
+			return proxy->listen[i];
+	return NULL;
 }
 
 static void check_socket_path(struct load *load, size_t index)
@@ -98,9 +123,9 @@ static void check_listen(struct load *load)
 		const char *text = proxy->listen[i], *fault = target_listen_fault(text);
 		if (fault)
 			problem_add(&load->problems, place, "proxy.listen", "\"%s\" %s", text, fault);
-		else if (find_listener(proxy, text, i) != SIZE_MAX)
+		else if (find_rival(proxy, i))
 			problem_add(&load->problems, place, "proxy.listen", "%s is listened on already, by %s", text,
-			            proxy->listen[find_listener(proxy, text, i)]);
+			            find_rival(proxy, i));
 		if (!fault && is_unix(text))
 			check_socket_path(load, i);
 		if (!fault)
@@ -146,10 +171,9 @@ static void check_target(struct load *load, const struct ends *ends, size_t inde
 	for (size_t i = 0; i < index; i++)
 		if (strcmp(ends->targets[i], text) == 0)
 			problem_add(&load->problems, place, ends->path, "%s is listed twice", text);
-	size_t listener = find_listener(proxy, text, proxy->listen_count);
-	if (listener != SIZE_MAX)
-		problem_add(&load->problems, place, ends->path, "%s is where this proxy listens itself (%s)", text,
-		            proxy->listen[listener]);
+	const char *listener = find_listener(proxy, text);
+	if (listener)
+		problem_add(&load->problems, place, ends->path, "%s is where this proxy listens itself (%s)", text, listener);
 	if (proxy->mode == CONFIG_PROXY_SERVER && !is_on_this_machine(host))
 		problem_add(&load->notes, place, ends->path,
 		            "%s may be another machine: what is sent there is not encrypted any more", text);

@@ -240,6 +240,7 @@ static void what_contradicts_is_refused(void **state)
 	} cases[] = {
 		{GOOD "proxy.listen=['1.2.3.4:1','1.2.3.4:1']\n", "1.2.3.4:1 is listened on already, by 1.2.3.4:1"},
 		{GOOD "proxy.listen=['0.0.0.0:1','127.0.0.1:1']\n", "127.0.0.1:1 is listened on already, by 0.0.0.0:1"},
+		{GOOD "proxy.listen=['10.0.0.1:1','[::]:1']\n", "[::]:1 is listened on already, by 10.0.0.1:1"},
 		{GOOD "proxy.listen=['unix:/a','unix:/a']\n", "unix:/a is listened on already"},
 		{GOOD "proxy.listen=[]\n", "proxy.listen: at least one address is needed"},
 		{GOOD "proxy.listen='8443'\n", "\"8443\" must be IP:PORT, [IP6]:PORT or unix:/path"},
@@ -317,7 +318,9 @@ static void what_is_not_wrong_but_dangerous_is_said(void **state)
 		load_fini(&load);
 	}
 	struct load load;
-	assert_good(&load, load_text(&load, CONFIG_PROXY, GOOD "proxy.targets=['localhost:1','[::1]:1','unix:/x']\n"));
+	assert_good(&load, load_text(&load, CONFIG_PROXY,
+	                             GOOD "proxy.targets=['localhost:1','[::1]:1','unix:/x']\n"
+	                                  "proxy.listen=['0.0.0.0:2','[::1]:2','unix:/y']\n"));
 	assert_int_equal(load.notes.count, 0);
 	load_fini(&load);
 }

@@ -168,8 +168,13 @@ def test_every_example_is_read_without_a_problem(path):
     reports = json.loads(call("check", "--json", "-c", path).stdout)
     name = os.path.basename(path)
     command = name[:-5].replace("-", " ") if name.startswith("psk-") else "dest" if "dest" in name else "source"
+    if name.startswith("proxy-") or name == "config.json":
+        command = "proxy"
     assert [report["command"] for report in reports] == [command]
-    assert [report["problems"] + report["notes"] for report in reports] == [[]]
+    assert [report["problems"] for report in reports] == [[]]
+    # What Quantum Safe Proxy prints as its example lets a target guess who was checked.
+    expected = ["proxy.client_cert_mode"] if name == "config.json" else []
+    assert [note["key"] for report in reports for note in report["notes"]] == expected
 
 
 @pytest.mark.parametrize("command", ["source", "dest"])

@@ -17,7 +17,7 @@ import pytest
 import peers
 import sidecars
 from peers import SECONDS, Server
-from qanat import OPENSSL, PATIENCE, QANAT, Certs, free_port, wait
+from qanat import OPENSSL, PATIENCE, QANAT, ROOT, Certs, free_port, wait
 
 # As the document prints it.
 README_JSON = """{
@@ -441,6 +441,84 @@ def test_a_file_that_cannot_be_read_is_not_called_bad_for_somebody(tmp_path):
     assert "source" not in done.stderr
     report, = json.loads(call("check", "--json", "-c", "x.toml", cwd=tmp_path).stdout)
     assert (report["command"], report["good"]) == (None, False) and len(report["problems"]) == 1
+
+
+# ---- the examples
+
+
+def example(world, name, *flags):
+    node = world.node("proxy", {}, name[:-5], arguments=flags)
+    node.config_path = os.path.join(ROOT, "examples", name)
+    node.start()
+    node.wait_log("is running")
+    return node
+
+
+def test_the_pair_of_examples_carries(world):
+    """
+    plain client ──► examples/proxy-client.toml ══ examples/proxy-server.toml ──► echo     (addresses and files are ours)
+    """
+    certs, target = world.certs, world.add(Server(peers.echo))
+    outside, inside = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
+    far = example(world, "proxy-server.toml", "--listen", sidecars.place(outside), "--target",
+                  sidecars.place(target.address), "--cert", certs.server, "--key", certs.server_key, "--ca-cert",
+                  certs.ca, "--metrics-port", "0")
+    example(world, "proxy-client.toml", "--listen", sidecars.place(inside), "--target", sidecars.place(outside),
+            "--cert", certs.client, "--key", certs.client_key, "--ca-cert", certs.ca)
+    with peers.dial(inside) as client:
+        client.sendall(b"through both")
+        assert peers.read_exactly(client, 12) == b"through both"
+    assert sidecars.by_word(far, "groups")["X25519MLKEM768"] == 1
+
+
+def test_the_example_with_names_sends_each_where_it_belongs(world, tmp_path):
+    """
+    PROXY header, then SNI db, x.app, other ══► examples/proxy-names.toml ──► one target for each route
+
+    Addresses, files and the names' domain are ours; everything else is as it is printed.
+    """
+    servers = {name: world.add(Server(greet_behind_header(name))).address for name in ("db", "app", "other")}
+    names = Certs(str(tmp_path / "names"), names="db.example.net,x.app.example.net,www.example.net")
+    names.make("server", names.path("two.crt"), names.path("two.key"), "--common-name", "two", "--dns-names",
+                        "db.example.net,x.app.example.net,www.example.net", "--ca-cert", names.ca, "--ca-key",
+                        names.ca_key, "--key", "ml-dsa-65")
+    with open(os.path.join(ROOT, "examples", "proxy-names.toml")) as file:
+        text = file.read()
+    listen = "127.0.0.1:%d" % free_port()
+    for old, new in {
+        '"[::]:443"': '"%s"' % listen,
+        '"unix:/run/web/default.sock"': '"%s"' % sidecars.place(servers["other"]),
+        '"127.0.0.1:5432"': '"%s"' % sidecars.place(servers["db"]),
+        '"127.0.0.1:8001", "127.0.0.1:8002", "[::1]:8003"': '"127.0.0.1:%d", "%s"' % (
+            free_port(), sidecars.place(servers["app"])),
+        "certs/mldsa/server.crt": names.path("two.crt"), "certs/mldsa/server.key": names.path("two.key"),
+        "certs/p256/server.crt": names.server, "certs/p256/server.key": names.server_key, "certs/ca.crt": names.ca,
+        '"10.0.0.0/24"': '"127.0.0.0/8"', '"10.0.0.0/8"': '"127.0.0.0/8"',
+    }.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    node = world.node("proxy", {}, "names")
+    node.write_config(text=text)
+    node.start().wait_log("is running")
+    near = sidecars.near({"proxy": {"listen": listen}})
+    for name, expected in (("db.example.net", b"db"), ("x.app.example.net", b"app"), ("www.example.net", b"other")):
+        with peers.dial(near) as plain:
+            plain.sendall(b"PROXY TCP4 127.0.0.7 127.0.0.1 7 443\r\n")
+            with sidecars.context(names, alpn=["http/1.1"]).wrap_socket(plain, server_hostname=name) as client:
+                assert client.selected_alpn_protocol() == "http/1.1"
+                assert peers.read_exactly(client, len(expected)) == expected
+
+
+def greet_behind_header(name):
+    """Takes the PROXY header of version 2, then says its name."""
+
+    def serve(connection):
+        head = peers.read_exactly(connection, 16)
+        assert head.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21")
+        peers.read_exactly(connection, int.from_bytes(head[14:16], "big"))
+        connection.sendall(name.encode())
+
+    return serve
 
 
 # ---- who is let in
