@@ -521,6 +521,35 @@ def greet_behind_header(name):
     return serve
 
 
+def manifests(name):
+    yaml = pytest.importorskip("yaml")
+    with open(os.path.join(ROOT, "deploy", name)) as file:
+        return list(yaml.safe_load_all(file))
+
+
+def test_the_containers_configurations_are_good(tmp_path):
+    config_map, deployment, service = manifests("kubernetes/proxy.yaml")
+    pod = deployment["spec"]["template"]["spec"]
+    proxy = pod["containers"][0]
+    (tmp_path / "proxy.toml").write_text(config_map["data"]["proxy.toml"])
+    words = [str(tmp_path / "proxy.toml") if word == "/etc/qanat/proxy.toml" else word for word in proxy["args"][1:]]
+    values, _, problems, notes = check(*words)
+    assert not problems and not notes
+    assert values["proxy.listen"] == ["0.0.0.0:%d" % proxy["ports"][0]["containerPort"]]
+    assert "http://127.0.0.1:%d/health" % values["metrics.metrics_port"] in proxy["readinessProbe"]["exec"]["command"]
+    assert pod["terminationGracePeriodSeconds"] > values["node.drain_timeout_seconds"]
+    assert service["spec"]["ports"][0]["targetPort"] == proxy["ports"][0]["name"]
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
+    for container in pod["containers"]:
+        assert container["image"] == container["image"].lower()
+    compose, = manifests("docker/compose-proxy.yml")
+    values, _, problems, notes = check("-c", os.path.join(ROOT, "deploy", "docker", "proxy.toml"))
+    assert not problems and not notes
+    proxy = compose["services"]["qanat-proxy"]
+    assert proxy["ports"] == ["8443:8443"] and values["proxy.listen"] == ["0.0.0.0:8443"]
+    assert "http://127.0.0.1:%d/health" % values["metrics.metrics_port"] in proxy["healthcheck"]["test"]
+
+
 # ---- who is let in
 
 
