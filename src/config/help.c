@@ -34,9 +34,12 @@ static void print_key(const struct schema_key *key, FILE *out)
 	char environment[SCHEMA_ENVIRONMENT_BYTES], type[160];
 	schema_environment(key, environment);
 	schema_describe_type(key, type, sizeof type);
-	if (key->flag)
-		fprintf(out, "  %s %s\n", key->flag, key->value_name);
-	else
+	if (key->flag) {
+		fputs("  ", out);
+		for (size_t i = 0; i < COUNT_OF(key->flag_aliases) && key->flag_aliases[i]; i++)
+			fprintf(out, "%s, ", key->flag_aliases[i]);
+		fprintf(out, "%s %s\n", key->flag, key->value_name);
+	} else
 		fprintf(out, "  (file or environment) %s\n", key->path);
 	fprintf(out, "        %s.\n", key->help);
 	fprintf(out, "        %s%s", type, key->flag && key->item_from_text ? "; the flag may be repeated" : "");

@@ -17,10 +17,12 @@ static void print_default(const struct schema_key *key, FILE *out)
 {
 	if (key->required)
 		fputs("required", out);
+	else if (key->initial_note)
+		print_escaped(key->initial_note, out);
 	else if (key->initial)
 		fprintf(out, "`%s`", key->initial);
 	else
-		print_escaped(key->initial_note ? key->initial_note : "none", out);
+		fputs("none", out);
 }
 
 static void print_key(const struct schema_key *key, const char *name, FILE *out)
@@ -54,7 +56,11 @@ static void print_ways(const struct schema_key *key, FILE *out)
 		fprintf(out, "`%s ", key->flag);
 		fprintf(out, "%s` ", key->value_name);
 	}
+	for (size_t i = 0; i < COUNT_OF(key->flag_aliases) && key->flag_aliases[i]; i++)
+		fprintf(out, "`%s` ", key->flag_aliases[i]);
 	fprintf(out, "`%s`", environment);
+	for (size_t i = 0; i < COUNT_OF(key->seed_environment) && key->seed_environment[i]; i++)
+		fprintf(out, " `%s`", key->seed_environment[i]);
 	for (size_t i = 0; i < COUNT_OF(key->aliases) && key->aliases[i]; i++)
 		fprintf(out, ", also `%s`", key->aliases[i]);
 	fprintf(out, " | %s |\n", key->reloads ? "yes" : "restart");
@@ -86,15 +92,16 @@ static void print_section(size_t first, FILE *out)
 void help_reference(FILE *out)
 {
 	fputs(
-		"# Configuration of source, dest and psk\n\n"
+		"# Configuration of source, dest, proxy and psk\n\n"
 		"A flag wins over the environment, the environment over the file, the file over the default. The file is TOML,\n"
-		"or JSON with the same structure when its name ends in `.json`. Printed by `qanat check --schema`.\n",
+		"or JSON with the same structure when its name ends in `.json`. Names that begin with `QUANTUM_SAFE_PROXY_` are read with\n"
+		"`--from-env` only. Printed by `qanat check --schema`.\n",
 		out);
 	for (size_t i = 0; i < schema.count; i++)
 		if (i == 0 || !is_same_section(&schema.keys[i], &schema.keys[i - 1]))
 			print_section(i, out);
 	fputs(
-		"\n## Refused\n\nKeys of UTun's files that cannot be followed. They are refused by name, with what to do instead.\n\n"
+		"\n## Refused\n\nKeys of other programs' files that cannot be followed. They are refused by name, with what to do instead.\n\n"
 		"| key | why |\n| --- | --- |\n",
 		out);
 	for (size_t i = 0; i < schema.count; i++) {
