@@ -271,7 +271,9 @@ int packets_attach(struct packets *packets, int *fd, struct ttun **ttun)
 	packets->fd = *fd;
 	packets->ttun = *ttun;
 	packets_inward_attach(packets, *ttun, copy);
-	packets->key_bytes = packets->late = packets->generation = 0;
+	packets->key_bytes = 0;
+	packets->late = 0;
+	packets->generation = 0;
 	packets->bytes_outward = packets->bytes_inward = packets->packets_outward = packets->packets_inward = 0;
 	bool is_hybrid = ttun_is_hybrid(*ttun);
 	unlock(packets);
