@@ -1,4 +1,4 @@
-// Configuration text: the first byte chooses source or dest and TOML or JSON, the rest is the file. What is accepted is
+// Configuration text: the first byte chooses source, dest or proxy and TOML or JSON, the rest is the file. What is accepted is
 // printed and freed again.
 
 #include "config/load.h"
@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { FUZZ_DEST = 1, FUZZ_JSON = 2 };
+enum { FUZZ_DEST = 1, FUZZ_JSON = 2, FUZZ_PROXY = 4 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	struct load_input input = {
-		.command = data[0] & FUZZ_DEST ? CONFIG_DEST : CONFIG_SOURCE,
+		.command = data[0] & FUZZ_PROXY ? CONFIG_PROXY : data[0] & FUZZ_DEST ? CONFIG_DEST : CONFIG_SOURCE,
 		.argv = nothing,
 		.environment = nothing,
 		.text = (const char *)data + 1,
