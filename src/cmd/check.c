@@ -102,26 +102,10 @@ static bool try_key(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES
 	return is_good;
 }
 
-// The files of a proxy, and what its settings say together about TLS.
-static bool try_proxy(const struct config *config, char problem[IDENTITY_PROBLEM_BYTES])
-{
-	_Static_assert(IDENTITY_PROBLEM_BYTES >= PROXY_PROBLEM_BYTES, "problems are handed on");
-	struct proxy_material material;
-	struct tls_profile *profile = NULL;
-	int result = proxy_material_load(config, &material, problem);
-	if (result == 0)
-		result = proxy_make_profile(config, &material, &profile, problem);
-	if (result < 0)
-		snprintf(problem, IDENTITY_PROBLEM_BYTES, "%s", outcome_text(result));
-	tls_profile_free(&profile);
-	proxy_material_fini(&material);
-	return result == 0;
-}
-
 static bool try_files(const struct load *load, char problem[IDENTITY_PROBLEM_BYTES])
 {
 	if (load->command == CONFIG_PROXY)
-		return try_proxy(load->config, problem);
+		return proxy_try(load->config, problem);
 	return is_psk(load) ? try_key(load, problem) : try_certificates(load, problem);
 }
 

@@ -25,7 +25,7 @@ static const char usage[] =
 	"signatures (a handshake with each), sockets, limits, capabilities, clock, what a process could be confined with.\n"
 	"Changes nothing and sends nothing beyond loopback.\n"
 	"\n"
-	"  -c, --config FILE  also its certificates, keys and revocation lists, for source and dest\n"
+	"  -c, --config FILE  also its certificates, keys and revocation lists, for source, dest and proxy\n"
 	"  --json             for programs\n"
 	"\n"
 	"ok is as it should be, note is worth knowing, warning is less well or less safe than it could be, error does not\n"

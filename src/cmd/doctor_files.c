@@ -1,7 +1,9 @@
 // The files of a configuration, as the commands would load them, and how long they last.
 
 #include "cmd/doctor_internal.h"
+#include "cmd/proxy_internal.h"
 #include "cmd/tunnel.h"
+#include "config/certificates.h"
 #include "config/load.h"
 #include "crypto/identity.h"
 #include "crypto/inspect.h"
@@ -132,6 +134,22 @@ static void try_identity(const struct load *load, struct findings *findings)
 		add_lists(config->auth.crl_paths[i], findings);
 }
 
+static void try_proxy(const struct config *config, struct findings *findings)
+{
+	char problem[PROXY_PROBLEM_BYTES] = "";
+	if (proxy_try(config, problem))
+		finding_add(findings, FINDING_OK, "identity", NULL, "proxy: certificates, keys and CA can be used");
+	else
+		finding_add(findings, FINDING_ERROR, "identity", "qanat cert show and qanat cert verify tell more", "proxy: %s",
+		            problem);
+	for (size_t i = 0; i < certificates_count(config); i++)
+		add_certificates(certificates_at(config, i).cert_path, findings);
+	if (config->proxy.ca_cert_path)
+		add_certificates(config->proxy.ca_cert_path, findings);
+	for (size_t i = 0; i < config->proxy.crl_count; i++)
+		add_lists(config->proxy.crl_paths[i], findings);
+}
+
 // ---- the sections there are
 
 // False: the file has no such section. A file that cannot be read is told about once.
@@ -142,10 +160,16 @@ static bool judge(const char *path, enum config_command command, bool *is_unread
 	struct load_input input = {.command = command, .argc = 2, .argv = argv, .environment = environ};
 	struct load load;
 	int result = load_run(&input, &load);
-	bool is_meant = load.is_unreadable || (command == CONFIG_SOURCE ? load.has_source : load.has_dest);
+	bool has_section = command == CONFIG_SOURCE ? load.has_source
+	                   : command == CONFIG_DEST ? load.has_dest
+	                                            : load.has_proxy;
+	bool is_meant = load.is_unreadable || has_section;
 
 	*is_unreadable = load.is_unreadable;
-	if (is_meant && add_problems(&load, result, findings))
+	bool is_good = is_meant && add_problems(&load, result, findings);
+	if (is_good && command == CONFIG_PROXY)
+		try_proxy(load.config, findings);
+	else if (is_good)
 		try_identity(&load, findings);
 	load_fini(&load);
 	return is_meant;
@@ -158,7 +182,9 @@ void doctor_files(const char *path, struct findings *findings)
 
 	if (!is_unreadable)
 		is_found = judge(path, CONFIG_DEST, &is_unreadable, findings) || is_found;
+	if (!is_unreadable)
+		is_found = judge(path, CONFIG_PROXY, &is_unreadable, findings) || is_found;
 	if (!is_found)
-		finding_add(findings, FINDING_ERROR, "configuration", "name the file of a source or a dest",
-		            "%s has neither a section [source] nor [dest]", path);
+		finding_add(findings, FINDING_ERROR, "configuration", "name the file of a source, a dest or a proxy",
+		            "%s has no section [source], [dest] or [proxy]", path);
 }

@@ -90,6 +90,9 @@ struct probes_settings proxy_probes_settings(const struct config *config);
 // For the thread that calls it. 0; 1: `problem` says why not; negative.
 MUST_USE int proxy_make_profile(const struct config *config, const struct proxy_material *material,
                                 struct tls_profile **profile, char problem[PROXY_PROBLEM_BYTES]);
+// The files of a proxy, and what its settings say together about TLS, as a start would find them; for those who only
+// look. False: `problem` says why not.
+bool proxy_try(const struct config *config, char problem[PROXY_PROBLEM_BYTES]);
 // Of one worker, on its thread, out of what proxy has now. Texts are lent.
 struct sidecars_settings proxy_sidecars_settings(struct proxy_worker *worker, struct tls_profile *profile);
 

@@ -281,3 +281,17 @@ struct sidecars_settings proxy_sidecars_settings(struct proxy_worker *worker, st
 		identity_describe(identity_certificate(proxy->material.identities[0]), &settings.own);
 	return settings;
 }
+
+bool proxy_try(const struct config *config, char problem[PROXY_PROBLEM_BYTES])
+{
+	struct proxy_material material;
+	struct tls_profile *profile = NULL;
+	int result = proxy_material_load(config, &material, problem);
+	if (result == 0)
+		result = proxy_make_profile(config, &material, &profile, problem);
+	if (result < 0)
+		snprintf(problem, PROXY_PROBLEM_BYTES, "%s", outcome_text(result));
+	tls_profile_free(&profile);
+	proxy_material_fini(&material);
+	return result == 0;
+}

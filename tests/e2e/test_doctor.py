@@ -179,7 +179,7 @@ def test_a_wrong_configuration_is_an_error(folder):
     assert "no_such_key" in about(look(folder, status=1), "configuration")[0]["text"]
     with open(folder["config.toml"], "w") as file:
         file.write("[logging]\nlevel = 'info'\n")
-    assert "neither a section" in about(look(folder, status=1), "configuration")[0]["text"]
+    assert "has no section" in about(look(folder, status=1), "configuration")[0]["text"]
     (finding,) = about(doctor("-c", folder["nowhere.toml"], status=1), "configuration")
     assert "nowhere.toml" in finding["text"]
 

@@ -229,6 +229,16 @@ def test_the_environment_is_diagnosed(seed, words):
     assert "ML-KEM-768" in done.stdout
 
 
+def test_the_environment_is_diagnosed_with_the_files_of_a_configuration(seed):
+    done = call("check-environment", "-c", "config.json", cwd=seed, program=str(seed / "quantum-safe-proxy"))
+    assert done.returncode == 0, done.stdout
+    assert "proxy: certificates, keys and CA can be used" in done.stdout
+    assert re.search(r"certs/hybrid/dilithium3/server\.crt \(.*\) is valid until", done.stdout)
+    (seed / "torn.json").write_text(README_JSON.replace("server.key", "ca.crt"))
+    done = call("check-environment", "-c", "torn.json", cwd=seed, program=str(seed / "quantum-safe-proxy"))
+    assert done.returncode == 1 and "error    identity: proxy: " in done.stdout
+
+
 @pytest.mark.parametrize("word", ["--version", "--show-version", "-V"])
 def test_the_version_is_told(seed, word):
     done = call(word, cwd=seed, program=str(seed / "quantum-safe-proxy"))
