@@ -49,7 +49,7 @@ int tls_conn_new(struct tls_profile *profile, int *fd, const struct tls_options 
 		SSL_set_accept_state(conn->ssl);
 	else
 		SSL_set_connect_state(conn->ssl);
-	if (tls_is_sidecar(profile) && sidecar_prepare(conn) < 0) {
+	if (tls_is_sidecar(profile) && tls_sidecar_prepare(conn) < 0) {
 		tls_conn_free(&conn);
 		return -ENOMEM;
 	}
@@ -138,7 +138,7 @@ static int read_early(struct tls_conn *conn)
 static int check_ready(struct tls_conn *conn)
 {
 	if (conn->kind == TLS_SIDECAR) {
-		int r = sidecar_check_ready(conn);
+		int r = tls_sidecar_check_ready(conn);
 		conn->phase = r == 0 ? CONN_READY : conn->phase;
 		return r;
 	}
@@ -174,7 +174,7 @@ int tls_conn_handshake(struct tls_conn *conn)
 		r = done == 1 ? check_ready(conn) : tls_judge(conn, SSL_get_error(conn->ssl, done));
 	}
 	if (conn->kind == TLS_SIDECAR && r != 0)
-		sidecar_stopped(conn, r);
+		tls_sidecar_stopped(conn, r);
 	int put_out = tls_stage_end(conn);
 	if (r == TLS_END)
 		r = tls_fail(conn, TLS_FAILURE_CLOSED, "closed in the handshake");

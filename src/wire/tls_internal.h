@@ -12,7 +12,7 @@ struct tls_profile {
 	struct identity *identity;
 	enum { PROFILE_CONTROL, PROFILE_DATA, PROFILE_LISTENER, PROFILE_SIDECAR_SERVER, PROFILE_SIDECAR_CLIENT } role;
 	struct tls_listener_ops ops;
-	struct sidecar *sidecar; // of the last two roles
+	struct tls_sidecar_copy *sidecar; // of the last two roles
 };
 
 #define TLS_ALPN_CONTROL "\x07qanat/1"
@@ -61,16 +61,16 @@ MUST_USE int tls_profile_base(const SSL_METHOD *method, struct tls_profile **pro
 
 // tls_sidecar*.c: the hooks of sidecar connections in the life of a connection.
 bool tls_is_sidecar(const struct tls_profile *profile);
-void sidecar_free(struct sidecar **sidecar);
-MUST_USE int sidecar_prepare(struct tls_conn *conn);     // SNI of a client; 0 or negative
-MUST_USE int sidecar_check_ready(struct tls_conn *conn); // 0 or TLS_FAILED
-void sidecar_stopped(struct tls_conn *conn, int r);      // a step of the handshake that came to this and not to 0
-int sidecar_verify(X509_STORE_CTX *store, void *unused);
-int sidecar_client_hello(SSL *ssl, int *alert, void *unused);
-int sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
-                        unsigned int in_length, void *unused);
-int sidecar_choose_for_server(SSL *ssl, void *unused);
-int sidecar_staple(SSL *ssl, void *unused);
+void tls_sidecar_free(struct tls_sidecar_copy **sidecar);
+MUST_USE int tls_sidecar_prepare(struct tls_conn *conn);     // SNI of a client; 0 or negative
+MUST_USE int tls_sidecar_check_ready(struct tls_conn *conn); // 0 or TLS_FAILED
+void tls_sidecar_stopped(struct tls_conn *conn, int r);      // a step of the handshake that came to this and not to 0
+int tls_sidecar_verify(X509_STORE_CTX *store, void *unused);
+int tls_sidecar_client_hello(SSL *ssl, int *alert, void *unused);
+int tls_sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
+                            unsigned int in_length, void *unused);
+int tls_sidecar_choose_for_server(SSL *ssl, void *unused);
+int tls_sidecar_staple(SSL *ssl, void *unused);
 
 // tls_bio.c: the BIO that joins an SSL to its connection's socket. Every library call that may write stands between
 // tls_stage_begin and tls_stage_end, which sends what was staged (0, TLS_FAILED, negative; what is left over is kept).

@@ -174,6 +174,6 @@ void tls_profile_free(struct tls_profile **slot)
 	SSL_CTX_free(profile->ssl_ctx);
 	if (profile->identity)
 		identity_unref(&profile->identity);
-	sidecar_free(&profile->sidecar);
+	tls_sidecar_free(&profile->sidecar);
 	free(profile);
 }

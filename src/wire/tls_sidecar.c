@@ -54,7 +54,7 @@ bool tls_signature_is_pq(const char *signature)
 	return strncasecmp(signature, "mldsa", 5) == 0;
 }
 
-bool sidecar_allows_group(const struct sidecar *sidecar, const char *group)
+bool tls_sidecar_allows_group(const struct tls_sidecar_copy *sidecar, const char *group)
 {
 	switch (sidecar->settings.pq) {
 	case TLS_PQ_REQUIRE:
@@ -120,9 +120,9 @@ static int judge_settings(const struct tls_sidecar *settings, char problem[TLS_S
 
 // ---- the copy of the settings
 
-void sidecar_free(struct sidecar **slot)
+void tls_sidecar_free(struct tls_sidecar_copy **slot)
 {
-	struct sidecar *sidecar = *slot;
+	struct tls_sidecar_copy *sidecar = *slot;
 	*slot = NULL;
 	if (!sidecar)
 		return;
@@ -137,7 +137,7 @@ void sidecar_free(struct sidecar **slot)
 	free(sidecar);
 }
 
-static int copy_alpn(struct sidecar *sidecar, const struct tls_sidecar *settings)
+static int copy_alpn(struct tls_sidecar_copy *sidecar, const struct tls_sidecar *settings)
 {
 	size_t need = 0;
 	for (size_t i = 0; i < settings->alpn_count; i++)
@@ -154,7 +154,7 @@ static int copy_alpn(struct sidecar *sidecar, const struct tls_sidecar *settings
 	return 0;
 }
 
-static int copy_identities(struct sidecar *sidecar, const struct tls_sidecar *settings)
+static int copy_identities(struct tls_sidecar_copy *sidecar, const struct tls_sidecar *settings)
 {
 	size_t count = settings->identity_count;
 	sidecar->identities = calloc(count ? count : 1, sizeof(struct identity *));
@@ -168,9 +168,9 @@ static int copy_identities(struct sidecar *sidecar, const struct tls_sidecar *se
 	return 0;
 }
 
-static int copy(const struct tls_sidecar *settings, struct sidecar **out)
+static int copy(const struct tls_sidecar *settings, struct tls_sidecar_copy **out)
 {
-	struct sidecar *sidecar = *out = calloc(1, sizeof *sidecar);
+	struct tls_sidecar_copy *sidecar = *out = calloc(1, sizeof *sidecar);
 	if (!sidecar)
 		return -ENOMEM;
 	sidecar->settings = *settings;
@@ -221,7 +221,7 @@ static int verify_mode(const struct tls_sidecar *settings)
 }
 
 // The first of the list is in the context; a connection that needs another one is given it by itself.
-static bool set_identity(SSL_CTX *c, const struct sidecar *sidecar)
+static bool set_identity(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 {
 	if (sidecar->settings.identity_count == 0)
 		return true;
@@ -229,37 +229,37 @@ static bool set_identity(SSL_CTX *c, const struct sidecar *sidecar)
 	return SSL_CTX_use_cert_and_key(c, identity_certificate(first), identity_key(first), identity_chain(first), 1) == 1;
 }
 
-static bool set_server(SSL_CTX *c, const struct sidecar *sidecar)
+static bool set_server(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 {
 	static const uint8_t session_id_context[] = "qanat proxy";
 	SSL_CTX_set_options(c, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-	SSL_CTX_set_client_hello_cb(c, sidecar_client_hello, NULL);
+	SSL_CTX_set_client_hello_cb(c, tls_sidecar_client_hello, NULL);
 	if (sidecar->alpn_length > 0)
-		SSL_CTX_set_alpn_select_cb(c, sidecar_select_alpn, NULL);
-	SSL_CTX_set_tlsext_status_cb(c, sidecar_staple);
+		SSL_CTX_set_alpn_select_cb(c, tls_sidecar_select_alpn, NULL);
+	SSL_CTX_set_tlsext_status_cb(c, tls_sidecar_staple);
 	return SSL_CTX_set_session_id_context(c, session_id_context, sizeof session_id_context - 1) == 1;
 }
 
-static bool set_client(SSL_CTX *c, const struct sidecar *sidecar)
+static bool set_client(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 {
 	// We chose whom to dial: the large buffer from the first byte on.
 	SSL_CTX_set_default_read_buffer_len(c, LIMIT_RECORD_BUFFER_BYTES);
 	if (sidecar->settings.identity_count > 1)
-		SSL_CTX_set_cert_cb(c, sidecar_choose_for_server, NULL);
+		SSL_CTX_set_cert_cb(c, tls_sidecar_choose_for_server, NULL);
 	return sidecar->alpn_length == 0 || SSL_CTX_set_alpn_protos(c, sidecar->alpn, (unsigned)sidecar->alpn_length) == 0;
 }
 
 static bool set_up(struct tls_profile *profile)
 {
 	SSL_CTX *c = profile->ssl_ctx;
-	const struct sidecar *sidecar = profile->sidecar;
+	const struct tls_sidecar_copy *sidecar = profile->sidecar;
 	bool is_client = sidecar->settings.is_client;
 	profile->role = is_client ? PROFILE_SIDECAR_CLIENT : PROFILE_SIDECAR_SERVER;
 	if (sidecar->settings.trust)
 		SSL_CTX_set1_cert_store(c, trust_store(sidecar->settings.trust));
 	SSL_CTX_set_verify(c, verify_mode(&sidecar->settings), NULL);
 	SSL_CTX_set_verify_depth(c, LIMIT_CHAIN_DEPTH);
-	SSL_CTX_set_cert_verify_callback(c, sidecar_verify, NULL);
+	SSL_CTX_set_cert_verify_callback(c, tls_sidecar_verify, NULL);
 	// Records in as few reads as they come in, also those of a handshake.
 	SSL_CTX_set_read_ahead(c, 1);
 	return set_algorithms(c, &sidecar->settings) && set_identity(c, sidecar) &&

@@ -6,7 +6,7 @@
 #include "wire/tls_internal.h"
 #include "wire/tls_sidecar.h"
 
-struct sidecar {
+struct tls_sidecar_copy {
 	struct tls_sidecar settings; // its pointers are to what is below, or NULL
 	struct identity **identities;
 	struct tls_choice *choices; // one for each identity
@@ -16,4 +16,4 @@ struct sidecar {
 };
 
 // Whether a handshake that came to this group is one that the policy makes.
-bool sidecar_allows_group(const struct sidecar *sidecar, const char *group);
+bool tls_sidecar_allows_group(const struct tls_sidecar_copy *sidecar, const char *group);

@@ -20,7 +20,7 @@ static struct verdict verdict_of(int error)
 	return (struct verdict){error == X509_V_OK ? TLS_FAILURE_NONE : tls_failure_of_verification(error), error};
 }
 
-static bool is_pinned(const struct sidecar *sidecar, X509 *leaf)
+static bool is_pinned(const struct tls_sidecar_copy *sidecar, X509 *leaf)
 {
 	uint8_t pin[TLS_PIN_BYTES];
 	if (pin_of(leaf, pin) != 0)
@@ -39,7 +39,7 @@ static int judge_times(const X509 *leaf)
 }
 
 // The chain, or without trust what the pins alone do not say.
-static struct verdict judge_origin(const struct sidecar *sidecar, X509_STORE_CTX *store, X509 *leaf)
+static struct verdict judge_origin(const struct tls_sidecar_copy *sidecar, X509_STORE_CTX *store, X509 *leaf)
 {
 	if (sidecar->settings.trust && X509_verify_cert(store) != 1)
 		return verdict_of(X509_STORE_CTX_get_error(store));
@@ -49,7 +49,7 @@ static struct verdict judge_origin(const struct sidecar *sidecar, X509_STORE_CTX
 }
 
 // Hostile: the library takes a certificate without any usage for one of every usage. Here that is a decision.
-static bool has_usage(const struct sidecar *sidecar, X509 *leaf)
+static bool has_usage(const struct tls_sidecar_copy *sidecar, X509 *leaf)
 {
 	if (identity_has_usage(leaf, sidecar->settings.is_client ? IDENTITY_SERVER : IDENTITY_CLIENT))
 		return true;
@@ -64,7 +64,7 @@ static bool key_is_pq(X509 *certificate)
 }
 
 // With every key of a chain a post-quantum one, every signature in it is.
-static bool chain_is_pq(const struct sidecar *sidecar, X509_STORE_CTX *store, X509 *leaf)
+static bool chain_is_pq(const struct tls_sidecar_copy *sidecar, X509_STORE_CTX *store, X509 *leaf)
 {
 	STACK_OF(X509) *chain = sidecar->settings.trust ? X509_STORE_CTX_get0_chain(store) : NULL;
 	for (int i = 0; i < sk_X509_num(chain); i++)
@@ -73,7 +73,8 @@ static bool chain_is_pq(const struct sidecar *sidecar, X509_STORE_CTX *store, X5
 	return key_is_pq(leaf);
 }
 
-static struct verdict judge_peer(const struct sidecar *sidecar, X509_STORE_CTX *store, const struct tls_options *wanted)
+static struct verdict judge_peer(const struct tls_sidecar_copy *sidecar, X509_STORE_CTX *store,
+                                 const struct tls_options *wanted)
 {
 	X509 *leaf = X509_STORE_CTX_get0_cert(store);
 	struct verdict verdict = judge_origin(sidecar, store, leaf);
@@ -106,7 +107,7 @@ static void explain(X509 *leaf, struct verdict verdict, const char *peer_name, c
 		snprintf(text, room, "%.96s: %.80s", about.subject, X509_verify_cert_error_string(verdict.error));
 }
 
-int sidecar_verify(X509_STORE_CTX *store, void *unused)
+int tls_sidecar_verify(X509_STORE_CTX *store, void *unused)
 {
 	(void)unused;
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -122,7 +123,7 @@ int sidecar_verify(X509_STORE_CTX *store, void *unused)
 	return 0;
 }
 
-static struct verdict judge_again(const struct sidecar *sidecar, const struct tls_conn *conn,
+static struct verdict judge_again(const struct tls_sidecar_copy *sidecar, const struct tls_conn *conn,
                                   const struct tls_options *options)
 {
 	int purpose = sidecar->settings.is_client ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT;
@@ -143,7 +144,7 @@ static struct verdict judge_again(const struct sidecar *sidecar, const struct tl
 int tls_sidecar_judge_again(const struct tls_conn *conn, const struct tls_profile *profile,
                             const struct tls_options *options, char text[TLS_EXPLANATION_BYTES])
 {
-	const struct sidecar *sidecar = profile->sidecar;
+	const struct tls_sidecar_copy *sidecar = profile->sidecar;
 	X509 *leaf = SSL_get0_peer_certificate(conn->ssl);
 	struct verdict verdict = {TLS_FAILURE_NONE, X509_V_OK};
 	char detail[192] = "";

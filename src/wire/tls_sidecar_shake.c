@@ -49,7 +49,7 @@ static bool take_sni(SSL *ssl, struct tls_conn *conn)
 
 static bool show(SSL *ssl, struct tls_conn *conn, const struct tls_choice *choice)
 {
-	const struct sidecar *sidecar = conn->profile->sidecar;
+	const struct tls_sidecar_copy *sidecar = conn->profile->sidecar;
 	// A second ClientHello may choose differently, so "the first" is what is in the context only while nothing else
 	// was.
 	const struct tls_choice *now = conn->shown ? conn->shown : sidecar->choices;
@@ -64,7 +64,7 @@ static bool show(SSL *ssl, struct tls_conn *conn, const struct tls_choice *choic
 
 static int choose_for_client(SSL *ssl, struct tls_conn *conn, bool is_tls13, int *alert)
 {
-	const struct sidecar *sidecar = conn->profile->sidecar;
+	const struct tls_sidecar_copy *sidecar = conn->profile->sidecar;
 	struct tls_wanted wanted = {
 		.schemes = codes_of(ssl, TLSEXT_TYPE_signature_algorithms, 2),
 		.cert_schemes = codes_of(ssl, TLSEXT_TYPE_signature_algorithms_cert, 2),
@@ -97,7 +97,7 @@ static int ask_owner(struct tls_conn *conn, int *alert)
 	return refuse_hello(conn, (enum tls_failure)refused, "refused before the handshake");
 }
 
-int sidecar_client_hello(SSL *ssl, int *alert, void *unused)
+int tls_sidecar_client_hello(SSL *ssl, int *alert, void *unused)
 {
 	(void)unused;
 	struct tls_conn *conn = SSL_get_app_data(ssl);
@@ -129,11 +129,11 @@ int sidecar_client_hello(SSL *ssl, int *alert, void *unused)
 }
 
 // A client's certificate, by what the CertificateRequest takes. None fits: none is shown, and the server decides.
-int sidecar_choose_for_server(SSL *ssl, void *unused)
+int tls_sidecar_choose_for_server(SSL *ssl, void *unused)
 {
 	(void)unused;
 	struct tls_conn *conn = SSL_get_app_data(ssl);
-	const struct sidecar *sidecar = conn->profile->sidecar;
+	const struct tls_sidecar_copy *sidecar = conn->profile->sidecar;
 	uint8_t bytes[256];
 	struct tls_wanted wanted = {.is_tls13 = SSL_version(ssl) >= TLS1_3_VERSION, .schemes.bytes = bytes};
 	static const uint8_t any_suite[] = {0xc0, 0x2b, 0xc0, 0x2f};
@@ -153,12 +153,12 @@ int sidecar_choose_for_server(SSL *ssl, void *unused)
 	return show(ssl, conn, choice) ? 1 : 0;
 }
 
-int sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
-                        unsigned int in_length, void *unused)
+int tls_sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *in,
+                            unsigned int in_length, void *unused)
 {
 	(void)unused;
 	struct tls_conn *conn = SSL_get_app_data(ssl);
-	const struct sidecar *sidecar = conn->profile->sidecar;
+	const struct tls_sidecar_copy *sidecar = conn->profile->sidecar;
 	unsigned char *chosen;
 	if (SSL_select_next_proto(&chosen, out_length, sidecar->alpn, (unsigned)sidecar->alpn_length, in, in_length) ==
 	    OPENSSL_NPN_NEGOTIATED) {
@@ -173,7 +173,7 @@ int sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-int sidecar_staple(SSL *ssl, void *unused)
+int tls_sidecar_staple(SSL *ssl, void *unused)
 {
 	(void)unused;
 	const struct tls_conn *conn = SSL_get_app_data(ssl);
@@ -196,7 +196,7 @@ static bool is_address(const char *name)
 	return name[0] == '[' || inet_pton(AF_INET, name, bytes) == 1 || strchr(name, ':');
 }
 
-int sidecar_prepare(struct tls_conn *conn)
+int tls_sidecar_prepare(struct tls_conn *conn)
 {
 	if (conn->profile->role == PROFILE_SIDECAR_SERVER || !conn->peer_name || is_address(conn->peer_name))
 		return 0;
@@ -214,9 +214,9 @@ int sidecar_prepare(struct tls_conn *conn)
 
 static int check_policy(struct tls_conn *conn)
 {
-	const struct sidecar *sidecar = conn->profile->sidecar;
+	const struct tls_sidecar_copy *sidecar = conn->profile->sidecar;
 	const char *group = SSL_get0_group_name(conn->ssl); // there is a session by now
-	if (!group || !sidecar_allows_group(sidecar, group))
+	if (!group || !tls_sidecar_allows_group(sidecar, group))
 		return tls_fail(conn, TLS_FAILURE_NO_GROUP, group ? group : "no key agreement");
 	if (SSL_version(conn->ssl) < TLS1_3_VERSION && SSL_get_extms_support(conn->ssl) != 1)
 		return tls_fail(conn, TLS_FAILURE_NO_VERSION, "TLS 1.2 without extended master secret");
@@ -228,7 +228,7 @@ static int check_policy(struct tls_conn *conn)
 	return 0;
 }
 
-int sidecar_check_ready(struct tls_conn *conn)
+int tls_sidecar_check_ready(struct tls_conn *conn)
 {
 	const struct tls_sidecar *settings = &conn->profile->sidecar->settings;
 	bool has_peer = SSL_get0_peer_certificate(conn->ssl) != NULL;
@@ -253,7 +253,7 @@ static void say_alert(struct tls_conn *conn)
 		(void)BIO_write_ex(SSL_get_wbio(conn->ssl), alert, sizeof alert, &written);
 }
 
-void sidecar_stopped(struct tls_conn *conn, int r)
+void tls_sidecar_stopped(struct tls_conn *conn, int r)
 {
 	if (conn->profile->role != PROFILE_SIDECAR_SERVER)
 		return;
