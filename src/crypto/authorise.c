@@ -27,7 +27,7 @@ int authorise_new(const char *const *patterns, size_t count, struct authorise **
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		struct authorise_pattern *pattern = &fresh->patterns[i];
 		r = authorise_pattern_parse(patterns[i], pattern, problem);
-		fresh->count += r == 0;
+		fresh->count++; // also of a refused one there is text to free
 		fresh->asks_key = fresh->asks_key || pattern->kind == AUTHORISE_SPKI;
 		fresh->asks_names = fresh->asks_names || (pattern->kind != AUTHORISE_SPKI && pattern->kind != AUTHORISE_CN);
 	}

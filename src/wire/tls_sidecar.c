@@ -140,10 +140,12 @@ void tls_sidecar_free(struct tls_sidecar_copy **slot)
 static int copy_alpn(struct tls_sidecar_copy *sidecar, const struct tls_sidecar *settings)
 {
 	size_t need = 0;
+	if (settings->alpn_count == 0)
+		return 0;
 	for (size_t i = 0; i < settings->alpn_count; i++)
 		need += 1 + strlen(settings->alpn[i]);
-	sidecar->alpn = need > 0 ? malloc(need) : NULL;
-	if (need > 0 && !sidecar->alpn)
+	sidecar->alpn = malloc(need);
+	if (!sidecar->alpn)
 		return -ENOMEM;
 	for (size_t i = 0; i < settings->alpn_count; i++) {
 		size_t length = strlen(settings->alpn[i]);
