@@ -3,6 +3,7 @@
 #include "cmd/psk_internal.h"
 #include "cmd/psk_key.h"
 #include "cmd/tunnel.h"
+#include "cmd/tunnel_socket.h"
 #include "config/flags.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -38,10 +39,32 @@ static bool is_busy(void *owner)
 
 static void on_reload(void *owner)
 {
-	psk_reload(owner);
+	struct config_reload outcome;
+	(void)psk_reload(owner, &outcome);
+	config_reload_fini(&outcome);
 }
 
 static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
+
+// ---- the control socket
+
+static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
+{
+	struct config_reload outcome;
+	bool ok = psk_reload(owner, &outcome);
+	tunnel_socket_report(ok, &outcome, answer, to);
+	config_reload_fini(&outcome);
+}
+
+static bool on_ask_drain(void *owner)
+{
+	struct psk *psk = owner;
+	return process_drain(psk->process, "asked to on the control socket");
+}
+
+static const struct control_socket_ops control_socket_ops = {.status = psk_fill_status,
+                                                             .reload = on_ask_reload,
+                                                             .drain = on_ask_drain};
 
 // The wire has one order of frames in each direction, and the kernel's own part of the work wants a core as well: by
 // default a second thread where there are four cores, and no more than four.
@@ -68,9 +91,14 @@ static int start(struct psk *psk)
 	    watchdog_open(psk->workers, notify_watchdog_ms(), notify_alive, &psk->watchdog) < 0)
 		return 1;
 	socket_prefer_mptcp(mptcp != CONFIG_MPTCP_OFF, mptcp == CONFIG_MPTCP_ON);
-	int result = psk_device_open(psk);
+	int result = psk_session_prepare(psk) < 0;
+	if (result == 0)
+		result = psk_device_open(psk);
 	if (result == 0)
 		result = psk->is_server ? psk_server_start(psk) : psk_client_start(psk);
+	if (result == 0)
+		result = tunnel_socket_open(psk->config, psk->is_server ? "psk-server" : "psk-client", psk->loop,
+		                            &control_socket_ops, psk, &psk->control_socket);
 	if (result == 0)
 		result = tunnel_http(psk->config, psk_fill_status, psk, &psk->http);
 	return result;
@@ -80,6 +108,7 @@ static void stop(struct psk *psk)
 {
 	if (psk->http)
 		http_stop(&psk->http);
+	control_socket_close(&psk->control_socket);
 	psk_server_stop(psk);
 	psk_client_stop(psk);
 	psk_session_cancel_greetings(psk);
@@ -89,6 +118,8 @@ static void stop(struct psk *psk)
 	workers_free(&psk->workers);
 	psk_device_close(psk);
 	secret_fini(&psk->key);
+	free(psk->hellos);
+	psk->hellos = NULL;
 }
 
 static int run(bool is_server, struct psk_words *words)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int fail(const struct psk *psk, const char *what, int result)
@@ -95,8 +96,47 @@ static int close_queue(void *owner, unsigned index, struct loop *loop)
 	return 0;
 }
 
+// The networks from which packets may come through the tunnel.
+static void add_source(struct cidr *sources, size_t *count, const char *text)
+{
+	struct netlink_address network;
+	char plain[NETLINK_TEXT_BYTES];
+	if (!text || !text[0] || netlink_parse(text, &network) != 0)
+		return;
+	netlink_normalise(&network);
+	netlink_format(&network, plain);
+	if (cidr_parse(plain, &sources[*count]) == 0)
+		*count += 1;
+}
+
+// Negative: no memory, and the earlier list stays.
+static int set_sources(struct psk *psk)
+{
+	const struct config *config = psk->config;
+	struct cidr *sources = calloc(config->psk.route_count + 5, sizeof *sources);
+	size_t count = 0;
+	if (!sources)
+		return -ENOMEM;
+	if (config->psk.check_sources) {
+		bool has_peer4 = config->psk.peer_ipv4 && config->psk.peer_ipv4[0];
+		bool has_peer6 = config->psk.peer_ipv6 && config->psk.peer_ipv6[0];
+		add_source(sources, &count, has_peer4 ? config->psk.peer_ipv4 : config->psk.ipv4);
+		add_source(sources, &count, has_peer6 ? config->psk.peer_ipv6 : config->psk.ipv6);
+		// What its kernel says for itself: neighbours, groups.
+		add_source(sources, &count, "fe80::/10");
+		add_source(sources, &count, "::/128");
+		for (size_t i = 0; i < config->psk.route_count; i++)
+			add_source(sources, &count, config->psk.routes[i]);
+	}
+	int result = packets_set_sources(psk->packets, sources, count);
+	free(sources);
+	return result;
+}
+
 void psk_device_set(struct psk *psk)
 {
+	if (set_sources(psk) < 0)
+		log_error("psk", "no memory for the sources that may come in: the earlier ones stay");
 	packets_set_clamp(psk->packets, psk->config->psk.clamp_mss ? psk->config->psk.mtu : 0);
 	packets_set_renewal(psk->packets, psk->config->psk.key_rotation_interval_seconds * 1000, LIMIT_TLS_KEY_BYTES);
 }

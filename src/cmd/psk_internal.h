@@ -5,6 +5,8 @@
 
 #include "cmd/psk_words.h"
 #include "config/config.h"
+#include "config/reload.h"
+#include "core/brake.h"
 #include "edge/listener.h"
 #include "edge/netlink.h"
 #include "edge/tun.h"
@@ -15,7 +17,11 @@
 #include "node/process.h"
 #include "node/watchdog.h"
 #include "node/workers.h"
+#include "ops/control_socket.h"
 #include "ops/http.h"
+#include "policy/bucket.h"
+#include "policy/lobby.h"
+#include "policy/recent.h"
 
 #include <pthread.h>
 
@@ -27,6 +33,7 @@ struct psk {
 	struct watchdog *watchdog;
 	struct process *process;
 	struct http *http;
+	struct control_socket *control_socket;
 	struct secret key;
 	struct tun *tun;
 	struct netlink *netlink;
@@ -34,8 +41,11 @@ struct psk {
 	uint64_t started_ms;
 
 	struct listener *listener;                   // server
-	struct greeting *greetings[LIMIT_GREETINGS]; // the oldest first; the client has one at most
-	unsigned greeting_count;
+	struct lobby lobby;                          // handshakes under way
+	struct greeting *greetings[LIMIT_GREETINGS]; // by their places; the client has one at most
+	struct brake complaints;                     // lines about strangers
+	struct recent *hellos;                       // server, with pq: those that were answered
+	struct bucket exchanges;
 	struct dial *dial; // client
 	struct loop_timer *redial;
 	uint32_t delay_ms; // of the next pause
@@ -59,6 +69,8 @@ void psk_device_close(struct psk *psk);
 // After a reload: the routes of `next` instead of those in force. All or nothing.
 MUST_USE int psk_device_set_routes(struct psk *psk, const struct config *next, char *problem, size_t size);
 
+// Before the first of the others. Negative: no memory.
+MUST_USE int psk_session_prepare(struct psk *psk);
 // Starts the handshake on a connection, and closes it when that is not possible.
 void psk_session_greet(struct psk *psk, int fd, const struct address *peer);
 void psk_session_cancel_greetings(struct psk *psk);
@@ -76,4 +88,5 @@ void psk_client_again(struct psk *psk, uint64_t lasted_ms);
 
 // status_fn
 void psk_fill_status(void *owner, struct status_node *status);
-void psk_reload(struct psk *psk);
+// Tries everything before anything is swapped. True: the new configuration is in force. config_reload_fini is due.
+bool psk_reload(struct psk *psk, struct config_reload *outcome);

@@ -36,7 +36,8 @@ static ssize_t read_all(int fd, uint8_t bytes[LIMIT_PSK_BYTES + 1])
 static ssize_t read_file(const char *path, uint8_t bytes[LIMIT_PSK_BYTES + 1], char problem[PSK_KEY_PROBLEM_BYTES])
 {
 	struct stat status;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	// A pipe without a writer must not stop a running node at a reload.
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &status) != 0) {
 		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "%s: cannot be opened: %s", path, outcome_text(-errno));
 		if (fd >= 0)
@@ -44,7 +45,9 @@ static ssize_t read_file(const char *path, uint8_t bytes[LIMIT_PSK_BYTES + 1], c
 		return -1;
 	}
 	ssize_t length = -1;
-	if (S_ISREG(status.st_mode) && (status.st_mode & 077) != 0)
+	if (!S_ISREG(status.st_mode))
+		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "%s: is not a file; a pipe is given with --key-fd", path);
+	else if ((status.st_mode & 077) != 0)
 		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "%s: others may read this key (mode %03o): chmod 600 it", path,
 		         (unsigned)status.st_mode & 0777);
 	else if ((length = read_all(fd, bytes)) < 0)
@@ -90,17 +93,15 @@ static ssize_t find(struct config *config, uint8_t bytes[LIMIT_PSK_BYTES + 1], c
 	return (ssize_t)length;
 }
 
-int psk_key_load(struct config *config, struct secret *key, char problem[PSK_KEY_PROBLEM_BYTES])
+// 0, or 1 and `problem` says why.
+static int judge(const struct config *config, const uint8_t *bytes, ssize_t length, char problem[PSK_KEY_PROBLEM_BYTES])
 {
-	uint8_t bytes[LIMIT_PSK_BYTES + 1];
-	ssize_t length = find(config, bytes, problem);
 	if (length == 0)
 		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "the key is empty");
 	if (length <= 0)
 		return 1;
 	if (config->psk.pq && length < AEAD_KEY_BYTES) {
 		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "--pq needs a key of at least 32 bytes: `qanat psk genkey` makes one");
-		secret_wipe(bytes, sizeof bytes);
 		return 1;
 	}
 	const char *weakness = weakness_of(bytes, (size_t)length);
@@ -109,11 +110,22 @@ int psk_key_load(struct config *config, struct secret *key, char problem[PSK_KEY
 		         "the pre-shared key is weak: %s. Whoever records one handshake can try keys at leisure; `qanat psk "
 		         "genkey` makes a strong one",
 		         weakness);
-	int result = ttun_key(bytes, (size_t)length, key);
+	return 0;
+}
+
+int psk_key_load(struct config *config, struct secret *key, char problem[PSK_KEY_PROBLEM_BYTES])
+{
+	uint8_t bytes[LIMIT_PSK_BYTES + 1];
+	ssize_t length = find(config, bytes, problem);
+	int result = judge(config, bytes, length, problem);
+	if (result == 0) {
+		result = ttun_key(bytes, (size_t)length, key);
+		if (result < 0)
+			snprintf(problem, PSK_KEY_PROBLEM_BYTES, "%s", outcome_text(result));
+	}
+	// Whatever came of it: also of one that is too long, a part was read.
 	secret_wipe(bytes, sizeof bytes);
-	if (result < 0)
-		snprintf(problem, PSK_KEY_PROBLEM_BYTES, "%s", outcome_text(result));
-	return result < 0;
+	return result != 0;
 }
 
 static void print_base64(const uint8_t *bytes, size_t length)

@@ -5,22 +5,29 @@
 
 #include "cmd/psk_key.h"
 #include "cmd/tunnel.h"
-#include "config/reload.h"
-#include "core/counter.h"
+#include "cmd/tunnel_reload.h"
 #include "core/log.h"
-#include "node/notify.h"
 
+#include <stdio.h>
 #include <string.h>
 
-static int load_key(struct psk *psk, struct config *next, struct secret *key, char problem[PSK_KEY_PROBLEM_BYTES])
+_Static_assert(TUNNEL_RELOAD_PROBLEM_BYTES >= PSK_KEY_PROBLEM_BYTES, "a problem of the key is a problem of the reload");
+
+static int load_key(struct psk *psk, struct config *next, struct secret *key, char *problem)
 {
+	const char *now = psk->config->psk.key_fd, *wanted = next->psk.key_fd;
 	// What came through a descriptor cannot be read twice.
-	if (next->psk.key_fd)
+	if (wanted && now && strcmp(wanted, now) == 0)
 		return secret_set(key, psk->key.bytes, psk->key.length) < 0;
+	if (wanted) {
+		snprintf(problem, PSK_KEY_PROBLEM_BYTES,
+		         "psk.key_fd: a descriptor is read once, at the start; use psk.key_file for a key that changes");
+		return 1;
+	}
 	return psk_key_load(next, key, problem);
 }
 
-static void take(struct psk *psk, struct config **next, struct secret *key)
+static void put_into_force(struct psk *psk, struct config **next, struct secret *key)
 {
 	bool is_other_key = !secret_is_equal(psk->key.bytes, key->bytes, key->length);
 	pthread_mutex_lock(&psk->lock);
@@ -36,36 +43,28 @@ static void take(struct psk *psk, struct config **next, struct secret *key)
 	config_free(&old);
 }
 
-void psk_reload(struct psk *psk)
+static int take(void *owner, struct config **next, struct identity **identity, char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
-	struct config_reload outcome;
+	struct psk *psk = owner;
 	struct secret key = {0};
-	char problem[PSK_KEY_PROBLEM_BYTES] = "";
-	enum config_command command = psk->is_server ? CONFIG_PSK_SERVER : CONFIG_PSK_CLIENT;
-	notify_reloading();
-	int result = config_reload(command, psk->words.argc, psk->words.argv, psk->config, &outcome);
-	if (result == 0) {
-		result = load_key(psk, outcome.next, &key, problem);
-		if (result == 0)
-			result = psk_device_set_routes(psk, outcome.next, problem, sizeof problem);
-		if (result == 0)
-			take(psk, &outcome.next, &key);
-		else
-			config_reload_add_problem(&outcome, problem);
-	}
-	secret_fini(&key);
-	counter_add(result == 0 ? COUNTER_RELOAD_OK : COUNTER_RELOAD_REFUSED, 1);
-	for (size_t i = 0; i < outcome.problems.count; i++)
-		log_error("reload", "%s", outcome.problems.names[i]);
-	for (size_t i = 0; result == 0 && i < outcome.changed.count; i++)
-		log_info("reload", "%s has changed", outcome.changed.names[i]);
-	for (size_t i = 0; result == 0 && i < outcome.needs_restart.count; i++)
-		log_warn("reload", "%s has changed, but needs a restart: the old value stays", outcome.needs_restart.names[i]);
+	(void)identity;
+	int result = load_key(psk, *next, &key, problem);
 	if (result == 0)
-		log_info("reload", "the configuration was read again: %zu keys have changed", outcome.changed.count);
-	else
-		log_error("reload", "the new configuration is refused (%zu problems); the old one serves on",
-		          outcome.problems.count);
-	config_reload_fini(&outcome);
-	notify_ready();
+		result = psk_device_set_routes(psk, *next, problem, TUNNEL_RELOAD_PROBLEM_BYTES);
+	if (result == 0)
+		put_into_force(psk, next, &key);
+	secret_fini(&key);
+	return result;
+}
+
+bool psk_reload(struct psk *psk, struct config_reload *outcome)
+{
+	struct tunnel_reload reload = {.command = psk->is_server ? CONFIG_PSK_SERVER : CONFIG_PSK_CLIENT,
+	                               .argc = psk->words.argc,
+	                               .argv = psk->words.argv,
+	                               .running = psk->config,
+	                               .has_own_files = true,
+	                               .owner = psk,
+	                               .take = take};
+	return tunnel_reload(&reload, outcome);
 }

@@ -6,11 +6,14 @@
 #include "core/clock.h"
 #include "core/counter.h"
 #include "core/log.h"
+#include "crypto/digest.h"
 #include "net/socket.h"
 #include "node/notify.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -74,38 +77,61 @@ static void begin(struct psk *psk, struct greeting_result *result)
 
 static void forget(struct psk *psk, const struct greeting *greeting)
 {
-	unsigned kept = 0;
-	for (unsigned i = 0; i < psk->greeting_count; i++)
+	for (unsigned i = 0; i < LIMIT_GREETINGS; i++) {
 		if (psk->greetings[i] != greeting)
-			psk->greetings[kept++] = psk->greetings[i];
-	psk->greeting_count = kept;
+			continue;
+		psk->greetings[i] = NULL;
+		lobby_leave(&psk->lobby, i);
+	}
+}
+
+// Hostile: a stranger's failure is counted, and a few a second are written. What people are shown as the tunnel's own
+// trouble is not a stranger's to say.
+static void complain(struct psk *psk, const struct greeting_result *result)
+{
+	uint64_t now = clock_ms(), held = brake_sum(&psk->complaints, now);
+	char text[ADDRESS_TEXT_BYTES];
+	address_format(&result->peer, text);
+	if (held > 0)
+		log_warn("psk", "%llu more handshakes failed", (unsigned long long)held);
+	if (!psk->is_server || brake_passes(&psk->complaints, now))
+		log_warn("psk", "%s: %s", text, result->problem);
+	if (psk->is_server)
+		return;
+	psk_session_note_failure(psk, result->problem);
+	psk_client_again(psk, 0);
 }
 
 static void on_greeted(void *owner, struct greeting *greeting, struct greeting_result *result)
 {
 	struct psk *psk = owner;
-	char text[ADDRESS_TEXT_BYTES];
 	forget(psk, greeting);
-	if (result->ttun) {
+	if (result->ttun)
 		begin(psk, result);
-		return;
-	}
-	address_format(&result->peer, text);
-	log_warn("psk", "%s: %s", text, result->problem);
-	psk_session_note_failure(psk, result->problem);
-	if (!psk->is_server)
-		psk_client_again(psk, 0);
+	else
+		complain(psk, result);
 }
 
-// Hostile: strangers push out the oldest stranger, not the session and not the memory of this machine.
-static void make_room(struct psk *psk)
+// Hostile: strangers push out each other, not the session and not the memory of this machine.
+static unsigned enter(struct psk *psk, const struct address *peer)
 {
-	if (psk->greeting_count < LIMIT_GREETINGS)
-		return;
-	struct greeting *oldest = psk->greetings[0];
-	forget(psk, oldest);
-	greeting_cancel(&oldest);
-	counter_add(COUNTER_GREETING_CROWDED, 1);
+	uint32_t chance;
+	random_bytes(&chance, sizeof chance);
+	unsigned victim = lobby_victim(&psk->lobby, &peer->any, chance);
+	if (victim < LIMIT_GREETINGS) {
+		greeting_cancel(&psk->greetings[victim]);
+		lobby_leave(&psk->lobby, victim);
+		counter_add(COUNTER_GREETING_CROWDED, 1);
+	}
+	return lobby_enter(&psk->lobby, &peer->any);
+}
+
+// ttun_judge_fn. Hostile: a recorded hello is genuine, but its sender cannot go on; a server that answered each would
+// work for nothing.
+static bool may_exchange(void *owner, const uint8_t nonce[TTUN_NONCE_BYTES])
+{
+	struct psk *psk = owner;
+	return recent_add(psk->hellos, nonce) && bucket_take(&psk->exchanges, clock_ns() / 1000);
 }
 
 void psk_session_greet(struct psk *psk, int fd, const struct address *peer)
@@ -117,14 +143,15 @@ void psk_session_greet(struct psk *psk, int fd, const struct address *peer)
 		.key = &psk->key,
 		.is_hybrid = psk->config->psk.pq,
 		.timeout_ms = psk->config->psk.handshake_timeout_ms,
+		.judge = psk->hellos ? may_exchange : NULL,
+		.judge_owner = psk,
 	};
-	make_room(psk);
+	unsigned place = enter(psk, peer);
 	socket_tune(fd, &(struct socket_options){.congestion = "system"});
-	int failed = greeting_start(&settings, &fd, peer, on_greeted, psk, &psk->greetings[psk->greeting_count]);
-	if (failed == 0) {
-		psk->greeting_count++;
+	int failed = greeting_start(&settings, &fd, peer, on_greeted, psk, &psk->greetings[place]);
+	if (failed == 0)
 		return;
-	}
+	lobby_leave(&psk->lobby, place);
 	log_error("psk", "no handshake: %s", outcome_text(failed));
 	socket_close(&fd);
 	if (!psk->is_server)
@@ -133,8 +160,17 @@ void psk_session_greet(struct psk *psk, int fd, const struct address *peer)
 
 void psk_session_cancel_greetings(struct psk *psk)
 {
-	while (psk->greeting_count > 0)
-		greeting_cancel(&psk->greetings[--psk->greeting_count]);
+	for (unsigned i = 0; i < LIMIT_GREETINGS; i++)
+		greeting_cancel(&psk->greetings[i]);
+}
+
+int psk_session_prepare(struct psk *psk)
+{
+	psk->complaints.per_second = LIMIT_GREETING_LINES_PER_SECOND;
+	bucket_init(&psk->exchanges, LIMIT_HELLOS_PER_SECOND, LIMIT_HELLOS_PER_SECOND);
+	if (psk->is_server && psk->config->psk.pq)
+		psk->hellos = calloc(1, sizeof *psk->hellos);
+	return psk->is_server && psk->config->psk.pq && !psk->hellos ? -ENOMEM : 0;
 }
 
 void psk_session_on_lost(void *owner, const char *reason)

@@ -2,6 +2,7 @@
 
 #include "cmd/psk_internal.h"
 
+#include "cmd/tunnel_reload.h"
 #include "core/clock.h"
 #include "core/counter.h"
 
@@ -60,6 +61,8 @@ static void fill(struct psk *psk, struct status_node *status)
 		.flows_open = is_up,
 		.workers = workers_count(psk->workers),
 	};
+	tunnel_reload_show(status);
+	status->startup_complete = process_is_confined();
 	snprintf(status->name, sizeof status->name, "%s", psk->config->node.name);
 	snprintf(status->message, sizeof status->message, "%s%s%.200s",
 	         is_up              ? "Tunnel is up"

@@ -305,6 +305,9 @@ static const struct schema_key keys[] = {
 	{.path = "psk.clamp_mss", .type = SCHEMA_BOOL, .commands = PSK, .reloads = true, .initial = "true",
 	 FIELD(psk.clamp_mss), .flag = "--clamp-mss", .value_name = "BOOL",
 	 .help = "lower the segment size that TCP connections through the tunnel announce to what fits into mtu"},
+	{.path = "psk.check_sources", .type = SCHEMA_BOOL, .commands = PSK, .reloads = true, .initial = "false",
+	 FIELD(psk.check_sources), .flag = "--check-sources",
+	 .help = "drop packets of the peer whose source is neither its own address nor behind a route to it"},
 	{.path = "psk.handshake_timeout_ms", .type = SCHEMA_NUMBER, .min = 100, .max = 10 * MINUTE_MS, .unit = "ms",
 	 .commands = PSK, .reloads = true, .initial = "10000", FIELD(psk.handshake_timeout_ms),
 	 .help = "one deadline for a whole handshake, and for dialling"},
@@ -434,15 +437,15 @@ static const struct schema_key keys[] = {
 	 .help = "its address, or unix:/path; plain HTTP without a password, so think before leaving loopback"},
 
 	// ---- [control]
-	{.path = "control.socket", .type = SCHEMA_PATH, .commands = BOTH | PROXY,
+	{.path = "control.socket", .type = SCHEMA_PATH, .commands = BOTH | PSK | PROXY,
 	 .initial_note = "source.sock, dest.sock or proxy.sock in $RUNTIME_DIRECTORY, /run/qanat or $XDG_RUNTIME_DIR/qanat",
 	 FIELD(control.socket), .flag = "--control-socket", .value_name = "PATH",
 	 .help = "Unix socket of `qanat status`, `reload` and `drain`; off: none"},
-	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PROXY, .initial = "[]",
+	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PSK | PROXY, .initial = "[]",
 	 LIST(control.allowed_users, control.allowed_user_count),
 	 .help = "users (names or numbers) that may use it beside root and the node's own; its mode is 0660, so they "
 	         "must be in its group as well"},
-	{.path = "control.allowed_groups", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PROXY, .initial = "[]",
+	{.path = "control.allowed_groups", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PSK | PROXY, .initial = "[]",
 	 LIST(control.allowed_groups, control.allowed_group_count),
 	 .help = "groups (names or numbers) whose members may use it; the socket is given to the first of them"},
 

@@ -123,6 +123,7 @@
 	X(GREETING_TIMEOUT, "qanat_psk_handshakes_total", "outcome=\"timeout\"", "Handshakes of pre-shared-key tunnels by outcome") \
 	X(GREETING_CLOSED, "qanat_psk_handshakes_total", "outcome=\"closed\"", "Handshakes of pre-shared-key tunnels by outcome") \
 	X(GREETING_CROWDED, "qanat_psk_handshakes_total", "outcome=\"crowded_out\"", "Handshakes of pre-shared-key tunnels by outcome") \
+	X(GREETING_REPEATED, "qanat_psk_handshakes_total", "outcome=\"repeated\"", "Handshakes of pre-shared-key tunnels by outcome") \
 	X(PACKETS_OUTWARD, "qanat_packets_total", "direction=\"outward\"", "IP packets carried, outward = from our device to the peer") \
 	X(PACKETS_INWARD, "qanat_packets_total", "direction=\"inward\"", "IP packets carried, outward = from our device to the peer") \
 	X(SUPER_OUTWARD, "qanat_super_packets_total", "direction=\"outward\"", "Super-packets cut or joined by direction") \

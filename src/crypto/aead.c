@@ -19,10 +19,7 @@ struct aead {
 static void rest_vectors(void)
 {
 #ifdef __x86_64__
-	static int has_avx = -1;
-	if (has_avx < 0)
-		has_avx = __builtin_cpu_supports("avx") != 0;
-	if (has_avx)
+	if (__builtin_cpu_supports("avx"))
 		__asm__ volatile("vzeroupper" ::
 		                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
 		                       "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");

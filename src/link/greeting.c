@@ -103,6 +103,10 @@ static void on_ready(void *owner, int events)
 			                                    : "another key or another cipher, or not this protocol");
 			return;
 		}
+		if (result == TTUN_REPEATED) {
+			fail(greeting, COUNTER_GREETING_REPEATED, "a hello that was here before, or one of too many: not answered");
+			return;
+		}
 		if (result < 0 || !speak(greeting)) {
 			// A ttun server closes without a word when the key is not its own.
 			fail(greeting, COUNTER_GREETING_CLOSED,
@@ -129,6 +133,8 @@ int greeting_start(const struct greeting_settings *settings, int *fd, const stru
 	int result = ttun_new(settings->role, settings->cipher, settings->key, nonce, &made->ttun);
 	if (result == 0 && settings->is_hybrid)
 		ttun_use_hybrid(made->ttun);
+	if (result == 0)
+		ttun_set_judge(made->ttun, settings->judge, settings->judge_owner);
 	if (result == 0)
 		result = loop_timer_open(settings->loop, on_deadline, made, &made->deadline);
 	if (result == 0)

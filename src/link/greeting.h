@@ -17,6 +17,8 @@ struct greeting_settings {
 	const struct secret *key; // copied
 	bool is_hybrid;           // the exchange of two qanat nodes instead of ttun's
 	uint32_t timeout_ms;
+	ttun_judge_fn judge; // of a hybrid server, may be NULL; called with `judge_owner`
+	void *judge_owner;
 };
 
 // ttun is NULL on failure, and `problem` says why (lent). On success the owner takes the socket and the session. Either

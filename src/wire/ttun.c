@@ -103,6 +103,12 @@ void ttun_use_hybrid(struct ttun *ttun)
 	ttun->is_hybrid = true;
 }
 
+void ttun_set_judge(struct ttun *ttun, ttun_judge_fn judge, void *owner)
+{
+	ttun->judge = judge;
+	ttun->judge_owner = owner;
+}
+
 bool ttun_is_hybrid(const struct ttun *ttun)
 {
 	return ttun->is_hybrid;

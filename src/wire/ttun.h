@@ -35,14 +35,19 @@ void ttun_free(struct ttun **ttun);
 // it: a peer that does not is TTUN_REFUSED.
 void ttun_use_hybrid(struct ttun *ttun);
 bool ttun_is_hybrid(const struct ttun *ttun);
+// Hostile: whoever recorded a hello can send it again, and its key exchange costs the server more than the sender. A
+// hybrid server asks this before any exchange, for a hello that is genuine; false: ttun_hear says TTUN_REPEATED.
+typedef bool (*ttun_judge_fn)(void *owner, const uint8_t nonce[TTUN_NONCE_BYTES]);
+void ttun_set_judge(struct ttun *ttun, ttun_judge_fn judge, void *owner);
 
 // ---- the handshake: whatever speak gives is sent, whatever arrives is heard, until ttun_is_up
 
 // What is to be sent next; 0 when it is the peer's turn.
 size_t ttun_speak(struct ttun *ttun, uint8_t out[TTUN_SPEAK_BYTES]);
 // 0: *used bytes were of use (ask ttun_speak, give the rest). TTUN_MORE: more bytes are needed, none were used.
-// TTUN_REFUSED: the peer has another key or cipher, or does not speak this protocol. Negative: no memory.
-enum { TTUN_MORE = 1, TTUN_REFUSED = 2 };
+// TTUN_REFUSED: the peer has another key or cipher, or does not speak this protocol. TTUN_REPEATED: the judge says no.
+// Negative: no memory.
+enum { TTUN_MORE = 1, TTUN_REFUSED = 2, TTUN_REPEATED = 4 };
 MUST_USE int ttun_hear(struct ttun *ttun, uint8_t *bytes, size_t length, size_t *used);
 // The length of the message that is awaited, all of it; 0 when none is.
 size_t ttun_wants(const struct ttun *ttun);

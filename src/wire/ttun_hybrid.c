@@ -229,6 +229,8 @@ static int hear_hello(struct ttun *ttun, const uint8_t *hello)
 		result = mac(ttun, hello, HELLO_BYTES - DIGEST_BYTES, wanted);
 	if (result == 0 && !secret_is_equal(wanted, hello + HELLO_BYTES - DIGEST_BYTES, DIGEST_BYTES))
 		return TTUN_REFUSED;
+	if (result == 0 && ttun->judge && !ttun->judge(ttun->judge_owner, hello + MAGIC_BYTES))
+		return TTUN_REPEATED;
 	note_transcript(ttun, hello, HELLO_BYTES);
 	write_head(ttun, ttun->hybrid.message);
 	if (result == 0)

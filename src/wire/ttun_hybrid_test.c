@@ -221,6 +221,43 @@ static void every_cut_is_waited_for(void **state)
 	free_ends(&ends);
 }
 
+struct judge {
+	unsigned calls;
+	bool says;
+	uint8_t nonce[TTUN_NONCE_BYTES];
+};
+
+static bool judge(void *owner, const uint8_t nonce[TTUN_NONCE_BYTES])
+{
+	struct judge *asked = owner;
+	asked->calls++;
+	memcpy(asked->nonce, nonce, TTUN_NONCE_BYTES);
+	return asked->says;
+}
+
+static void a_judge_hears_of_genuine_hellos_only_and_before_any_work(void **state)
+{
+	(void)state;
+	uint8_t bytes[TTUN_SPEAK_BYTES], copy[TTUN_SPEAK_BYTES];
+	size_t used;
+	struct judge asked = {.says = false};
+	struct ends ends = make_ends();
+	ttun_set_judge(ends.server, judge, &asked);
+	size_t length = ttun_speak(ends.client, bytes);
+	memcpy(copy, bytes, length);
+	copy[100] ^= 1;
+	assert_int_equal(ttun_hear(ends.server, copy, length, &used), TTUN_REFUSED);
+	assert_int_equal(asked.calls, 0);
+	memcpy(copy, bytes, length);
+	assert_int_equal(ttun_hear(ends.server, copy, length, &used), TTUN_REPEATED);
+	assert_int_equal(asked.calls, 1);
+	assert_memory_equal(asked.nonce, nonce_c, sizeof nonce_c);
+	assert_int_equal(ttun_speak(ends.server, copy), 0);
+	asked.says = true;
+	assert_int_equal(ttun_hear(ends.server, bytes, length, &used), 0);
+	free_ends(&ends);
+}
+
 // ---- renewal
 
 static int control(struct ttun *from, struct ttun *to)
@@ -349,6 +386,7 @@ int main(void)
 		cmocka_unit_test(another_key_is_refused_by_its_first_message),
 		cmocka_unit_test(a_peer_without_it_is_refused_at_once_and_never_served_less),
 		cmocka_unit_test(every_cut_is_waited_for),
+		cmocka_unit_test(a_judge_hears_of_genuine_hellos_only_and_before_any_work),
 		cmocka_unit_test(keys_are_renewed_while_packets_pass_in_both_directions),
 		cmocka_unit_test(a_frame_of_the_old_key_is_refused_after_the_change),
 		cmocka_unit_test(control_frames_out_of_turn_end_the_session),

@@ -42,6 +42,8 @@ struct ttun {
 	enum aead_cipher cipher;
 	enum ttun_stage stage;
 	bool is_hybrid;
+	ttun_judge_fn judge; // may be NULL
+	void *judge_owner;
 	struct secret key;
 	uint8_t nonce[TTUN_NONCE_BYTES];
 	struct ttun_half tx, rx;

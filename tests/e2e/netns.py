@@ -171,6 +171,11 @@ class Host:
         command += ["-M", "do", "-s", str(size), to]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
+    def pings_from(self, source, to):
+        """Whether it is answered does not matter."""
+        command = ["ip", "netns", "exec", self.name, "ping", "-n", "-q", "-c", "1", "-W", "1", "-I", source, to]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def has_device(self, name):
         return re.search(r"\b%s:" % name, self.ip("-o", "link")) is not None
 

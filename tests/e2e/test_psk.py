@@ -333,13 +333,29 @@ def test_idle_strangers_do_not_keep_the_client_out(wire):
     server.wait_log("closed the connection during the handshake")
 
 
+SLOW = """
+import socket, sys
+sock = socket.create_connection(("2001:db8::1", 20203), timeout=60)
+sock.sendall(bytes(8))
+print("half", flush=True)
+sys.stdin.readline()
+sock.sendall(bytes(8))
+assert len(sock.recv(16)) == 16
+print("answered", flush=True)
+"""
+
+
 def test_strangers_without_number_push_out_each_other(wire):
     """
-    200 idle connections ──► server keeps 64, and the client gets in
+    200 idle connections ──► server keeps 16 of one source; a slow one from elsewhere has its time, and the client gets in
     """
     server = start_server(wire)
+    slow = wire.client.start("/usr/bin/python3", "-c", SLOW, name="slow", stdin=subprocess.PIPE).wait_log("half")
     idle = wire.client.peer("idle", SERVER, "--count", "200", name="idle", stdin=subprocess.PIPE).wait_log("held")
-    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="crowded_out"}') == 136, "the oldest to be closed")
+    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="crowded_out"}') == 184, "one by chance to be closed")
+    slow.process.stdin.write(b"\n")
+    slow.process.stdin.close()
+    slow.wait_log("answered")
     start_client(wire).wait_up()
     wire.client.ping("10.1.1.1")
     idle.process.stdin.close()
@@ -369,6 +385,69 @@ def test_garbage_at_the_door(wire):
             pass  # a reset may come before the answer is read
     wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="refused"}') == 3, "the noise to be refused")
     start_client(wire).wait_up()
+    wire.client.ping("10.1.1.1")
+
+
+def test_a_stranger_writes_neither_the_status_nor_a_long_log(wire):
+    """
+    30 failed handshakes at once ──► some lines and a sum, and a status that says nothing of them
+    """
+    server = start_server(wire)
+    start_client(wire).wait_up()
+    noise = "import socket\nfor _ in range(30):\n s = socket.create_connection(('192.0.2.1', 20203)); s.sendall(bytes(99)); s.recv(99)"
+    wire.client.run("/usr/bin/python3", "-c", noise)
+    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="refused"}') == 30, "all of them to be refused")
+    assert 1 <= server.count("another key or another cipher") < 15
+    status = server.status()
+    assert status["message"] == "Tunnel is up" and "another key" not in str(status)
+
+
+# Takes the place of the server once, and plays what it heard to the real one twice.
+REPLAY = """
+import socket
+listener = socket.create_server(("192.0.2.2", 20203))
+print("listening", flush=True)
+sock, _ = listener.accept()
+hello = b""
+while len(hello) < 1288:
+    hello += sock.recv(4096)
+for turn in range(2):
+    server = socket.create_connection(("192.0.2.1", 20203), timeout=60)
+    server.sendall(hello)
+    print("answer %d" % len(server.recv(16, socket.MSG_WAITALL)), flush=True)
+"""
+
+
+def test_a_recorded_hello_costs_one_key_exchange(wire):
+    """
+    client --pq ──► recorder ──► server --pq: answered once, and never again
+    """
+    server = start_server(wire, "--pq")
+    recorder = wire.client.start("/usr/bin/python3", "-c", REPLAY, name="recorder").wait_log("listening")
+    Psk(wire.client, ["client", "-k", KEY, "-s", "192.0.2.2:20203", "--pq"], "client")
+    recorder.wait_log("answer 16")
+    recorder.wait_log("answer 0")
+    assert server.metric('qanat_psk_handshakes_total{outcome="repeated"}') == 1
+
+
+# ---- what may come in
+
+
+def test_sources_that_are_not_behind_the_peer_are_dropped_when_asked_for(wire):
+    """
+    server sends from 203.0.113.9 and 198.51.100.7 ──► client --check-sources with a route to the second only
+    """
+    start_server(wire)
+    for address in ("203.0.113.9", "198.51.100.7"):
+        wire.server.ip("addr", "add", address + "/32", "dev", "lo")
+    client = start_client(wire, "--check-sources", "--route", "198.51.100.0/24").wait_up()
+    wire.client.ip("route", "add", "203.0.113.9", "dev", "ttun0")  # so that its own kernel would take and answer them
+    wire.client.ping("10.1.1.1")
+    wire.client.ping("fc11::1")
+    wire.server.run("ping", "-n", "-q", "-c", "2", "-W", "5", "-I", "198.51.100.7", "10.1.1.2")
+    assert client.metric('qanat_packets_dropped_total{reason="source"}') == 0
+    wire.server.pings_from("203.0.113.9", "10.1.1.2")
+    wait(lambda: client.metric('qanat_packets_dropped_total{reason="source"}') >= 1, "the packet to be dropped")
     wire.client.ping("10.1.1.1")
 
 
@@ -627,6 +706,41 @@ def test_a_reload_changes_routes_and_key_while_packets_flow(wire, tmp_path):
     server.kill()
     server = start_server(wire, name="server-2")
     server.wait_log("another key or another cipher")
+
+
+def test_a_reload_of_the_key_takes_no_pipe_and_no_second_descriptor(wire, tmp_path):
+    """
+    SIGHUP with key_file = a pipe nobody writes to, then key_fd = "0": refused, and packets flow on
+    """
+    pipe = tmp_path / "pipe"
+    os.mkfifo(str(pipe), 0o600)
+    start_server(wire)
+    client = Psk(wire.client, ["client"], "client", config={"psk": {"key": KEY, "server": SERVER}}).wait_up()
+    for number, (key, reason) in enumerate([({"key_file": str(pipe)}, "is not a file"), ({"key_fd": "0"}, "is read once")]):
+        client.write({"psk": {"server": SERVER, **key}})
+        client.process.send_signal(signal.SIGHUP)
+        wait(lambda: client.metric('qanat_reloads_total{outcome="refused"}') == number + 1, "the reload to be refused")
+        client.wait_log(reason)
+    wire.client.ping("10.1.1.1")
+
+
+def test_the_control_socket_answers(wire, tmp_path):
+    """
+    qanat status, reload and drain --control-socket ──► psk server
+    """
+    path = str(tmp_path / "c.sock")
+    config = {"psk": {"key": KEY}, "control": {"socket": path}}
+    server = Psk(wire.server, ["server"], "server", config=config).wait_log("running as server")
+    start_client(wire).wait_up()
+    text = run([QANAT, "status", "--control-socket", path])
+    assert "psk server" in text and "192.0.2.2" in text and KEY not in text
+    assert "reloaded" in run([QANAT, "reload", "--control-socket", path])
+    server.write({"psk": {"key": KEY, "mtu": 1}, "control": {"socket": path}})
+    done = subprocess.run([QANAT, "reload", "--control-socket", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 1 and b"psk.mtu" in done.stdout
+    wire.client.ping("10.1.1.1")
+    run([QANAT, "drain", "--control-socket", path])
+    assert server.wait_end() == 0 and not os.path.exists(path)
 
 
 @pytest.mark.skipif(SANITIZED, reason="memory is judged without sanitizers")
