@@ -19,6 +19,7 @@ static const struct word {
 	{"m", "--method", KIND_VALUE, SIDE_BOTH},     {"l", "--listen", KIND_VALUE, SIDE_SERVER},
 	{"s", "--server", KIND_VALUE, SIDE_CLIENT},   {"mtu", "--mtu", KIND_VALUE, SIDE_BOTH},
 	{"mptcp", "--mptcp", KIND_SWITCH, SIDE_BOTH}, {"pq", "--pq", KIND_TRUTH, SIDE_BOTH},
+	{"check-sources", "--check-sources", KIND_TRUTH, SIDE_BOTH},
 };
 
 // "-x", "--x", with or without "=v". *value is NULL without.
