@@ -7,7 +7,7 @@
 #include "core/log.h"
 #include "crypto/digest.h"
 
-#include <stdlib.h>
+#include <errno.h>
 
 // A session that lasted so long was a good one: the next pause is the shortest again.
 #define GOOD_SESSION_MS 10000
@@ -25,17 +25,26 @@ static void on_dialled(void *owner, const struct dial_result *result)
 	psk_client_again(psk, 0);
 }
 
+static int begin_dial(struct psk *psk)
+{
+	char host[256];
+	uint16_t port;
+	uint32_t timeout = psk->config->psk.handshake_timeout_ms;
+	if (psk->is_pinned)
+		return dial_addresses_start(psk->loop, psk->known, psk->known_count, timeout, on_dialled, psk, &psk->dial);
+	// The text has been checked with the configuration.
+	if (address_split(psk->config->psk.server, host, sizeof host, &port) != 0)
+		return -EINVAL;
+	return dial_start(psk->loop, host, port, timeout, on_dialled, psk, &psk->dial);
+}
+
 static void dial(void *owner)
 {
 	struct psk *psk = owner;
-	char host[256];
-	uint16_t port;
 	pthread_mutex_lock(&psk->lock);
 	psk->attempts++;
 	pthread_mutex_unlock(&psk->lock);
-	// The text has been checked with the configuration.
-	if (address_split(psk->config->psk.server, host, sizeof host, &port) != 0 ||
-	    dial_start(psk->loop, host, port, psk->config->psk.handshake_timeout_ms, on_dialled, psk, &psk->dial) < 0) {
+	if (begin_dial(psk) < 0) {
 		log_error("psk", "cannot dial %s", psk->config->psk.server);
 		psk_client_again(psk, 0);
 	}

@@ -54,31 +54,6 @@ static int add_ipv6(struct psk *psk)
 	return 0;
 }
 
-static int add_route(struct psk *psk, const char *text)
-{
-	struct netlink_address to;
-	if (netlink_parse(text, &to) != 0)
-		return -EINVAL;
-	return netlink_add_route(psk->netlink, &to);
-}
-
-static int add_routes(struct psk *psk)
-{
-	char what[128];
-	for (size_t i = 0; i < psk->config->psk.route_count; i++) {
-		const char *text = psk->config->psk.routes[i];
-		int result = add_route(psk, text);
-		if (result == -EEXIST)
-			log_error("psk",
-			          "the route to %s exists already and is not ours: it stays, and this program does not start",
-			          text);
-		snprintf(what, sizeof what, "the route to %.64s", text);
-		if (result < 0)
-			return fail(psk, what, result);
-	}
-	return 0;
-}
-
 // ---- its packets, a queue on each worker
 
 static int open_queue(void *owner, unsigned index, struct loop *loop)
@@ -169,7 +144,7 @@ int psk_device_open(struct psk *psk)
 	result = add_ipv6(psk);
 	if (result < 0)
 		return fail(psk, "the IPv6 address is refused", result);
-	if (add_routes(psk) != 0)
+	if (psk_routes_open(psk) != 0)
 		return 1;
 	if (open_packets(psk) != 0)
 		return 1;
@@ -192,45 +167,4 @@ void psk_device_close(struct psk *psk)
 	packets_free(&psk->packets);
 	netlink_close(&psk->netlink);
 	tun_close(&psk->tun);
-}
-
-// ---- reload
-
-static bool has_route(const struct config *config, const char *text)
-{
-	struct netlink_address wanted, other;
-	if (netlink_parse(text, &wanted) != 0)
-		return false;
-	netlink_normalise(&wanted);
-	for (size_t i = 0; i < config->psk.route_count; i++) {
-		if (netlink_parse(config->psk.routes[i], &other) != 0)
-			continue;
-		netlink_normalise(&other);
-		if (netlink_is_same(&wanted, &other))
-			return true;
-	}
-	return false;
-}
-
-static void remove_routes(struct psk *psk, const struct config *from, size_t count, const struct config *but)
-{
-	struct netlink_address to;
-	for (size_t i = 0; i < count; i++)
-		if (!has_route(but, from->psk.routes[i]) && netlink_parse(from->psk.routes[i], &to) == 0)
-			netlink_remove_route(psk->netlink, &to);
-}
-
-int psk_device_set_routes(struct psk *psk, const struct config *next, char *problem, size_t size)
-{
-	for (size_t i = 0; i < next->psk.route_count; i++) {
-		const char *text = next->psk.routes[i];
-		int result = has_route(psk->config, text) ? 0 : add_route(psk, text);
-		if (result == 0)
-			continue;
-		snprintf(problem, size, "the route to %s: %s", text, outcome_text(result));
-		remove_routes(psk, next, i, psk->config);
-		return result;
-	}
-	remove_routes(psk, psk->config, psk->config->psk.route_count, next);
-	return 0;
 }

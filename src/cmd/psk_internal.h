@@ -47,6 +47,9 @@ struct psk {
 	struct recent *hellos;                       // server, with pq: those that were answered
 	struct bucket exchanges;
 	struct dial *dial; // client
+	struct address known[DIAL_ADDRESSES]; // client with routes: the server's
+	size_t known_count;
+	bool is_pinned; // they have routes of their own, and are dialled without asking for names
 	struct loop_timer *redial;
 	uint32_t delay_ms; // of the next pause
 
@@ -66,8 +69,11 @@ void psk_device_set(struct psk *psk);
 // No packet passes any more. Then, when the workers are gone, the rest.
 void psk_device_stop(struct psk *psk);
 void psk_device_close(struct psk *psk);
-// After a reload: the routes of `next` instead of those in force. All or nothing.
-MUST_USE int psk_device_set_routes(struct psk *psk, const struct config *next, char *problem, size_t size);
+
+// The routes of the configuration. Exit status; what was wrong has been logged.
+MUST_USE int psk_routes_open(struct psk *psk);
+// After a reload: those of `next` instead of those in force. All or nothing.
+MUST_USE int psk_routes_set(struct psk *psk, const struct config *next, char *problem, size_t size);
 
 // Before the first of the others. Negative: no memory.
 MUST_USE int psk_session_prepare(struct psk *psk);

@@ -438,7 +438,7 @@ static const struct schema_key keys[] = {
 
 	// ---- [control]
 	{.path = "control.socket", .type = SCHEMA_PATH, .commands = BOTH | PSK | PROXY,
-	 .initial_note = "source.sock, dest.sock or proxy.sock in $RUNTIME_DIRECTORY, /run/qanat or $XDG_RUNTIME_DIR/qanat",
+	 .initial_note = "COMMAND.sock (as psk-server.sock) in $RUNTIME_DIRECTORY, /run/qanat or $XDG_RUNTIME_DIR/qanat",
 	 FIELD(control.socket), .flag = "--control-socket", .value_name = "PATH",
 	 .help = "Unix socket of `qanat status`, `reload` and `drain`; off: none"},
 	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PSK | PROXY, .initial = "[]",

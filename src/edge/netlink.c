@@ -18,9 +18,22 @@
 // Newer than some kernels' headers.
 #define ATTRIBUTE_GSO_MAX_SIZE 41
 
+// Marks routes past the device, which outlive a killed process, so that the next one knows them. Unassigned.
+#define PROTOCOL_PIN 113
+
+// Through which device and gateway a host is reached.
+struct way {
+	uint8_t type; // RTN_
+	uint32_t index;
+	bool has_gateway;
+	uint8_t gateway[16];
+};
+
 struct change { // what is to be taken back
 	struct change *next;
 	bool is_route, has_peer;
+	bool is_pin; // a route, past the device
+	struct way way;
 	struct netlink_address address, peer;
 };
 
@@ -75,6 +88,16 @@ bool netlink_is_same(const struct netlink_address *a, const struct netlink_addre
 	return a->family == b->family && a->bits == b->bits && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
 
+bool netlink_covers(const struct netlink_address *network, const struct netlink_address *address)
+{
+	struct netlink_address wide = *network, narrow = *address;
+	netlink_normalise(&wide);
+	narrow.bits = wide.bits;
+	if (wide.family == narrow.family)
+		netlink_normalise(&narrow);
+	return netlink_is_same(&wide, &narrow) && address->bits >= network->bits;
+}
+
 void netlink_format(const struct netlink_address *address, char text[NETLINK_TEXT_BYTES])
 {
 	char host[INET6_ADDRSTRLEN] = "";
@@ -114,7 +137,8 @@ static struct nlmsghdr *begin(char *buffer, uint16_t type, uint16_t flags)
 	return message;
 }
 
-static int ask(struct netlink *netlink, struct nlmsghdr *message)
+// `on_answer` may be NULL.
+static int ask_for(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_answer, void *owner)
 {
 	char answer[ANSWER_BYTES];
 	message->nlmsg_seq = ++netlink->sequence;
@@ -126,12 +150,17 @@ static int ask(struct netlink *netlink, struct nlmsghdr *message)
 			continue;
 		if (got < 0)
 			return -errno;
-		int state = mnl_cb_run(answer, (size_t)got, netlink->sequence, netlink->port, NULL, NULL);
+		int state = mnl_cb_run(answer, (size_t)got, netlink->sequence, netlink->port, on_answer, owner);
 		if (state < 0)
 			return -errno;
 		if (state == MNL_CB_STOP)
 			return 0;
 	}
+}
+
+static int ask(struct netlink *netlink, struct nlmsghdr *message)
+{
+	return ask_for(netlink, message, NULL, NULL);
 }
 
 int netlink_bring_up(struct netlink *netlink, uint32_t mtu, uint32_t gso_bytes)
@@ -181,12 +210,55 @@ static int change_route(struct netlink *netlink, uint16_t type, uint16_t flags, 
 	route->rtm_family = (uint8_t)to->family;
 	route->rtm_dst_len = to->bits;
 	route->rtm_table = RT_TABLE_MAIN;
-	route->rtm_protocol = RTPROT_STATIC;
-	route->rtm_scope = to->family == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	route->rtm_protocol = change->is_pin ? PROTOCOL_PIN : RTPROT_STATIC;
+	bool is_direct = to->family == AF_INET && !(change->is_pin && change->way.has_gateway);
+	route->rtm_scope = is_direct ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	route->rtm_type = RTN_UNICAST;
 	mnl_attr_put(message, RTA_DST, family_bits(to->family) / 8, to->bytes);
-	mnl_attr_put_u32(message, RTA_OIF, netlink->index);
+	if (!change->is_pin)
+		mnl_attr_put_u32(message, RTA_OIF, netlink->index);
+	else if (change->way.index > 0)
+		mnl_attr_put_u32(message, RTA_OIF, change->way.index);
+	else
+		route->rtm_scope = RT_SCOPE_NOWHERE; // to be deleted: wherever it leads
+	if (change->is_pin && change->way.has_gateway)
+		mnl_attr_put(message, RTA_GATEWAY, family_bits(to->family) / 8, change->way.gateway);
 	return ask(netlink, message);
+}
+
+// ---- the way to a host
+
+static int on_way(const struct nlattr *attribute, void *owner)
+{
+	struct way *way = owner;
+	size_t length = mnl_attr_get_payload_len(attribute);
+	if (mnl_attr_get_type(attribute) == RTA_OIF && length == sizeof way->index)
+		way->index = mnl_attr_get_u32(attribute);
+	if (mnl_attr_get_type(attribute) != RTA_GATEWAY || length > sizeof way->gateway)
+		return MNL_CB_OK;
+	way->has_gateway = true;
+	memcpy(way->gateway, mnl_attr_get_payload(attribute), length);
+	return MNL_CB_OK;
+}
+
+static int on_route(const struct nlmsghdr *message, void *owner)
+{
+	struct way *way = owner;
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+	way->type = route->rtm_type;
+	return mnl_attr_parse(message, sizeof *route, on_way, way);
+}
+
+static int find_way(struct netlink *netlink, const struct netlink_address *to, struct way *way)
+{
+	char buffer[MESSAGE_BYTES];
+	struct nlmsghdr *message = begin(buffer, RTM_GETROUTE, 0);
+	struct rtmsg *route = mnl_nlmsg_put_extra_header(message, sizeof *route);
+	route->rtm_family = (uint8_t)to->family;
+	route->rtm_dst_len = (uint8_t)family_bits(to->family);
+	mnl_attr_put(message, RTA_DST, family_bits(to->family) / 8, to->bytes);
+	*way = (struct way){0};
+	return ask_for(netlink, message, on_route, way);
 }
 
 // ---- changes that are remembered
@@ -196,7 +268,7 @@ static int change_route(struct netlink *netlink, uint16_t type, uint16_t flags, 
 static int add_route(struct netlink *netlink, const struct change *change)
 {
 	int result = change_route(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, change);
-	if (result != -EEXIST || change_route(netlink, RTM_DELROUTE, 0, change) < 0)
+	if (result != -EEXIST || change->is_pin || change_route(netlink, RTM_DELROUTE, 0, change) < 0)
 		return result;
 	return change_route(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, change);
 }
@@ -246,13 +318,32 @@ int netlink_add_route(struct netlink *netlink, const struct netlink_address *to)
 	return apply(netlink, &change);
 }
 
+int netlink_pin(struct netlink *netlink, const struct netlink_address *host)
+{
+	struct change change = {.is_route = true, .is_pin = true, .address = *host};
+	change.address.bits = (uint8_t)family_bits(host->family);
+	for (const struct change *other = netlink->changes; other; other = other->next)
+		if (other->is_pin && netlink_is_same(&other->address, &change.address))
+			return 0;
+	(void)change_route(netlink, RTM_DELROUTE, 0, &change); // a killed process's
+	int result = find_way(netlink, &change.address, &change.way);
+	if (result < 0)
+		return result;
+	if (change.way.type == RTN_LOCAL)
+		return 0;
+	if (change.way.type != RTN_UNICAST || change.way.index == 0 || change.way.index == netlink->index)
+		return -ENETUNREACH;
+	result = apply(netlink, &change);
+	return result == -EEXIST ? 0 : result;
+}
+
 void netlink_remove_route(struct netlink *netlink, const struct netlink_address *to)
 {
 	struct netlink_address wanted = *to;
 	netlink_normalise(&wanted);
 	for (struct change **at = &netlink->changes; *at; at = &(*at)->next) {
 		struct change *change = *at;
-		if (!change->is_route || !netlink_is_same(&change->address, &wanted))
+		if (!change->is_route || change->is_pin || !netlink_is_same(&change->address, &wanted))
 			continue;
 		*at = change->next;
 		undo(netlink, change);

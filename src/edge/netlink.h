@@ -26,6 +26,8 @@ MUST_USE int netlink_parse(const char *text, struct netlink_address *address);
 // The network that an address lies in: "10.1.1.1/30" becomes 10.1.1.0/30.
 void netlink_normalise(struct netlink_address *address);
 bool netlink_is_same(const struct netlink_address *a, const struct netlink_address *b);
+// Both host and network; false for different families.
+bool netlink_covers(const struct netlink_address *network, const struct netlink_address *address);
 #define NETLINK_TEXT_BYTES 64
 void netlink_format(const struct netlink_address *address, char text[NETLINK_TEXT_BYTES]);
 
@@ -45,3 +47,7 @@ MUST_USE int netlink_add_address(struct netlink *netlink, const struct netlink_a
 MUST_USE int netlink_add_route(struct netlink *netlink, const struct netlink_address *to);
 // Of one that was added. Harmless when it is gone.
 void netlink_remove_route(struct netlink *netlink, const struct netlink_address *to);
+// Past the device, whatever routes are added later: a host keeps the way that it has now. Harmless when it is on this
+// machine, or somebody gave it a route of its own. What a killed process left is replaced. -ENETUNREACH: there is no
+// way to it but through the device.
+MUST_USE int netlink_pin(struct netlink *netlink, const struct netlink_address *host);

@@ -127,6 +127,59 @@ static void a_route_through_another_device_is_not_touched(void **state)
 	tun_close(&theirs);
 }
 
+static struct netlink_address parsed(const char *text)
+{
+	struct netlink_address address;
+	assert_int_equal(netlink_parse(text, &address), 0);
+	return address;
+}
+
+static bool covers(const char *network, const char *host)
+{
+	struct netlink_address wide = parsed(network), narrow = parsed(host);
+	return netlink_covers(&wide, &narrow);
+}
+
+static void networks_cover_hosts(void **state)
+{
+	(void)state;
+	assert_true(covers("0.0.0.0/0", "203.0.113.1") && covers("203.0.113.9/24", "203.0.113.1"));
+	assert_true(covers("::/0", "2001:db8::1") && covers("203.0.113.1", "203.0.113.1"));
+	assert_false(covers("203.0.112.0/24", "203.0.113.1") || covers("0.0.0.0/0", "::1") || covers("::/0", "0.0.0.1"));
+	assert_false(covers("10.0.0.0/16", "10.0.0.0/8"));
+}
+
+// `way` is a network with a device of its own, in which 10.5.0.1 is the gateway to everything.
+static void a_pinned_host_keeps_its_way_and_the_pin_is_taken_back(void **state)
+{
+	(void)state;
+	struct tun *ours = NULL, *way = NULL;
+	struct netlink *netlink = NULL, *other = NULL;
+	struct netlink_address host = parsed("203.0.113.7"), own = parsed("10.5.0.2/24"), half = parsed("128.0.0.0/1");
+	if (!has_own_network() || tun_open(&(struct tun_settings){.name = "way"}, &way) < 0)
+		skip();
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "ours"}, &ours), 0);
+	assert_int_equal(netlink_open("way", &other), 0);
+	assert_int_equal(netlink_bring_up(other, 1400, 0), 0);
+	assert_int_equal(netlink_add_address(other, &own, NULL), 0);
+	assert_int_equal(netlink_open("ours", &netlink), 0);
+	assert_int_equal(netlink_bring_up(netlink, 1400, 0), 0);
+	assert_true(netlink_pin(netlink, &host) < 0); // there is no way yet
+	struct netlink_address everything = parsed("0.0.0.0/0");
+	assert_int_equal(netlink_add_route(other, &everything), 0);
+	assert_int_equal(netlink_pin(netlink, &host), 0);
+	assert_int_equal(netlink_pin(netlink, &host), 0);
+	assert_true(route_exists("way", "077100CB"));
+	assert_int_equal(netlink_add_route(netlink, &half), 0);
+	struct netlink_address late = parsed("203.0.113.8");
+	assert_int_equal(netlink_pin(netlink, &late), -ENETUNREACH);
+	netlink_close(&netlink);
+	assert_false(route_exists("way", "077100CB"));
+	netlink_close(&other);
+	tun_close(&ours);
+	tun_close(&way);
+}
+
 static void a_device_that_is_not_there(void **state)
 {
 	(void)state;
@@ -143,6 +196,8 @@ int main(void)
 		cmocka_unit_test(what_is_no_address),
 		cmocka_unit_test(addresses_and_routes_come_and_are_taken_back),
 		cmocka_unit_test(a_route_through_another_device_is_not_touched),
+		cmocka_unit_test(networks_cover_hosts),
+		cmocka_unit_test(a_pinned_host_keeps_its_way_and_the_pin_is_taken_back),
 		cmocka_unit_test(a_device_that_is_not_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

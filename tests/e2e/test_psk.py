@@ -209,6 +209,48 @@ def test_a_route_of_somebody_else_is_left_alone(wire):
     assert "via 192.0.2.1" in wire.client.ip("route", "show", "198.51.100.0/24")
 
 
+@pytest.mark.parametrize("end", ["exit", "crash"])
+def test_a_default_route_leaves_the_server_its_own_way(wire, end):
+    """
+    client ── default via 192.0.2.1 ──► server (198.51.100.1 on its lo), with a tunnel for everything else
+    """
+    wire.server.ip("addr", "add", "198.51.100.1/32", "dev", "lo")
+    wire.server.ip("addr", "add", "203.0.113.7/32", "dev", "lo")
+    wire.client.ip("route", "add", "default", "via", "192.0.2.1")
+    server = start_server(wire)
+    words = ["client", "-k", KEY, "-s", "198.51.100.1:20203", "--route", "0.0.0.0/0"]
+    client = Psk(wire.client, words, "client").wait_up()
+    assert "via 192.0.2.1 dev" in wire.client.ip("route", "get", "198.51.100.1")
+    assert "dev ttun0" in wire.client.ip("route", "get", "203.0.113.7")
+    wire.client.ping("203.0.113.7")
+    wire.client.ping("10.1.1.1")
+    server.kill()
+    client.wait_log("has ended")
+    start_server(wire, name="server-2")
+    client.wait_log("connected with", times=2)
+    wire.client.ping("203.0.113.7")
+    if end == "crash":
+        client.kill()
+        assert "198.51.100.1 via" in wire.client.ip("route")
+        client = Psk(wire.client, words, "client-2").wait_up()
+        wire.client.ping("203.0.113.7")
+    client.stop()
+    routes = wire.client.ip("route")
+    assert "198.51.100.1" not in routes and "ttun0" not in routes and "default via 192.0.2.1" in routes
+
+
+def test_a_route_that_would_catch_the_only_way_to_the_server_is_refused(wire):
+    """
+    client --route 0.0.0.0/0 ── no way to 198.51.100.1, or a name that nobody knows ──► status 1 and the reason
+    """
+    for server, reason in (("198.51.100.1:20203", "would catch the way to the server"),
+                           ("no-such-host.invalid:20203", "cannot be resolved now")):
+        words = ["client", "-k", KEY, "-s", server, "--route", "0.0.0.0/0"]
+        client = Psk(wire.client, words, "client-" + server[:2])
+        assert client.wait_end(60) == 1 and reason in client.log()
+    assert "ttun0" not in wire.client.ip("route")
+
+
 def test_addresses_names_and_sizes_as_asked_for(wire):
     """
     client 10.9.0.2 ── peer 10.9.0.1 ──► server
@@ -733,7 +775,7 @@ def test_the_control_socket_answers(wire, tmp_path):
     server = Psk(wire.server, ["server"], "server", config=config).wait_log("running as server")
     start_client(wire).wait_up()
     text = run([QANAT, "status", "--control-socket", path])
-    assert "psk server" in text and "192.0.2.2" in text and KEY not in text
+    assert "psk server" in text and "up, server" in text and KEY not in text
     assert "reloaded" in run([QANAT, "reload", "--control-socket", path])
     server.write({"psk": {"key": KEY, "mtu": 1}, "control": {"socket": path}})
     done = subprocess.run([QANAT, "reload", "--control-socket", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
