@@ -250,6 +250,37 @@ class Against(Qanat):
         return None if cls.program else "no other build was given (--against)"
 
 
+class Sidecars(Pair):
+    """Two `qanat proxy` back to back, as those of other programs below. With one default target each, bulk and echo
+    have sidecars of their own."""
+
+    name = "qanat-proxy"
+    program = QANAT
+    note = "qanat proxy in client and server mode: X25519MLKEM768, AES-256-GCM"
+
+    def start(self, servers):
+        certs = Certs(self.path("certs"))
+        for name, near, target in (
+            ("bulk", self.bulk_port, servers.bulk_port),
+            ("echo", self.echo_port, servers.echo_port),
+        ):
+            tunnel = free_port()
+            self.serve(name + "-far", tunnel, target, {
+                "cert_path": certs.server, "key_path": certs.server_key, "ca_cert_path": certs.ca,
+                "client_cert_mode": "required"})
+            self.serve(name + "-near", near, tunnel, {
+                "mode": "client", "cert_path": certs.client, "key_path": certs.client_key, "ca_cert_path": certs.ca})
+        wait(lambda: exchange(self.echo_port), "an echo through qanat proxy")
+
+    def serve(self, name, listen, target, options):
+        config = {
+            "proxy": {"listen": "127.0.0.1:%d" % listen, "targets": "127.0.0.1:%d" % target, **options},
+            "control": {"socket": "off"},
+            "logging": {"level": "warn"},
+        }
+        self.launch(name, [self.program, "proxy", "-c", self.write(name + ".toml", toml(config))], listen)
+
+
 def exchange(port):
     with dial(("127.0.0.1", port)) as connection:
         connection.sendall(b"?")
@@ -502,4 +533,4 @@ class Stunnel(TlsPair):
         self.serve("near", certs, "client.pem", "client = yes\n", services, routes[1][1])
 
 
-ALL = [Direct, Qanat, Against, Socat, Socat64, Ssh, Haproxy, Nginx, Stunnel]
+ALL = [Direct, Qanat, Against, Sidecars, Socat, Socat64, Ssh, Haproxy, Nginx, Stunnel]
