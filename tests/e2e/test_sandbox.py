@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 import peers
+import sidecars
 from peers import Server
 from qanat import PATIENCE, ROOT, SANITIZED, free_port, wait
 
@@ -145,6 +146,41 @@ def test_after_the_start_only_what_is_noted_is_called_and_opened(world):
     assert peers.ask(("127.0.0.1", port), b"last") == b"last"
     problems = []
     for node in (source, dest):
+        node.stop(60)
+        problems += check(Trace(node.trace_path, node), node, world.certs)
+    assert not problems, "\n" + "\n".join(problems)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(REFUSAL is not None, reason=str(REFUSAL))
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers make system calls of their own")
+def test_a_sidecar_calls_and_opens_only_what_is_noted(world):
+    """
+    strace proxy (client) ══ strace proxy (server)      good clients, strangers, HTTP, reloads, a lost target, the end
+    """
+    target = world.add(Server(peers.echo))
+    path = os.path.join(world.folder, "local.sock")
+    server = world.node("proxy", sidecars.config(
+        world, [("localhost", target.address[1]), ("127.0.0.1", free_port())],
+        **{"proxy.health_check": {"interval_ms": 200}}), "server")
+    far = sidecars.near(server.config)
+    client = world.node("proxy", sidecars.client_config(world, [far], listen="unix:" + path), "client")
+    for node in (server, client):
+        traced(node).start().wait_ready(60)
+    for turn in range(3):
+        assert peers.ask(path, b"%d" % turn * 100000) == b"%d" % turn * 100000
+    for said in (b"GET / HTTP/1.1\r\n\r\n", b"nonsense", b"\x16\x03\x01\x00\x05nonsense", b""):
+        with peers.dial(far) as stranger:
+            stranger.sendall(said)
+            stranger.shutdown(socket.SHUT_WR)
+            peers.read_to_end(stranger)
+    for node in (server, client):
+        node.metrics(), node.status(), node.ask("status"), node.ask("reload"), node.reload()
+        node.reload(text="nonsense", ok=False)
+        node.write_config(node.config)
+    assert peers.ask(path, b"last") == b"last"
+    problems = []
+    for node in (client, server):
         node.stop(60)
         problems += check(Trace(node.trace_path, node), node, world.certs)
     assert not problems, "\n" + "\n".join(problems)

@@ -13,6 +13,7 @@ import time
 import pytest
 
 import peers
+import sidecars
 from peers import Helper, Server
 from qanat import PATIENCE, QANAT, ROOT, free_port, wait
 
@@ -116,7 +117,7 @@ def test_the_watchdog_is_fed_while_the_process_runs(world):
     manager.wait(dest, "WATCHDOG=1", manager.heard.count("WATCHDOG=1") + 2)
 
 
-def activate(world, command, config, name, sockets, names):
+def activate(world, command, config, name, sockets, names, environment=None):
     """Starts a node as a service manager would: `sockets` are its descriptors 3, 4, ..."""
     node = world.node(command, config, name)
     count = len(sockets)
@@ -135,7 +136,7 @@ def activate(world, command, config, name, sockets, names):
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "RUNTIME_DIRECTORY": world.folder},
+            env={**os.environ, "RUNTIME_DIRECTORY": world.folder, **(environment or {})},
             preexec_fn=place,
             close_fds=False,
         )
@@ -173,6 +174,33 @@ def test_sockets_of_the_manager_are_used(world):
         s.close()
 
 
+def test_a_sidecar_is_activated_and_tells_its_manager(world):
+    """
+    manager ── TLS port, Unix socket ──► proxy ── READY=1, RELOADING=1, READY=1, STOPPING=1 ──► manager
+    """
+    manager = world.add(Manager(world.folder))
+    target = world.add(Server(peers.echo))
+    tls = socket.create_server(("127.0.0.1", 0))
+    path = os.path.join(world.folder, "tls.sock")
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(path)
+    unix.listen()
+    config = sidecars.config(world, [target.address], listen=["127.0.0.1:%d" % tls.getsockname()[1], "unix:" + path])
+    node = activate(world, "proxy", config, "proxy", [tls, unix], "tls:unix",
+                    {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}).wait_ready()
+    manager.wait(node, "READY=1")
+    manager.wait(node, "WATCHDOG=1", 2)
+    assert sidecars.tls_ask(tls.getsockname(), world.certs, b"by TCP") == b"by TCP"
+    assert sidecars.tls_ask(path, world.certs, b"by path") == b"by path"
+    node.reload()
+    manager.wait(node, "READY=1", 2)
+    assert [m for m in manager.heard if m.startswith("RELOADING=1")]
+    node.stop()
+    assert "STOPPING=1" in manager.listen(), manager.heard
+    tls.close()
+    unix.close()
+
+
 def test_a_datagram_socket_of_the_manager_is_used(world):
     """
     manager ── UDP port ──► source ══ dest ──► echo      datagrams go through it; whoever asks for a TCP port gets none
@@ -200,7 +228,7 @@ def test_a_datagram_socket_of_the_manager_is_used(world):
     local.close()
 
 
-@pytest.mark.parametrize("command", ["source", "dest"])
+@pytest.mark.parametrize("command", ["source", "dest", "proxy"])
 def test_a_listener_that_breaks_while_running_ends_the_process(world, command):
     """
     manager ── shuts its own copy of the socket down ──► node      exit status 1, the address is named: no silent zombie
@@ -208,7 +236,8 @@ def test_a_listener_that_breaks_while_running_ends_the_process(world, command):
     with socket.create_server(("127.0.0.1", 0)) as shared:
         port = shared.getsockname()[1]
         config = (world.dest_config([("service", ("127.0.0.1", free_port()))], port=port) if command == "dest"
-                  else world.source_config(free_port(), [("127.0.0.1:%d" % port, "service")]))
+                  else sidecars.config(world, [("127.0.0.1", free_port())], listen="127.0.0.1:%d" % port)
+                  if command == "proxy" else world.source_config(free_port(), [("127.0.0.1:%d" % port, "service")]))
         node = activate(world, command, config, command, [shared], "shared")
         node.wait_log("is running")
         shared.shutdown(socket.SHUT_RDWR)
