@@ -133,7 +133,7 @@ static bool is_socket_name(const char *name)
 {
 	size_t length = strlen(name);
 	return length > 5 && strcmp(name + length - 5, ".sock") == 0 &&
-	       (strncmp(name, "source", 6) == 0 || strncmp(name, "dest", 4) == 0);
+	       (strncmp(name, "source", 6) == 0 || strncmp(name, "dest", 4) == 0 || strncmp(name, "proxy", 5) == 0);
 }
 
 struct found {

@@ -1,6 +1,7 @@
 #include "cmd/status.h"
 
 #include "cmd/ask.h"
+#include "core/outcome.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -127,6 +128,38 @@ static void print_services(const json_t *services)
 	}
 }
 
+// "ok 12, timeout 1", or "-".
+static void print_words(const json_t *words)
+{
+	const char *word, *before = "";
+	json_t *count;
+	json_object_foreach((json_t *)words, word, count) {
+		printf("%s%s %" JSON_INTEGER_FORMAT, before, word, json_integer_value(count));
+		before = ", ";
+	}
+	puts(*before ? "" : "-");
+}
+
+static void print_proxy(const json_t *proxy)
+{
+	static const char *const families[] = {"handshakes", "versions", "groups", "signatures", "peer_signatures"};
+	size_t index;
+	json_t *target;
+	char a[VALUE_BYTES], b[VALUE_BYTES];
+	if (!json_is_object(proxy))
+		return;
+	puts("");
+	for (size_t i = 0; i < COUNT_OF(families); i++) {
+		printf("%-15s ", families[i]);
+		print_words(json_object_get(proxy, families[i]));
+	}
+	puts("\ntarget                 state      open    errors          sent      received");
+	json_array_foreach(json_object_get(proxy, "targets"), index, target)
+		printf("%-22s %-7s %7" PRId64 " %9" PRId64 " %13s %13s\n", text(target, "name"), text(target, "state"),
+		       number(target, "connections"), number(target, "dials_failed"),
+		       show_bytes(number(target, "bytes_sent"), a), show_bytes(number(target, "bytes_received"), b));
+}
+
 static void print_reload(const json_t *reload)
 {
 	char a[VALUE_BYTES];
@@ -148,6 +181,7 @@ static void print_status(const json_t *status)
 	printf("               CA expires %s\n", show_date(number(status, "ca_not_after"), a));
 	print_reload(json_object_get(status, "last_reload"));
 	print_services(json_object_get(status, "services"));
+	print_proxy(json_object_get(status, "proxy"));
 	json_array_foreach(json_object_get(status, "links"), index, link)
 		print_link(link);
 }

@@ -565,6 +565,29 @@ def test_a_wrong_name_of_the_target_is_refused(world):
     assert target.accepted == 0
 
 
+def test_doctor_and_health_know_a_sidecar(world):
+    """
+    qanat doctor -c proxy.toml: certificates and their ends; qanat health asks a running one
+    """
+    from qanat import QANAT
+
+    near, node = sidecars.server(world, world.add(Server(peers.echo)).address)
+
+    def doctor():
+        done = subprocess.run([QANAT, "doctor", "-c", node.config_path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.stdout.decode()
+
+    said = doctor()
+    assert re.search(r"^ok +identity: proxy: certificates, keys and CA are good for TLS", said, re.M), said
+    for path in (world.certs.server, world.certs.ca):
+        assert re.search(r"certificate: %s \(.*\) is valid until" % re.escape(path), said), said
+    url = "http://127.0.0.1:%d/health" % node.http_port()
+    assert subprocess.run([QANAT, "health", "--endpoint", url]).returncode == 0
+    node.write_config(dict(node.config, proxy=dict(node.config["proxy"], key_path=world.certs.client_key)))
+    said = doctor()
+    assert re.search(r"^error +identity: proxy: .*does not", said, re.M), said
+
+
 def test_a_key_that_does_not_match_is_kept_out(world):
     """
     SIGHUP with another certificate's key: refused and said, the old one serves on
@@ -748,7 +771,8 @@ def test_status_health_and_drain(world):
         status = node.status()
         assert status["command"] == "proxy" and status["proxy"]["connections"] == 1
         assert status["proxy"]["targets"][0]["handshakes"] == {"ok": 1}
-        assert "proxy" in node.ask("status")[0]
+        said = node.ask("status")[0]
+        assert re.search(r"^handshakes +ok 1$", said, re.M) and re.search(r"^127\.0\.0\.1:\d+ +up +1 +0 ", said, re.M), said
         node.ask("drain")
         node.wait(lambda: node.get("/health")[0] == 503, "/health to say that it stops")
         connection.sendall(b"y")
