@@ -2,6 +2,7 @@
 
 #include "cmd/dest_internal.h"
 #include "cmd/tunnel.h"
+#include "cmd/tunnel_node.h"
 #include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -37,18 +38,16 @@ static void on_arrival(void *contents)
 	socket_close(&arrival->fd);
 }
 
-static uint32_t load(const struct dest_worker *worker)
+static uint32_t load_of(void *owner, unsigned index)
 {
-	return flows_open(worker->flows) + udp_flows_open(worker->udp);
+	const struct dest *dest = owner;
+	return flows_open(dest->worker[index].flows) + udp_flows_open(dest->worker[index].udp);
 }
 
 static void on_accept(void *owner, int fd, const struct address *peer)
 {
 	struct dest *dest = owner;
-	unsigned best = dest->turn++ % dest->worker_count;
-	for (unsigned i = 0; i < dest->worker_count; i++)
-		if (load(&dest->worker[i]) < load(&dest->worker[best]))
-			best = i;
+	unsigned best = workers_lightest(dest->workers, load_of, dest, &dest->turn);
 	struct arrival arrival = {.worker = &dest->worker[best], .fd = fd, .peer = *peer};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
 		socket_close(&fd);
@@ -354,8 +353,9 @@ static int start_workers(struct dest *dest)
 	return r;
 }
 
-static int start(struct dest *dest)
+static int start(void *owner)
 {
+	struct dest *dest = owner;
 	const struct config *config = dest->config;
 	int r = tunnel_identity(config, IDENTITY_SERVER, &dest->identity);
 	if (r == 0)
@@ -377,8 +377,9 @@ static int start(struct dest *dest)
 	return r;
 }
 
-static void stop(struct dest *dest)
+static void stop(void *owner)
 {
+	struct dest *dest = owner;
 	if (dest->http)
 		http_stop(&dest->http);
 	control_socket_close(&dest->control_socket);
@@ -399,37 +400,21 @@ static void stop(struct dest *dest)
 	free(dest->worker);
 }
 
-static int run(struct dest *dest)
-{
-	int r = workers_run(dest->workers);
-	if (r == 0)
-		return process_exit_code(dest->process);
-	log_error("dest", "the main loop failed: %s", outcome_text(r));
-	return 1;
-}
-
 int dest_command(int argc, char **argv)
 {
 	struct dest dest = {.argc = argc - 1,
 	                    .argv = argv + 1,
 	                    .lock = PTHREAD_MUTEX_INITIALIZER,
 	                    .started_ms = clock_ms()};
-	int r = config_load(CONFIG_DEST, dest.argc, dest.argv, stdout, stderr, &dest.config);
-	if (r != 0)
-		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
-	tunnel_log(dest.config);
-	int status = process_start() != 0;
-	if (status == 0)
-		status = start(&dest);
-	if (status == 0)
-		status = process_confine_here() != 0;
-	if (status == 0) {
-		notify_ready();
-		notify_status("accepting links");
-		log_info("dest", "qanat %s is running with %u workers", QANAT_VERSION, dest.worker_count);
-		status = run(&dest);
-	}
-	stop(&dest);
-	config_free(&dest.config);
-	return status;
+	return tunnel_node_run(&(struct tunnel_node){.subject = "dest",
+	                                             .doing = "accepting links",
+	                                             .command = CONFIG_DEST,
+	                                             .argc = dest.argc,
+	                                             .argv = dest.argv,
+	                                             .config = &dest.config,
+	                                             .workers = &dest.workers,
+	                                             .process = &dest.process,
+	                                             .owner = &dest,
+	                                             .start = start,
+	                                             .stop = stop});
 }

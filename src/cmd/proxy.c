@@ -2,6 +2,7 @@
 
 #include "cmd/proxy_internal.h"
 #include "cmd/tunnel.h"
+#include "cmd/tunnel_node.h"
 #include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -141,8 +142,9 @@ static int start_probes(struct proxy *proxy)
 	return r;
 }
 
-static int start(struct proxy *proxy)
+static int start(void *owner)
 {
+	struct proxy *proxy = owner;
 	struct sidecar_limits limits = proxy_limits(proxy->config);
 	if (load(proxy) != 0)
 		return 1;
@@ -168,8 +170,9 @@ static int start(struct proxy *proxy)
 	return r;
 }
 
-static void stop(struct proxy *proxy)
+static void stop(void *owner)
 {
+	struct proxy *proxy = owner;
 	if (proxy->http)
 		http_stop(&proxy->http);
 	control_socket_close(&proxy->control_socket);
@@ -187,37 +190,21 @@ static void stop(struct proxy *proxy)
 	free(proxy->worker);
 }
 
-static int run(struct proxy *proxy)
-{
-	int r = workers_run(proxy->workers);
-	if (r == 0)
-		return process_exit_code(proxy->process);
-	log_error("proxy", "the main loop failed: %s", outcome_text(r));
-	return 1;
-}
-
 int proxy_command(int argc, char **argv)
 {
 	struct proxy proxy = {.argc = argc - 1,
 	                      .argv = argv + 1,
 	                      .lock = PTHREAD_MUTEX_INITIALIZER,
 	                      .started_ms = clock_ms()};
-	int r = config_load(CONFIG_PROXY, proxy.argc, proxy.argv, stdout, stderr, &proxy.config);
-	if (r != 0)
-		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
-	tunnel_log(proxy.config);
-	int status = process_start() != 0;
-	if (status == 0)
-		status = start(&proxy);
-	if (status == 0)
-		status = process_confine_here() != 0;
-	if (status == 0) {
-		notify_ready();
-		notify_status("accepting connections");
-		log_info("proxy", "qanat %s is running with %u workers", QANAT_VERSION, proxy.worker_count);
-		status = run(&proxy);
-	}
-	stop(&proxy);
-	config_free(&proxy.config);
-	return status;
+	return tunnel_node_run(&(struct tunnel_node){.subject = "proxy",
+	                                             .doing = "accepting connections",
+	                                             .command = CONFIG_PROXY,
+	                                             .argc = proxy.argc,
+	                                             .argv = proxy.argv,
+	                                             .config = &proxy.config,
+	                                             .workers = &proxy.workers,
+	                                             .process = &proxy.process,
+	                                             .owner = &proxy,
+	                                             .start = start,
+	                                             .stop = stop});
 }

@@ -49,7 +49,12 @@ static bool admits(struct proxy *proxy, const struct address *peer)
 	return false;
 }
 
-// The fewest connections; among equals each in turn.
+static uint32_t load_of(void *owner, unsigned index)
+{
+	const struct proxy *proxy = owner;
+	return sidecars_open(proxy->worker[index].sidecars);
+}
+
 static void on_accept(void *owner, int fd, const struct address *peer)
 {
 	struct proxy *proxy = ((struct proxy_door *)owner)->proxy;
@@ -57,10 +62,7 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 		socket_reset(&fd);
 		return;
 	}
-	unsigned best = proxy->turn++ % proxy->worker_count;
-	for (unsigned i = 0; i < proxy->worker_count; i++)
-		if (sidecars_open(proxy->worker[i].sidecars) < sidecars_open(proxy->worker[best].sidecars))
-			best = i;
+	unsigned best = workers_lightest(proxy->workers, load_of, proxy, &proxy->turn);
 	struct arrival arrival = {.worker = &proxy->worker[best], .fd = fd, .peer = *peer};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
 		socket_reset(&fd);

@@ -2,6 +2,7 @@
 
 #include "cmd/source_internal.h"
 #include "cmd/tunnel.h"
+#include "cmd/tunnel_node.h"
 #include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -151,8 +152,9 @@ static int start_workers(struct source *source)
 	return r;
 }
 
-static int start(struct source *source)
+static int start(void *owner)
 {
+	struct source *source = owner;
 	const struct config *config = source->config;
 	int r = tunnel_identity(config, IDENTITY_CLIENT, &source->identity);
 	if (r != 0)
@@ -181,8 +183,9 @@ static int start(struct source *source)
 	return r;
 }
 
-static void stop(struct source *source)
+static void stop(void *owner)
 {
+	struct source *source = owner;
 	if (source->http)
 		http_stop(&source->http);
 	control_socket_close(&source->control_socket);
@@ -203,37 +206,21 @@ static void stop(struct source *source)
 	free(source->worker);
 }
 
-static int run(struct source *source)
-{
-	int r = workers_run(source->workers);
-	if (r == 0)
-		return process_exit_code(source->process);
-	log_error("source", "the main loop failed: %s", outcome_text(r));
-	return 1;
-}
-
 int source_command(int argc, char **argv)
 {
 	struct source source = {.argc = argc - 1,
 	                        .argv = argv + 1,
 	                        .lock = PTHREAD_MUTEX_INITIALIZER,
 	                        .started_ms = clock_ms()};
-	int r = config_load(CONFIG_SOURCE, source.argc, source.argv, stdout, stderr, &source.config);
-	if (r != 0)
-		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
-	tunnel_log(source.config);
-	int status = process_start() != 0;
-	if (status == 0)
-		status = start(&source);
-	if (status == 0)
-		status = process_confine_here() != 0;
-	if (status == 0) {
-		notify_ready();
-		notify_status("listening; dialling dest");
-		log_info("source", "qanat %s is running with %u workers", QANAT_VERSION, source.worker_count);
-		status = run(&source);
-	}
-	stop(&source);
-	config_free(&source.config);
-	return status;
+	return tunnel_node_run(&(struct tunnel_node){.subject = "source",
+	                                             .doing = "listening; dialling dest",
+	                                             .command = CONFIG_SOURCE,
+	                                             .argc = source.argc,
+	                                             .argv = source.argv,
+	                                             .config = &source.config,
+	                                             .workers = &source.workers,
+	                                             .process = &source.process,
+	                                             .owner = &source,
+	                                             .start = start,
+	                                             .stop = stop});
 }

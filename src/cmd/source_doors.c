@@ -39,19 +39,10 @@ uint64_t source_flows_open(const struct source *source)
 	return sum;
 }
 
-static uint32_t load(const struct source_worker *worker)
+static uint32_t load_of(void *owner, unsigned index)
 {
-	return flows_open(worker->flows) + udp_flows_open(worker->udp);
-}
-
-// The fewest flows and associations; among equals each in turn.
-static struct source_worker *least_loaded(struct source *source)
-{
-	unsigned best = source->turn++ % source->worker_count;
-	for (unsigned i = 0; i < source->worker_count; i++)
-		if (load(&source->worker[i]) < load(&source->worker[best]))
-			best = i;
-	return &source->worker[best];
+	const struct source *source = owner;
+	return flows_open(source->worker[index].flows) + udp_flows_open(source->worker[index].udp);
 }
 
 static void on_accept(void *owner, int fd, const struct address *peer)
@@ -62,8 +53,9 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 		socket_reset(&fd);
 		return;
 	}
+	unsigned best = workers_lightest(source->workers, load_of, source, &source->turn);
 	struct arrival arrival = {
-		.worker = least_loaded(source), .fd = fd, .peer = *peer, .header = door->header, .is_entry = door->is_entry};
+		.worker = &source->worker[best], .fd = fd, .peer = *peer, .header = door->header, .is_entry = door->is_entry};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
 		socket_reset(&fd);
 }

@@ -121,6 +121,20 @@ struct loop *workers_loop(const struct workers *workers, unsigned index)
 	return workers->worker[index].loop;
 }
 
+unsigned workers_lightest(const struct workers *workers, workers_load_fn load, void *owner, unsigned *turn)
+{
+	unsigned count = workers_count(workers), best = (*turn)++ % count;
+	uint32_t least = load(owner, best);
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t other = load(owner, i);
+		if (other >= least)
+			continue;
+		best = i;
+		least = other;
+	}
+	return best;
+}
+
 int workers_run(struct workers *workers)
 {
 	return loop_run(workers->worker[0].loop);

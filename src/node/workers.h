@@ -7,6 +7,8 @@
 #include "core/loop.h"
 #include "core/outcome.h"
 
+#include <stdint.h>
+
 struct workers;
 
 // How many this process may use.
@@ -17,6 +19,10 @@ MUST_USE int workers_new(unsigned count, struct workers **workers);
 void workers_free(struct workers **workers);
 unsigned workers_count(const struct workers *workers);
 struct loop *workers_loop(const struct workers *workers, unsigned index);
+// Which worker is to take one more of something: the one with the least of it; among equals each in its turn, which the
+// caller keeps.
+typedef uint32_t (*workers_load_fn)(void *owner, unsigned index);
+unsigned workers_lightest(const struct workers *workers, workers_load_fn load, void *owner, unsigned *turn);
 // Runs worker 0's loop on this thread until loop_stop.
 MUST_USE int workers_run(struct workers *workers);
 

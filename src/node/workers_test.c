@@ -134,9 +134,31 @@ static void letters_to_a_worker_that_stops_are_opened_all_the_same(void **state)
 	}
 }
 
+static uint32_t load_of(void *owner, unsigned index)
+{
+	return ((const uint32_t *)owner)[index];
+}
+
+static void the_lightest_is_found_and_equals_take_turns(void **state)
+{
+	(void)state;
+	struct workers *workers;
+	uint32_t loads[3] = {1, 0, 2};
+	unsigned turn = 0;
+	assert_int_equal(workers_new(3, &workers), 0);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(workers_lightest(workers, load_of, loads, &turn), 1);
+	loads[1] = loads[2] = 1;
+	turn = 0;
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(workers_lightest(workers, load_of, loads, &turn), i % 3);
+	workers_free(&workers);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_lightest_is_found_and_equals_take_turns),
 		cmocka_unit_test(every_worker_runs_on_a_thread_and_a_loop_of_its_own),
 		cmocka_unit_test(all_are_called_and_the_first_failure_is_returned),
 		cmocka_unit_test(count_zero_is_one_for_each_core),
