@@ -193,11 +193,12 @@ void sidecar_begin(struct sidecar *sidecar)
 
 // ---- the handshake -------------------------------------------------------------------------------------------------
 
+// Of a handshake that was not finished; NONE: not by the peer's doing.
 static enum tally_outcome outcome_of(enum tls_failure failure)
 {
 	switch (failure) {
 	case TLS_FAILURE_NONE:
-		return TALLY_OK;
+		return TALLY_INTERNAL;
 	case TLS_FAILURE_CLOSED:
 		return TALLY_CLOSED;
 	case TLS_FAILURE_HTTP:
