@@ -204,6 +204,7 @@ def test_a_target_hears_nothing_of_a_client_that_has_not_proved_itself(world):
 # ---- bytes and ends
 
 
+@pytest.mark.threads
 def test_a_pair_of_sidecars_carries_bulk_both_ways(world):
     """
     plain client ──► proxy (client) ══ TLS ══ proxy (server) ──► echo      16 MiB there and back, verified
@@ -582,6 +583,7 @@ def many_names(world, names):
     return Certs(os.path.join(world.folder, "names"), names=names)
 
 
+@pytest.mark.threads
 def test_a_target_that_refuses_is_followed_by_the_next(world):
     """
     client ══► proxy ──► (nobody), echo
@@ -648,6 +650,7 @@ def test_a_key_that_does_not_match_is_kept_out(world):
     assert tls_ask(near, world.certs, b"still") == b"still"
 
 
+@pytest.mark.threads
 def test_a_revocation_cuts_a_connection_that_stands(world):
     """
     client ══► proxy ──► echo      reload with a list that names the client: reset within 5 s, others live on
@@ -690,6 +693,7 @@ def make_list(certs, crl, *revoked):
     run([QANAT, "cert", "crl", *ca, "--out-crl", crl, "--force"])
 
 
+@pytest.mark.threads
 def test_a_reload_changes_what_new_connections_get(world):
     """
     target, client certificate mode: new ones for new connections; the old connection goes on; listen needs a restart
@@ -710,6 +714,7 @@ def test_a_reload_changes_what_new_connections_get(world):
 
 
 @pytest.mark.serial
+@pytest.mark.threads
 def test_reloads_under_load_lose_no_connection(world):
     """
     clients that connect, ask and leave without end ══► proxy ──► echo      20 reloads with fresh certificates meanwhile
@@ -809,6 +814,7 @@ def test_a_half_closed_connection_that_moves_nothing_ends(world):
     node.wait(lambda: sidecars.outcomes(node) == {"half_closed": 1}, "the end to be counted")
 
 
+@pytest.mark.threads
 def test_status_health_and_drain(world):
     """
     qanat status, /health, qanat drain      a connection that is open may finish
