@@ -141,6 +141,7 @@ test: tests
 
 bench: all
 	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/run.py
+	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/shake.py
 
 san:
 	@$(MAKE) VARIANT=san tests

@@ -101,8 +101,7 @@ static void end_late(struct sidecar_chain *chain, uint64_t now)
 		if (sidecar->phase == SIDECAR_REACHING || now < sidecar->due_ms)
 			continue;
 		tally_outcome(sidecar->all->total, TALLY_TIMEOUT);
-		if (sidecar->tally)
-			tally_outcome(sidecar->tally, TALLY_TIMEOUT);
+		sidecar_blame(sidecar, TALLY_TIMEOUT);
 		sidecar_close(sidecar, SIDECAR_TIMED_OUT, sidecar->phase == SIDECAR_FIRST ? "nothing was said" : "half-way");
 	}
 }

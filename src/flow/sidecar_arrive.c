@@ -264,8 +264,7 @@ static void fail(struct sidecar *sidecar)
 	enum tally_outcome outcome = outcome_of(failure);
 	tls_conn_explain(sidecar->tls, text);
 	tally_outcome(sidecar->all->total, outcome);
-	if (sidecar->tally)
-		tally_outcome(sidecar->tally, outcome);
+	sidecar_blame(sidecar, outcome);
 	// The library says nothing to what begins like TLS and is none.
 	bool is_told = tls_conn_put(sidecar->tls) > 0 || failure == TLS_FAILURE_CLOSED;
 	sidecar_part(sidecar, SIDECAR_BAD_HANDSHAKE, text, is_told ? (struct sidecar_words){NULL, 0} : ALERT);

@@ -124,6 +124,8 @@ void sidecar_forget_target(struct sidecar *sidecar);
 const char *sidecar_target_name(const struct sidecar *sidecar); // "" without one
 // Counts the handshake that was finished, for all and for its target.
 void sidecar_count_handshake(struct sidecar *sidecar);
+// A handshake that failed, for the target that it is with, or that the name the client asked for would have led to.
+void sidecar_blame(struct sidecar *sidecar, enum tally_outcome outcome);
 void sidecar_tune(const struct sidecar *sidecar, int fd);
 // Whose connection it is: as a PROXY header told, or who connected.
 const struct address *sidecar_client(const struct sidecar *sidecar);

@@ -54,6 +54,20 @@ void sidecar_count_handshake(struct sidecar *sidecar)
 		say_classical(sidecar, &tls);
 }
 
+void sidecar_blame(struct sidecar *sidecar, enum tally_outcome outcome)
+{
+	struct sidecars *all = sidecar->all;
+	struct tally *tally = sidecar->tally;
+	struct target_pick pick = {0};
+	// We have answered a client: its ClientHello was there, and with it the name.
+	bool is_named = !tally && sidecar->tls && !all->settings.is_client && tls_conn_put(sidecar->tls) > 0;
+	if (is_named && targets_pick(all->settings.targets, tls_sidecar_sni(sidecar->tls), &pick) == 0)
+		tally = sidecar_tally(all->settings.shares, pick.name);
+	if (tally)
+		tally_outcome(tally, outcome);
+	targets_leave(&pick);
+}
+
 // ---- what the target hears first -----------------------------------------------------------------------------------
 
 // Where the client believes to have connected to.

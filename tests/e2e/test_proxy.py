@@ -199,6 +199,8 @@ def test_a_target_hears_nothing_of_a_client_that_has_not_proved_itself(world):
     assert is_refused(near, world.certs, None)
     node.wait(lambda: sidecars.outcomes(node) == {"handshake_failed": 1}, "the refusal")
     assert target.accepted == 0
+    assert node.metric("qanat_proxy_target_handshakes_total", target=sidecars.place(target.address),
+                       outcome="no_certificate") == 1
 
 
 # ---- bytes and ends
@@ -327,6 +329,7 @@ def test_plain_http_gets_a_short_answer(world):
     pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="ssh"),
     pytest.param(b"\x16\x03\x01\xff\xffxxxx" * 8, id="record_too_long"),
     pytest.param(b"\x80\x2e\x01\x00\x02", id="sslv2"),
+    pytest.param(b"\x16\x03\x01\x00\x04\x01\x03\x00\x00", id="hello_of_192_kib"),
 ])
 def test_garbage_gets_an_alert(world, garbage):
     """
