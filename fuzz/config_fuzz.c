@@ -1,5 +1,5 @@
-// Configuration text: the first byte chooses source, dest or proxy and TOML or JSON, the rest is the file. What is accepted is
-// printed and freed again.
+// Configuration text: the first byte chooses source, dest or proxy and TOML or JSON, the rest is the file. What is
+// accepted is printed and freed again.
 
 #include "config/load.h"
 #include "config/report.h"
@@ -17,7 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	struct load_input input = {
-		.command = data[0] & FUZZ_PROXY ? CONFIG_PROXY : data[0] & FUZZ_DEST ? CONFIG_DEST : CONFIG_SOURCE,
+		.command = data[0] & FUZZ_PROXY  ? CONFIG_PROXY
+	               : data[0] & FUZZ_DEST ? CONFIG_DEST
+	                                     : CONFIG_SOURCE,
 		.argv = nothing,
 		.environment = nothing,
 		.text = (const char *)data + 1,

@@ -422,8 +422,8 @@ def test_everything_wrong_is_said_at_once(tmp_path):
     (tmp_path / "bad.json").write_text('{"client_cert_mode": "requierd", "listten": "x", "target": "nowhere"}')
     done = call("proxy", "--config-file", "bad.json", "--hybrid-mode=perhaps", "--nonsense", cwd=tmp_path)
     assert done.returncode == 2
-    for said in ("client_cert_mode: unknown word", "listten: unknown key", '"nowhere" must be', "unknown word \"perhaps\"",
-                 "--nonsense: unknown flag", "proxy.cert_path: required", "proxy.key_path: required",
+    for said in ("client_cert_mode: unknown word", "listten: unknown key", '"nowhere" must be',
+                 'unknown word "perhaps"', "--nonsense: unknown flag", "proxy.cert_path: required", "proxy.key_path: required",
                  "proxy.ca_cert_path: required"):
         assert said in done.stderr, said
 
@@ -466,7 +466,9 @@ def example(world, name, *flags):
 
 def test_the_pair_of_examples_carries(world):
     """
-    plain client ──► examples/proxy-client.toml ══ examples/proxy-server.toml ──► echo     (addresses and files are ours)
+    plain client ──► examples/proxy-client.toml ══ examples/proxy-server.toml ──► echo
+
+    Addresses and files are ours.
     """
     certs, target = world.certs, world.add(Server(peers.echo))
     outside, inside = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
