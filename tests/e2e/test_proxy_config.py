@@ -423,8 +423,8 @@ def test_everything_wrong_is_said_at_once(tmp_path):
     done = call("proxy", "--config-file", "bad.json", "--hybrid-mode=perhaps", "--nonsense", cwd=tmp_path)
     assert done.returncode == 2
     for said in ("client_cert_mode: unknown word", "listten: unknown key", '"nowhere" must be',
-                 'unknown word "perhaps"', "--nonsense: unknown flag", "proxy.cert_path: required", "proxy.key_path: required",
-                 "proxy.ca_cert_path: required"):
+                 'unknown word "perhaps"', "--nonsense: unknown flag", "proxy.cert_path: required",
+                 "proxy.key_path: required", "proxy.ca_cert_path: required"):
         assert said in done.stderr, said
 
 
