@@ -1,6 +1,7 @@
 #include "crypto/trust.h"
 
 #include "crypto/chain.h"
+#include "crypto/trust_lists.h"
 
 #include <errno.h>
 #include <openssl/x509.h>
@@ -14,6 +15,7 @@ _Static_assert((int)TRUST_REFUSED == (int)CHAIN_REFUSED, "refusals are passed up
 struct trust {
 	atomic_uint references;
 	X509_STORE *store;
+	struct trust_lists lists; // empty: the library asks for lists, or there are none
 	int64_t ca_until, lists_until;
 };
 
@@ -47,6 +49,8 @@ int trust_load(const struct trust_files *files, struct trust **trust, char probl
 	int r = chain_load_store(files->ca_path, &fresh->store, problem);
 	for (size_t i = 0; r == 0 && i < files->crl_count; i++)
 		r = chain_load_lists(fresh->store, files->ca_path, files->crl_paths[i], problem);
+	if (r == 0 && files->crl_count > 0)
+		r = trust_lists_take(&fresh->lists, fresh->store);
 	if (r != 0) {
 		trust_unref(&fresh);
 		return r;
@@ -68,6 +72,7 @@ void trust_unref(struct trust **trust)
 	*trust = NULL;
 	if (!last || atomic_fetch_sub_explicit(&last->references, 1, memory_order_acq_rel) != 1)
 		return;
+	trust_lists_fini(&last->lists);
 	X509_STORE_free(last->store);
 	free(last);
 }
@@ -75,6 +80,11 @@ void trust_unref(struct trust **trust)
 X509_STORE *trust_store(const struct trust *trust)
 {
 	return trust->store;
+}
+
+int trust_check_lists(const struct trust *trust, STACK_OF(X509) * chain)
+{
+	return trust_lists_check(&trust->lists, chain);
 }
 
 void trust_expiry(const struct trust *trust, int64_t *ca, int64_t *lists)

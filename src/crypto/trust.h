@@ -6,9 +6,12 @@
 #include "core/outcome.h"
 #include "crypto/identity.h"
 
+#include <openssl/safestack.h>
 #include <openssl/types.h>
 #include <stddef.h>
 #include <stdint.h>
+
+STACK_OF(X509);
 
 struct trust;
 
@@ -27,7 +30,12 @@ MUST_USE int trust_load(const struct trust_files *files, struct trust **trust, c
 struct trust *trust_ref(struct trust *trust);
 void trust_unref(struct trust **trust);
 
-// Lent for the life of the trust.
+// Lent for the life of the trust. Whoever verifies a chain with it asks trust_check_lists afterwards.
 X509_STORE *trust_store(const struct trust *trust);
+// Whether a verified chain (leaf first) is on no list and every issuer has a current one: X509_V_OK, or X509_V_ERR_… as
+// the library would say. The library itself verifies the signature of each list for every chain; here that was done
+// when the list was loaded. Lists with critical extensions (partitioned, indirect, delta) are left to the library; then
+// this has nothing to add. From any thread.
+int trust_check_lists(const struct trust *trust, STACK_OF(X509) * chain);
 // Unix seconds: the first CA certificate to end, and the first revocation list to be over (0: there is none).
 void trust_expiry(const struct trust *trust, int64_t *ca, int64_t *lists);

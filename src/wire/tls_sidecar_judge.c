@@ -43,6 +43,10 @@ static struct verdict judge_origin(const struct tls_sidecar_copy *sidecar, X509_
 {
 	if (sidecar->settings.trust && X509_verify_cert(store) != 1)
 		return verdict_of(X509_STORE_CTX_get_error(store));
+	int listed = sidecar->settings.trust ? trust_check_lists(sidecar->settings.trust, X509_STORE_CTX_get0_chain(store))
+	                                     : X509_V_OK;
+	if (listed != X509_V_OK)
+		return verdict_of(listed);
 	if (sidecar->settings.pin_count > 0 && !is_pinned(sidecar, leaf))
 		return (struct verdict){TLS_FAILURE_WRONG_PIN, X509_V_ERR_APPLICATION_VERIFICATION};
 	return verdict_of(sidecar->settings.trust ? X509_V_OK : judge_times(leaf));
