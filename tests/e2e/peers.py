@@ -95,9 +95,9 @@ def converse(connection, say, heard=None):
 
 
 class Server:
-    """Accepts on a free port; each connection is given to serve(connection) on a thread of its own."""
+    """Accepts on a free port, or on that of a server that is gone; each connection is given to serve(connection) on a thread of its own."""
 
-    def __init__(self, serve, host="127.0.0.1", path=None, backlog=512):
+    def __init__(self, serve, host="127.0.0.1", path=None, backlog=512, port=0):
         self.serve = serve
         self.accepted = 0
         self.problems = []
@@ -111,7 +111,7 @@ class Server:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self.listener = socket.socket(family, socket.SOCK_STREAM)
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.listener.bind((host, 0))
+            self.listener.bind((host, port))
             self.address = (host, self.listener.getsockname()[1])
         self.listener.listen(backlog)
         threading.Thread(target=self.accept, daemon=True).start()
