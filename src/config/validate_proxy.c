@@ -6,6 +6,7 @@
 #include "crypto/pin.h"
 
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 // The seed's own defaults, which only count outside of production.
@@ -171,6 +172,18 @@ static struct tree_place place_of_item(const struct load *load, const char *path
 	return setting->item_places ? setting->item_places[index] : setting->place;
 }
 
+// Without one of the prefixes that exist a pattern is a name; with one of these it is meant to be something else, and
+// would let nobody in, silently.
+static const char *wrong_prefix(const char *pattern)
+{
+	static const char *const prefixes[] = {"san:",    "san=",    "ip:",  "email:", "subject:", "subject=", "sha256:",
+	                                       "sha256/", "sha256=", "pin:", "key:",   "ou=",      "o="};
+	for (size_t i = 0; i < COUNT_OF(prefixes); i++)
+		if (strncasecmp(pattern, prefixes[i], strlen(prefixes[i])) == 0)
+			return prefixes[i];
+	return NULL;
+}
+
 // What almost looks like a pattern or a pin must not let nobody in, or everybody.
 static void check_patterns(struct load *load)
 {
@@ -181,6 +194,10 @@ static void check_patterns(struct load *load)
 		if (authorise_check(proxy->allowed_clients[i], problem) != 0)
 			problem_add(&load->problems, place_of_item(load, "proxy.allowed_clients", i), "proxy.allowed_clients", "%s",
 			            problem);
+		else if (wrong_prefix(proxy->allowed_clients[i]))
+			problem_add(&load->problems, place_of_item(load, "proxy.allowed_clients", i), "proxy.allowed_clients",
+			            "\"%s\": a pattern begins with cn:, dns:, uri: or spki:, or is a name; \"%s\" is neither",
+			            proxy->allowed_clients[i], wrong_prefix(proxy->allowed_clients[i]));
 	for (size_t i = 0; i < proxy->pin_count; i++)
 		if (pin_parse(proxy->pins[i], pin, pin_problem) != 0)
 			problem_add(&load->problems, place_of_item(load, "proxy.pins", i), "proxy.pins", "%s", pin_problem);

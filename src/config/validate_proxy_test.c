@@ -290,6 +290,7 @@ static void what_contradicts_is_refused(void **state)
 		{GOOD_CLIENT "[[proxy.routes]]\nsni='a'\ntargets='b:1'\n", "is for mode = \"server\" only"},
 		{GOOD "proxy.allowed_clients=['cn:a','dns:*']\n", "proxy.allowed_clients: \"dns:*\": it would match"},
 		{GOOD "proxy.allowed_clients='spki:00'\n", "after spki: stand 64 hexadecimal digits"},
+		{GOOD "proxy.allowed_clients='SHA256:00'\n", "\"sha256:\" is neither"},
 		{GOOD_CLIENT "proxy.pins='00'\n", "proxy.pins: "},
 		{GOOD "listten='x'\n", "unknown key (did you mean \"listen\"?)"},
 	};
