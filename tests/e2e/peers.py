@@ -95,7 +95,7 @@ def converse(connection, say, heard=None):
 
 
 class Server:
-    """Accepts on a free port, or on that of a server that is gone; each connection is given to serve(connection) on a thread of its own."""
+    """Accepts on a free port, or a given one; each connection is given to serve(connection) on a thread of its own."""
 
     def __init__(self, serve, host="127.0.0.1", path=None, backlog=512, port=0):
         self.serve = serve
