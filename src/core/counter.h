@@ -154,6 +154,8 @@
 	X(SIDECAR_UNREACHABLE, "qanat_proxy_connections_total", "outcome=\"target_unreachable\"", "Connections of a proxy that are over, by outcome") \
 	X(SIDECAR_NO_DESCRIPTOR, "qanat_proxy_connections_total", "outcome=\"descriptors\"", "Connections of a proxy that are over, by outcome") \
 	X(SIDECAR_NO_MEMORY, "qanat_proxy_connections_total", "outcome=\"no_memory\"", "Connections of a proxy that are over, by outcome") \
+	X(STAPLE_SERVED, "qanat_proxy_staples_total", "outcome=\"served\"", "OCSP responses that clients of a proxy asked for, by outcome") \
+	X(STAPLE_OVER, "qanat_proxy_staples_total", "outcome=\"over\"", "OCSP responses that clients of a proxy asked for, by outcome") \
 	X(SIDECAR_CLASSICAL, "qanat_proxy_classical_total", "", "Handshakes of a proxy without a post-quantum key agreement") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \
 	X(POOL_MISS, "qanat_pool_total", "outcome=\"miss\"", "New streams that found a parked data connection, or had to dial")

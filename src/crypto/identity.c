@@ -28,6 +28,7 @@ struct identity {
 	EVP_PKEY *key;
 	X509_STORE *store;
 	struct ocsp_staple staple;
+	atomic_bool staple_is_told;
 };
 
 static void identity_free(struct identity *identity)
@@ -206,6 +207,12 @@ const uint8_t *identity_staple(const struct identity *identity, size_t *length)
 {
 	*length = identity->staple.length;
 	return identity->staple.bytes && ocsp_is_current(&identity->staple) ? identity->staple.bytes : NULL;
+}
+
+bool identity_staple_news(struct identity *identity)
+{
+	return identity->staple.bytes && !ocsp_is_current(&identity->staple) &&
+	       !atomic_exchange_explicit(&identity->staple_is_told, true, memory_order_relaxed);
 }
 
 int64_t identity_staple_until(const struct identity *identity)

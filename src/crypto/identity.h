@@ -52,6 +52,8 @@ X509_STORE *identity_store(const struct identity *identity); // NULL with any_is
 // Its OCSP response while that is current, lent for the life of the identity; NULL: none, or it is over.
 const uint8_t *identity_staple(const struct identity *identity, size_t *length);
 int64_t identity_staple_until(const struct identity *identity); // Unix seconds; 0: none
+// The response is over, and nobody has been told: true once. From any thread.
+bool identity_staple_news(struct identity *identity);
 // Whether both show the same certificates, in the same order.
 bool identity_shows_same(const struct identity *a, const struct identity *b);
 

@@ -1,5 +1,7 @@
 // What the library asks in a sidecar's handshake, and what is asked of the finished one.
 
+#include "core/counter.h"
+#include "core/log.h"
 #include "limits.h"
 #include "wire/tls_sidecar_internal.h"
 
@@ -173,6 +175,20 @@ int tls_sidecar_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+static void say_over(struct identity *identity)
+{
+	struct identity_text text;
+	counter_add(COUNTER_STAPLE_OVER, 1);
+	if (!identity_staple_news(identity))
+		return;
+	identity_describe(identity_certificate(identity), &text);
+	log_warn(
+		"tls_sidecar",
+		"the OCSP response for our certificate (%s) is over: clients that ask for one get none. Put the new one into "
+		"its file and reload",
+		text.subject);
+}
+
 int tls_sidecar_staple(SSL *ssl, void *unused)
 {
 	(void)unused;
@@ -180,11 +196,14 @@ int tls_sidecar_staple(SSL *ssl, void *unused)
 	const struct tls_choice *shown = conn->shown ? conn->shown : conn->profile->sidecar->choices;
 	size_t length;
 	const uint8_t *staple = identity_staple(shown->identity, &length);
+	if (!staple && length > 0)
+		say_over(shown->identity);
 	uint8_t *copy = staple ? OPENSSL_memdup(staple, length) : NULL; // the library frees it
 	if (!copy || SSL_set_tlsext_status_ocsp_resp(ssl, copy, (long)length) != 1) {
 		OPENSSL_free(copy);
 		return SSL_TLSEXT_ERR_NOACK;
 	}
+	counter_add(COUNTER_STAPLE_SERVED, 1);
 	return SSL_TLSEXT_ERR_OK;
 }
 

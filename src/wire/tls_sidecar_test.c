@@ -1,5 +1,6 @@
 #include "wire/tls_sidecar.h"
 
+#include "core/counter.h"
 #include "crypto/pin.h"
 #include "limits.h"
 #include "wire/tls_sidecar_rig.h"
@@ -645,7 +646,12 @@ static void response_that_is_over_is_served_no_longer(void **state)
 		assert_true(clock_ms() < until);
 	}
 	assert_true(identity_staple_until(list[0]) > 0); // and its owner can say since when
+	uint64_t served = counter_read(COUNTER_STAPLE_SERVED), over = counter_read(COUNTER_STAPLE_OVER);
 	check_staple(list, CLASSICAL, TLS1_3_VERSION, -1);
+	check_staple(list, CLASSICAL, TLS1_3_VERSION, -1);
+	assert_int_equal(counter_read(COUNTER_STAPLE_OVER), over + 2);
+	assert_int_equal(counter_read(COUNTER_STAPLE_SERVED), served);
+	assert_false(identity_staple_news(list[0])); // it has been said
 	identity_unref(&list[0]);
 	identity_unref(&list[1]);
 }
