@@ -242,10 +242,18 @@ static bool set_server(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 	return SSL_CTX_set_session_id_context(c, session_id_context, sizeof session_id_context - 1) == 1;
 }
 
+// The server has shown that it holds its key: the next buffer is that of its data. Many handshakes at once would leave
+// their large buffers' places empty between what stays.
+static void on_step(const SSL *ssl, int where, int unused)
+{
+	(void)unused;
+	if (where & SSL_CB_LOOP && SSL_get_state(ssl) == TLS_ST_CR_CERT_VRFY)
+		SSL_set_default_read_buffer_len((SSL *)ssl, LIMIT_RECORD_BUFFER_BYTES);
+}
+
 static bool set_client(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 {
-	// We chose whom to dial: the large buffer from the first byte on.
-	SSL_CTX_set_default_read_buffer_len(c, LIMIT_RECORD_BUFFER_BYTES);
+	SSL_CTX_set_info_callback(c, on_step);
 	if (sidecar->settings.identity_count > 1)
 		SSL_CTX_set_cert_cb(c, tls_sidecar_choose_for_server, NULL);
 	return sidecar->alpn_length == 0 || SSL_CTX_set_alpn_protos(c, sidecar->alpn, (unsigned)sidecar->alpn_length) == 0;
