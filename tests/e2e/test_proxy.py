@@ -864,7 +864,7 @@ def test_five_thousand_connections_at_once(world, window):
     assert totals["right"] == many and totals["lost"] == totals["wrong"] == totals["not_connected"] == 0, totals
     for node, before in zip(nodes, memory):
         # All in one moment leave holes where their handshakes have been.
-        most = before + many * (40000 if window < many else 48000)
+        most = before + many * (40000 if window < many else 56000)
         idle = settled_memory(node, most, "%d quiet connections" % many) - before
         print("\n%s: %.1f kB for each quiet connection" % (node.name, idle / many / 1000))
     totals = crowd.tell("speak")
