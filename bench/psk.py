@@ -150,11 +150,12 @@ def measure(contestant, seconds):
 def variants(options):
     """Each qanat pair with other flags, or of another build."""
     made = []
-    for text in options.variant:
-        name, flags = text.split(":", 1)
-        made += [type(name, (base,), {"name": base.name + " " + name, "flags": shlex.split(flags)}) for base in (PskChacha, PskAes)]
-    if options.against:
-        made += [type("other", (base,), {"name": base.name + " other", "qanat": options.against}) for base in (PskChacha, PskAes)]
+    for base in (PskChacha, PskAes):
+        for text in options.variant:
+            name, flags = text.split(":", 1)
+            made.append(type(name, (base,), {"name": base.name + " " + name, "flags": shlex.split(flags)}))
+        if options.against:
+            made.append(type("other", (base,), {"name": base.name + " other", "qanat": options.against}))
     return made
 
 

@@ -198,8 +198,8 @@
 #define LIMIT_FRAMES_PER_TURN 8
 // Frames that wait in the kernel for their first transmission: what a new small packet has to queue behind.
 #define LIMIT_FRAMES_UNSENT_BYTES (256 * 1024)
-// Connections that have not yet proved the pre-shared key; each holds less than 4 KiB. When full, or when one source has
-// its part, one by chance is closed (policy/lobby).
+// Connections that have not yet proved the pre-shared key; each holds less than 4 KiB. When full, or when one source
+// has its part, one by chance is closed (policy/lobby).
 #define LIMIT_GREETINGS 64
 #define LIMIT_GREETINGS_PER_SOURCE 16
 // Key exchanges a second for hellos of the hybrid wire, which whoever recorded them can send again; each costs a third

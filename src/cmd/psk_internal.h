@@ -46,7 +46,7 @@ struct psk {
 	struct brake complaints;                     // lines about strangers
 	struct recent *hellos;                       // server, with pq: those that were answered
 	struct bucket exchanges;
-	struct dial *dial; // client
+	struct dial *dial;                    // client
 	struct address known[DIAL_ADDRESSES]; // client with routes: the server's
 	size_t known_count;
 	bool is_pinned; // they have routes of their own, and are dialled without asking for names

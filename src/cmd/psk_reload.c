@@ -43,7 +43,8 @@ static void put_into_force(struct psk *psk, struct config **next, struct secret 
 	config_free(&old);
 }
 
-static int take(void *owner, struct config **next, struct identity **identity, char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+static int take(void *owner, struct config **next, struct identity **identity,
+                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct psk *psk = owner;
 	struct secret key = {0};

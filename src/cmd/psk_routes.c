@@ -180,7 +180,8 @@ int psk_routes_open(struct psk *psk)
 			snprintf(problem, sizeof problem,
 			         "the route to %s exists already and is not ours: it stays, and this program does not start", text);
 		else
-			snprintf(problem, sizeof problem, "%s: the route to %s: %s", tun_name(psk->tun), text, outcome_text(result));
+			snprintf(problem, sizeof problem, "%s: the route to %s: %s", tun_name(psk->tun), text,
+			         outcome_text(result));
 		return refuse(problem);
 	}
 	return 0;

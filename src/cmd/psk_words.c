@@ -15,10 +15,14 @@ static const struct word {
 	enum kind kind;
 	enum side side;
 } table[] = {
-	{"k", "--key", KIND_KEY, SIDE_BOTH},          {"key", "--key", KIND_KEY, SIDE_BOTH},
-	{"m", "--method", KIND_VALUE, SIDE_BOTH},     {"l", "--listen", KIND_VALUE, SIDE_SERVER},
-	{"s", "--server", KIND_VALUE, SIDE_CLIENT},   {"mtu", "--mtu", KIND_VALUE, SIDE_BOTH},
-	{"mptcp", "--mptcp", KIND_SWITCH, SIDE_BOTH}, {"pq", "--pq", KIND_TRUTH, SIDE_BOTH},
+	{"k", "--key", KIND_KEY, SIDE_BOTH},
+	{"key", "--key", KIND_KEY, SIDE_BOTH},
+	{"m", "--method", KIND_VALUE, SIDE_BOTH},
+	{"l", "--listen", KIND_VALUE, SIDE_SERVER},
+	{"s", "--server", KIND_VALUE, SIDE_CLIENT},
+	{"mtu", "--mtu", KIND_VALUE, SIDE_BOTH},
+	{"mptcp", "--mptcp", KIND_SWITCH, SIDE_BOTH},
+	{"pq", "--pq", KIND_TRUTH, SIDE_BOTH},
 	{"check-sources", "--check-sources", KIND_TRUTH, SIDE_BOTH},
 };
 

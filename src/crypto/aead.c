@@ -12,7 +12,12 @@
 
 struct aead {
 	EVP_CIPHER_CTX *context;
+	size_t stride; // packets are given to the library in parts of so many bytes; 0: whole
 };
+
+// The library's widest ChaCha20 makes 1 KiB at a time, also for the last few bytes of a packet of 1 280: the rest,
+// given apart, goes the shorter way (measured with AVX-512: 5 to 10 %).
+#define CHACHA20_STRIDE 1024
 
 // The library's ChaCha20-Poly1305 leaves the upper halves of the vector registers dirty, which makes the ordinary code
 // between its calls wait: per packet 10 to 25 % (measured with AVX-512). Clearing them is all it takes.
@@ -53,6 +58,8 @@ int aead_new(enum aead_cipher cipher, enum aead_direction direction, const struc
 	bool done = made && method && made->context &&
 	            EVP_CipherInit_ex2(made->context, method, key->bytes, NULL, direction == AEAD_SEALS, NULL) == 1;
 	EVP_CIPHER_free(method);
+	if (done && cipher == AEAD_CHACHA20_POLY1305)
+		made->stride = CHACHA20_STRIDE;
 	if (!done) {
 		ERR_clear_error();
 		aead_free(&made);
@@ -71,13 +78,24 @@ void aead_free(struct aead **aead)
 	*aead = NULL;
 }
 
+static bool update(struct aead *aead, uint8_t *bytes, size_t length)
+{
+	int written = 0;
+	size_t first = aead->stride > 0 && length > aead->stride && length < 2 * aead->stride ? aead->stride : length;
+	if (length == 0)
+		return true;
+	if (EVP_CipherUpdate(aead->context, bytes, &written, bytes, (int)first) != 1)
+		return false;
+	return first == length ||
+	       EVP_CipherUpdate(aead->context, bytes + first, &written, bytes + first, (int)(length - first)) == 1;
+}
+
 void aead_seal(struct aead *aead, const uint8_t nonce[AEAD_NONCE_BYTES], uint8_t *bytes, size_t length,
                uint8_t tag[AEAD_TAG_BYTES])
 {
 	int written = 0;
 	assert(length <= INT_MAX);
-	if (EVP_EncryptInit_ex(aead->context, NULL, NULL, NULL, nonce) != 1 ||
-	    (length > 0 && EVP_EncryptUpdate(aead->context, bytes, &written, bytes, (int)length) != 1))
+	if (EVP_EncryptInit_ex(aead->context, NULL, NULL, NULL, nonce) != 1 || !update(aead, bytes, length))
 		stop("seal");
 	rest_vectors();
 	if (EVP_EncryptFinal_ex(aead->context, tag, &written) != 1 ||
@@ -94,7 +112,7 @@ int aead_open(struct aead *aead, const uint8_t nonce[AEAD_NONCE_BYTES], uint8_t 
 	assert(length <= INT_MAX);
 	if (EVP_DecryptInit_ex(aead->context, NULL, NULL, NULL, nonce) != 1 ||
 	    EVP_CIPHER_CTX_ctrl(aead->context, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_BYTES, (void *)tag) != 1 ||
-	    (length > 0 && EVP_DecryptUpdate(aead->context, bytes, &written, bytes, (int)length) != 1))
+	    !update(aead, bytes, length))
 		stop("open");
 	rest_vectors();
 	bool is_genuine = EVP_DecryptFinal_ex(aead->context, none, &written) == 1;

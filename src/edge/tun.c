@@ -98,7 +98,8 @@ static int open_first(struct tun *tun, struct ifreq *request)
 static int attach(struct tun *tun, const struct tun_settings *settings)
 {
 	bool wants_more = settings->queues > 1;
-	struct ifreq request = {.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | (wants_more ? IFF_MULTI_QUEUE : 0))};
+	struct ifreq request = {
+		.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | (wants_more ? IFF_MULTI_QUEUE : 0))};
 	int header_bytes = sizeof(struct virtio_net_hdr);
 	if (strlen(settings->name) >= sizeof request.ifr_name)
 		return -ENAMETOOLONG;
@@ -234,8 +235,7 @@ static struct virtio_net_hdr to_virtio(const struct offload *offload)
 	};
 }
 
-int tun_read(struct tun *tun, unsigned queue, uint8_t packet[TUN_PACKET_BYTES], size_t *length,
-             struct offload *offload)
+int tun_read(struct tun *tun, unsigned queue, uint8_t packet[TUN_PACKET_BYTES], size_t *length, struct offload *offload)
 {
 	struct virtio_net_hdr header;
 	struct iovec pieces[] = {{&header, sizeof header}, {packet, TUN_PACKET_BYTES}};

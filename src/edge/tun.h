@@ -48,12 +48,13 @@ MUST_USE int tun_queue_rest(struct tun *tun, unsigned queue, bool rests);
 bool tun_joins_tcp(const struct tun *tun);
 bool tun_joins_udp(const struct tun *tun);
 
-// One packet or super-packet. May be called for different queues from different threads. TUN_NONE: nothing there. TUN_STRANGE: read, but of a kind that was not asked for; to be
-// left out. Negative: the device is gone.
+// One packet or super-packet. May be called for different queues from different threads. TUN_NONE: nothing there.
+// TUN_STRANGE: read, but of a kind that was not asked for; to be left out. Negative: the device is gone.
 enum { TUN_NONE = 1, TUN_STRANGE = 2, TUN_REFUSED = 3, TUN_UNFIT = 4 };
 MUST_USE int tun_read(struct tun *tun, unsigned queue, uint8_t packet[TUN_PACKET_BYTES], size_t *length,
                       struct offload *offload);
 // Gives the kernel one packet. TUN_REFUSED: it does not take this one now (the device is down, memory is short).
-// TUN_UNFIT: it never takes such a one: what it says of itself is wrong, or not supported. Negative: the device is gone.
+// TUN_UNFIT: it never takes such a one: what it says of itself is wrong, or not supported. Negative: the device is
+// gone.
 MUST_USE int tun_write(struct tun *tun, unsigned queue, const struct offload *offload, const struct iovec *pieces,
                        size_t count);

@@ -90,7 +90,8 @@ static bool open_queues(struct bench *bench, unsigned queues)
 	struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(7), .sin_addr.s_addr = htonl(0x0a010101)};
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a010102)};
 	struct netlink_address address;
-	if (unshare(CLONE_NEWNET) != 0 || tun_open(&(struct tun_settings){.name = "pt%d", .offload = true, .queues = queues}, &tun) < 0)
+	if (unshare(CLONE_NEWNET) != 0 ||
+	    tun_open(&(struct tun_settings){.name = "pt%d", .offload = true, .queues = queues}, &tun) < 0)
 		return false;
 	assert_int_equal(netlink_parse("10.1.1.1/24", &address), 0);
 	assert_int_equal(netlink_open(tun_name(tun), &netlink), 0);

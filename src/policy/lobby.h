@@ -1,7 +1,7 @@
-// Strangers that wait to be known, in a fixed number of places: who must leave when one more comes. Each source (an IPv4
-// address, an IPv6 network of 64 bits) has a few places; beyond them it pushes out one of its own, and when all places
-// are taken one of the source that has most. Which one of those is left to chance, so that whoever knocks faster than
-// everybody else does not decide who gets the time to finish. Pure.
+// Strangers that wait to be known, in a fixed number of places: who must leave when one more comes. Each source (an
+// IPv4 address, an IPv6 network of 64 bits) has a few places; beyond them it pushes out one of its own, and when all
+// places are taken one of the source that has most. Which one of those is left to chance, so that whoever knocks faster
+// than everybody else does not decide who gets the time to finish. Pure.
 
 #pragma once
 

@@ -123,9 +123,11 @@ def test_several_queues_lose_and_mix_up_nothing(wire, workers):
     receivers = []
     for number, (host, address) in enumerate([(wire.server, "10.1.1.1"), (wire.client, "10.1.1.2")] * 2):
         port = str(7000 + number)
-        there = host.start("/usr/bin/python3", "-c", RECEIVER, address, port, name="receiver-" + port).wait_log("listening")
+        there = host.start("/usr/bin/python3", "-c", RECEIVER, address, port, name="receiver-" + port)
+        there.wait_log("listening")
         other = wire.client if host is wire.server else wire.server
-        receivers.append((there, other.start("/usr/bin/python3", "-c", SENDER, address, "96", port, name="sender-" + port)))
+        sender = other.start("/usr/bin/python3", "-c", SENDER, address, "96", port, name="sender-" + port)
+        receivers.append((there, sender))
     for there, sender in receivers:
         assert sender.wait_end(120) == 0, sender.log()
         assert there.wait_end() == 0
@@ -389,12 +391,12 @@ print("answered", flush=True)
 
 def test_strangers_without_number_push_out_each_other(wire):
     """
-    200 idle connections ──► server keeps 16 of one source; a slow one from elsewhere has its time, and the client gets in
+    200 idle connections ──► server keeps 16 of one source; a slow one from elsewhere has its time; the client gets in
     """
     server = start_server(wire)
     slow = wire.client.start("/usr/bin/python3", "-c", SLOW, name="slow", stdin=subprocess.PIPE).wait_log("half")
     idle = wire.client.peer("idle", SERVER, "--count", "200", name="idle", stdin=subprocess.PIPE).wait_log("held")
-    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="crowded_out"}') == 184, "one by chance to be closed")
+    wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="crowded_out"}') == 184, "some to be closed")
     slow.process.stdin.write(b"\n")
     slow.process.stdin.close()
     slow.wait_log("answered")
@@ -436,7 +438,8 @@ def test_a_stranger_writes_neither_the_status_nor_a_long_log(wire):
     """
     server = start_server(wire)
     start_client(wire).wait_up()
-    noise = "import socket\nfor _ in range(30):\n s = socket.create_connection(('192.0.2.1', 20203)); s.sendall(bytes(99)); s.recv(99)"
+    noise = "import socket\nfor _ in range(30):\n s = socket.create_connection(('192.0.2.1', 20203))\n"
+    noise += " s.sendall(bytes(99))\n s.recv(99)"
     wire.client.run("/usr/bin/python3", "-c", noise)
     wait(lambda: server.metric('qanat_psk_handshakes_total{outcome="refused"}') == 30, "all of them to be refused")
     assert 1 <= server.count("another key or another cipher") < 15
@@ -758,10 +761,12 @@ def test_a_reload_of_the_key_takes_no_pipe_and_no_second_descriptor(wire, tmp_pa
     os.mkfifo(str(pipe), 0o600)
     start_server(wire)
     client = Psk(wire.client, ["client"], "client", config={"psk": {"key": KEY, "server": SERVER}}).wait_up()
-    for number, (key, reason) in enumerate([({"key_file": str(pipe)}, "is not a file"), ({"key_fd": "0"}, "is read once")]):
+    cases = [({"key_file": str(pipe)}, "is not a file"), ({"key_fd": "0"}, "is read once")]
+    for number, (key, reason) in enumerate(cases):
         client.write({"psk": {"server": SERVER, **key}})
         client.process.send_signal(signal.SIGHUP)
-        wait(lambda: client.metric('qanat_reloads_total{outcome="refused"}') == number + 1, "the reload to be refused")
+        refused = 'qanat_reloads_total{outcome="refused"}'
+        wait(lambda: client.metric(refused) == number + 1, "the reload to be refused")
         client.wait_log(reason)
     wire.client.ping("10.1.1.1")
 
