@@ -30,8 +30,8 @@ static int begin_dial(struct psk *psk)
 	char host[256];
 	uint16_t port;
 	uint32_t timeout = psk->config->psk.handshake_timeout_ms;
-	if (psk->is_pinned)
-		return dial_addresses_start(psk->loop, psk->known, psk->known_count, timeout, on_dialled, psk, &psk->dial);
+	if (psk->way.is_pinned)
+		return dial_addresses_start(psk->loop, psk->way.known, psk->way.count, timeout, on_dialled, psk, &psk->dial);
 	// The text has been checked with the configuration.
 	if (address_split(psk->config->psk.server, host, sizeof host, &port) != 0)
 		return -EINVAL;

@@ -25,6 +25,13 @@
 
 #include <pthread.h>
 
+// A client's way to its server past the routes of the tunnel.
+struct psk_way {
+	struct address known[DIAL_ADDRESSES];
+	size_t count;
+	bool is_pinned; // they have routes of their own, and are dialled without asking for names
+};
+
 struct psk {
 	bool is_server, is_draining;
 	struct psk_words words;  // for reloads
@@ -46,10 +53,8 @@ struct psk {
 	struct brake complaints;                     // lines about strangers
 	struct recent *hellos;                       // server, with pq: those that were answered
 	struct bucket exchanges;
-	struct dial *dial;                    // client
-	struct address known[DIAL_ADDRESSES]; // client with routes: the server's
-	size_t known_count;
-	bool is_pinned; // they have routes of their own, and are dialled without asking for names
+	struct dial *dial; // client
+	struct psk_way way;
 	struct loop_timer *redial;
 	uint32_t delay_ms; // of the next pause
 

@@ -98,20 +98,20 @@ static void find_server(struct psk *psk)
 	char host[256], port_text[8];
 	uint16_t port;
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *list = NULL;
-	psk->known_count = 0;
+	psk->way.count = 0;
 	if (address_split(psk->config->psk.server, host, sizeof host, &port) != 0)
 		return;
 	snprintf(port_text, sizeof port_text, "%u", port);
 	// Syscalls at start: openat, read, socket, connect, sendmmsg, recvfrom, poll (the name service)
 	if (getaddrinfo(host, port_text, &hints, &list) != 0)
 		return;
-	for (const struct addrinfo *item = list; item && psk->known_count < DIAL_ADDRESSES; item = item->ai_next) {
-		struct address *address = &psk->known[psk->known_count];
+	for (const struct addrinfo *item = list; item && psk->way.count < DIAL_ADDRESSES; item = item->ai_next) {
+		struct address *address = &psk->way.known[psk->way.count];
 		if (item->ai_addrlen > sizeof address->storage)
 			continue;
 		memcpy(&address->storage, item->ai_addr, item->ai_addrlen);
 		address->length = item->ai_addrlen;
-		psk->known_count++;
+		psk->way.count++;
 	}
 	freeaddrinfo(list);
 }
@@ -130,9 +130,9 @@ static int pin_server(struct psk *psk, const struct config *config, char *proble
 {
 	struct netlink_address host;
 	char text[NETLINK_TEXT_BYTES];
-	psk->is_pinned = false;
-	for (size_t i = 0; i < psk->known_count; i++) {
-		const char *route = to_host(&psk->known[i], &host) ? covering(config, &host) : NULL;
+	psk->way.is_pinned = false;
+	for (size_t i = 0; i < psk->way.count; i++) {
+		const char *route = to_host(&psk->way.known[i], &host) ? covering(config, &host) : NULL;
 		if (!route)
 			continue;
 		int result = netlink_pin(psk->netlink, &host);
@@ -144,10 +144,10 @@ static int pin_server(struct psk *psk, const struct config *config, char *proble
 			         route, text, outcome_text(result));
 			return result;
 		}
-		psk->is_pinned = true;
+		psk->way.is_pinned = true;
 		log_info("psk", "the server %s keeps its way past the tunnel", text);
 	}
-	if (psk->known_count > 0 || !has_default(config))
+	if (psk->way.count > 0 || !has_default(config))
 		return 0;
 	snprintf(problem, size,
 	         "the name of the server cannot be resolved now, and could not be through a tunnel that is down: with a "
@@ -200,22 +200,19 @@ static int prepare_pins(struct psk *psk, const struct config *next, char *proble
 	struct address literal;
 	bool is_same = strcmp(next->psk.server, psk->config->psk.server) == 0;
 	if (address_parse(next->psk.server, &literal) == 0) {
-		psk->known[0] = literal;
-		psk->known_count = 1;
+		psk->way.known[0] = literal;
+		psk->way.count = 1;
 	} else if (!is_same) {
-		psk->known_count = 0;
+		psk->way.count = 0;
 	}
 	return pin_server(psk, next, problem, size);
 }
 
-int psk_routes_set(struct psk *psk, const struct config *next, char *problem, size_t size)
+static int change_routes(struct psk *psk, const struct config *next, char *problem, size_t size)
 {
-	int result = psk->is_server || next->psk.route_count == 0 ? 0 : prepare_pins(psk, next, problem, size);
-	if (result < 0)
-		return result;
 	for (size_t i = 0; i < next->psk.route_count; i++) {
 		const char *text = next->psk.routes[i];
-		result = has_route(psk->config, text) ? 0 : add_route(psk, text);
+		int result = has_route(psk->config, text) ? 0 : add_route(psk, text);
 		if (result == 0)
 			continue;
 		snprintf(problem, size, "the route to %s: %s", text, outcome_text(result));
@@ -224,4 +221,19 @@ int psk_routes_set(struct psk *psk, const struct config *next, char *problem, si
 	}
 	remove_routes(psk, psk->config, psk->config->psk.route_count, next);
 	return 0;
+}
+
+int psk_routes_set(struct psk *psk, const struct config *next, char *problem, size_t size)
+{
+	struct psk_way before = psk->way;
+	int result = 0;
+	if (!psk->is_server && next->psk.route_count > 0)
+		result = prepare_pins(psk, next, problem, size);
+	else
+		psk->way = (struct psk_way){0}; // nothing can catch it: its name is asked for again
+	if (result == 0)
+		result = change_routes(psk, next, problem, size);
+	if (result < 0)
+		psk->way = before;
+	return result;
 }

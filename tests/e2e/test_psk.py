@@ -253,6 +253,38 @@ def test_a_route_that_would_catch_the_only_way_to_the_server_is_refused(wire):
     assert "ttun0" not in wire.client.ip("route")
 
 
+def test_a_reload_brings_and_takes_a_default_route(wire):
+    """
+    SIGHUP with 0.0.0.0/0, then another server and a route that is taken (refused), then without routes
+    """
+    for address in ("198.51.100.1/32", "203.0.113.7/32"):
+        wire.server.ip("addr", "add", address, "dev", "lo")
+    wire.client.ip("route", "add", "default", "via", "192.0.2.1")
+    wire.client.ip("route", "add", "10.77.0.0/16", "via", "192.0.2.1")
+    server = start_server(wire)
+    config = {"psk": {"key": KEY, "server": "198.51.100.1:20203"}}
+    client = Psk(wire.client, ["client"], "client", config=config).wait_up()
+
+    def reload(psk, outcome, times=1):
+        client.write({"psk": {**config["psk"], **psk}})
+        client.process.send_signal(signal.SIGHUP)
+        wait(lambda: client.metric('qanat_reloads_total{outcome="%s"}' % outcome) == times, "a reload: " + outcome)
+
+    reload({"routes": ["0.0.0.0/0"]}, "ok")
+    wire.client.ping("203.0.113.7")
+    assert "dev ttun0" in wire.client.ip("route", "get", "203.0.113.7")
+    reload({"routes": ["0.0.0.0/0", "10.77.0.0/16"], "server": "192.0.2.77:20203"}, "refused")
+    server.kill()
+    client.wait_log("has ended")
+    start_server(wire, name="server-2")
+    client.wait_log("connected with 198.51.100.1:20203", times=2)
+    wire.client.ping("203.0.113.7")
+    reload({"routes": []}, "ok", 2)
+    assert "dev ttun0" not in wire.client.ip("route", "get", "203.0.113.7")
+    client.stop()
+    assert "198.51.100.1" not in wire.client.ip("route")
+
+
 def test_addresses_names_and_sizes_as_asked_for(wire):
     """
     client 10.9.0.2 ── peer 10.9.0.1 ──► server
