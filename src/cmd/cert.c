@@ -21,13 +21,13 @@ int cert_failed(const struct cert_verb *verb, int result, const char *problem)
 
 static const struct cert_verb verbs[] = {
 	{"ca", "make a CA", "nvoOkfh", "noO", 3650, ISSUE_CA, cert_issue, cert_ca_help, false},
-	{"server", "make a certificate for the side that listens", "ndiCKxvoOkfh", "nCKoO", 365, ISSUE_SERVER, cert_issue,
+	{"server", "make a certificate for the side that listens", "ndiCKxvVoOkfh", "nCKoO", 365, ISSUE_SERVER, cert_issue,
      cert_server_help, false},
-	{"client", "make a certificate for the side that dials", "nCKxvoOkfh", "nCKoO", 365, ISSUE_CLIENT, cert_issue,
+	{"client", "make a certificate for the side that dials", "nCKxvVoOkfh", "nCKoO", 365, ISSUE_CLIENT, cert_issue,
      cert_client_help, false},
 	{"csr", "make a key and a request for a certificate", "ndiOURkfh", "nR", 0, 0, cert_csr, cert_csr_help, false},
-	{"sign", "make a certificate for a request", "quCKxvofh", "quCKo", 365, 0, cert_sign, cert_sign_help, false},
-	{"renew", "make a certificate again, with a new validity", "cCKxvoOkNfh", "cCKo", 365, 0, cert_renew,
+	{"sign", "make a certificate for a request", "quCKxvVofh", "quCKo", 365, 0, cert_sign, cert_sign_help, false},
+	{"renew", "make a certificate again, with a new validity", "cCKxvVoOkNfh", "cCKo", 365, 0, cert_renew,
      cert_renew_help, false},
 	{"revoke", "take a certificate back", "csCrxh", "C", 0, 0, cert_revoke, cert_revoke_help, false},
 	{"crl", "write the list of what was revoked", "CKLDxfh", "CKL", 0, 0, cert_crl, cert_crl_help, false},

@@ -1,6 +1,7 @@
 #include "cmd/cert_internal.h"
 
 #include "crypto/legacy.h"
+#include "policy/span.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@ static const struct option flags[] = {
 	{"ca-cert", required_argument, NULL, 'C'},
 	{"ca-key", required_argument, NULL, 'K'},
 	{"validity-days", required_argument, NULL, 'v'},
+	{"validity", required_argument, NULL, 'V'},
 	{"out-cert", required_argument, NULL, 'o'},
 	{"out-key", required_argument, NULL, 'O'},
 	{"key", required_argument, NULL, 'k'},
@@ -87,7 +89,7 @@ static const struct {
 	{'D', offsetof(struct cert_options, days)},        {'L', offsetof(struct cert_options, out_crl)},
 	{'R', offsetof(struct cert_options, out_csr)},     {'q', offsetof(struct cert_options, csr)},
 	{'u', offsetof(struct cert_options, usage)},       {'U', offsetof(struct cert_options, use_key)},
-	{'x', offsetof(struct cert_options, index)},       {'e', offsetof(struct cert_options, expires_in)},
+	{'V', offsetof(struct cert_options, validity)},    {'x', offsetof(struct cert_options, index)},       {'e', offsetof(struct cert_options, expires_in)},
 };
 
 // NULL for the flags that are no such.
@@ -195,6 +197,21 @@ int cert_flags_number(const struct cert_verb *verb, const char *flag, const char
 	}
 	snprintf(what, sizeof what, "%s is a number from 1 to %u, not ", flag, most);
 	return cert_usage_error(verb->name, what, text);
+}
+
+int cert_flags_validity(const struct cert_verb *verb, const struct cert_options *options, unsigned *days,
+                        uint64_t *seconds)
+{
+	*days = verb->validity_days;
+	*seconds = 0;
+	if (options->validity && options->validity_days)
+		return cert_usage_error(verb->name, "give one of ", "--validity and --validity-days");
+	if (!options->validity)
+		return cert_flags_number(verb, "--validity-days", options->validity_days, ISSUE_MAX_DAYS, days);
+	if (span_parse(options->validity, seconds) == 0)
+		return 0;
+	return cert_usage_error(verb->name, "--validity is a number and a unit (90s, 15m, 12h, 30d), not ",
+	                        options->validity);
 }
 
 int cert_flags_key(const struct cert_verb *verb, const struct cert_options *options, enum issue_key *key)

@@ -37,7 +37,8 @@ const char cert_server_help[] =
 	"  --ip-addresses A,B    IPv4 and IPv6 addresses it is reached by\n" CA_FILES_HELP
 	"  --out-cert FILE       where the certificate goes, mode 0644 (required)\n"
 	"  --out-key FILE        where the private key goes, mode 0600 (required)\n"
-	"  --validity-days N     default 365; never longer than the CA's\n" KEY_HELP "\n"
+	"  --validity-days N     default 365; never longer than the CA's\n"
+	"  --validity SPAN       the same in another unit: 90s, 15m, 12h, 30d\n" KEY_HELP "\n"
 	"Peers compare the name they dialled with these names only, never with the common name.\n"
 	"\n"
 	"  qanat cert server --common-name server.example.com --dns-names server.example.com,localhost \\\n"
@@ -51,6 +52,7 @@ const char cert_client_help[] =
 	"  --common-name NAME    who it is; peers may allow or refuse by this name (required)\n" CA_FILES_HELP
 	"  --out-cert FILE       where the certificate goes, mode 0644 (required)\n"
 	"  --out-key FILE        where the private key goes, mode 0600 (required)\n"
-	"  --validity-days N     default 365; never longer than the CA's\n" KEY_HELP "\n"
+	"  --validity-days N     default 365; never longer than the CA's\n"
+	"  --validity SPAN       the same in another unit: 90s, 15m, 12h, 30d\n" KEY_HELP "\n"
 	"  qanat cert client --common-name client1 --ca-cert ca.crt --ca-key ca.key \\\n"
 	"    --out-cert client.crt --out-key client.key\n";

@@ -50,6 +50,7 @@ const char cert_renew_help[] =
 	"  --out-key FILE        where the new private key goes, mode 0600 (with --new-key)\n"
 	"  --key ALG             another algorithm for the new key: p256, ed25519, ml-dsa-65, ml-dsa-87\n"
 	"  --validity-days N     default 365; never longer than the CA's\n"
+	"  --validity SPAN       the same in another unit: 90s, 15m, 12h, 30d\n"
 	"  --force               replace existing files\n"
 	"\n"
 	"A node takes the new files into use at SIGHUP. The old certificate stays valid until it expires or is revoked.\n"
@@ -86,6 +87,7 @@ const char cert_sign_help[] =
 	"  --ca-key FILE         the CA's private key (required)\n" INDEX_HELP
 	"  --out-cert FILE       where the certificate goes, mode 0644 (required)\n"
 	"  --validity-days N     default 365; never longer than the CA's\n"
+	"  --validity SPAN       the same in another unit: 90s, 15m, 12h, 30d\n"
 	"  --force               replace an existing file\n"
 	"\n"
 	"Taken from the request: its key, its common name, its DNS names and addresses. Refused: a wrong self-signature,\n"

@@ -19,7 +19,7 @@ struct cert_list {
 
 // Texts are lent from argv; the lists are owned.
 struct cert_options {
-	const char *common_name, *ca_cert, *ca_key, *validity_days, *out_cert, *out_key, *key;
+	const char *common_name, *ca_cert, *ca_key, *validity_days, *validity, *out_cert, *out_key, *key;
 	const char *cert, *hostname, *purpose;
 	const char *serial, *reason, *days, *out_crl, *out_csr, *csr, *usage, *use_key, *index, *expires_in;
 	struct cert_list dns_names, ip_addresses, crls;
@@ -50,6 +50,9 @@ void cert_flags_fini(struct cert_options *options);
 // A flag that is a number: 0, or CERT_USAGE with the message printed. Not given (NULL): unchanged.
 int cert_flags_number(const struct cert_verb *verb, const char *flag, const char *text, unsigned most,
                       unsigned *number);
+// --validity or --validity-days: seconds, or days when those are 0.
+int cert_flags_validity(const struct cert_verb *verb, const struct cert_options *options, unsigned *days,
+                        uint64_t *seconds);
 int cert_flags_key(const struct cert_verb *verb, const struct cert_options *options, enum issue_key *key);
 struct authority_files cert_flags_ca(const struct cert_options *options);
 

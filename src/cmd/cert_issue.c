@@ -14,7 +14,7 @@
 enum { HOUR_S = 3600, DAY_S = 86400 };
 
 // What was made, as it lies on the disk.
-static int report(const struct cert_verb *verb, const char *cert_path, const char *key_path, unsigned days)
+static int report(const struct cert_verb *verb, const char *cert_path, const char *key_path, uint64_t asked_s)
 {
 	struct inspect_details *details = NULL;
 	char problem[INSPECT_PROBLEM_BYTES] = "";
@@ -24,10 +24,15 @@ static int report(const struct cert_verb *verb, const char *cert_path, const cha
 	if (result != 0)
 		return cert_failed(verb, result, problem);
 	cert_report_issued(cert_path, key_path, details);
-	if (details->text.not_after + HOUR_S < (int64_t)time(NULL) + (int64_t)days * DAY_S)
+	if (asked_s > HOUR_S && details->text.not_after + HOUR_S < (int64_t)time(NULL) + (int64_t)asked_s)
 		puts("Note:        its CA ends then, so it is valid for less than was asked for");
 	free(details);
 	return 0;
+}
+
+static uint64_t seconds_of(unsigned days, uint64_t seconds)
+{
+	return seconds ? seconds : days * (uint64_t)DAY_S;
 }
 
 int cert_issue(const struct cert_verb *verb, const struct cert_options *options)
@@ -39,7 +44,6 @@ int cert_issue(const struct cert_verb *verb, const struct cert_options *options)
 		.dns_count = options->dns_names.count,
 		.ip_addresses = (const char *const *)options->ip_addresses.items,
 		.ip_count = options->ip_addresses.count,
-		.validity_days = verb->validity_days,
 		.ca_cert_path = options->ca_cert,
 		.ca_key_path = options->ca_key,
 		.out_cert_path = options->out_cert,
@@ -51,14 +55,13 @@ int cert_issue(const struct cert_verb *verb, const struct cert_options *options)
 	int status = cert_flags_key(verb, options, &request.key);
 
 	if (status == 0)
-		status = cert_flags_number(verb, "--validity-days", options->validity_days, ISSUE_MAX_DAYS,
-		                           &request.validity_days);
+		status = cert_flags_validity(verb, options, &request.validity_days, &request.validity_s);
 	if (status != 0)
 		return status;
 	int result = issue_certificate(&request, problem);
 	if (result != 0)
 		return cert_failed(verb, result, problem);
-	return report(verb, request.out_cert_path, request.out_key_path, request.validity_days);
+	return report(verb, request.out_cert_path, request.out_key_path, seconds_of(request.validity_days, request.validity_s));
 }
 
 int cert_renew(const struct cert_verb *verb, const struct cert_options *options)
@@ -68,7 +71,6 @@ int cert_renew(const struct cert_verb *verb, const struct cert_options *options)
 		.cert_path = options->cert,
 		.new_key = options->new_key,
 		.other_algorithm = options->key,
-		.validity_days = verb->validity_days,
 		.out_cert_path = options->out_cert,
 		.out_key_path = options->out_key,
 		.force = options->force,
@@ -77,8 +79,7 @@ int cert_renew(const struct cert_verb *verb, const struct cert_options *options)
 	int status = cert_flags_key(verb, options, &request.key);
 
 	if (status == 0)
-		status = cert_flags_number(verb, "--validity-days", options->validity_days, ISSUE_MAX_DAYS,
-		                           &request.validity_days);
+		status = cert_flags_validity(verb, options, &request.validity_days, &request.validity_s);
 	if (status != 0)
 		return status;
 	if (request.new_key && !request.out_key_path)
@@ -89,7 +90,7 @@ int cert_renew(const struct cert_verb *verb, const struct cert_options *options)
 	int result = renew_certificate(&request, problem);
 	if (result != 0)
 		return cert_failed(verb, result, problem);
-	return report(verb, request.out_cert_path, request.out_key_path, request.validity_days);
+	return report(verb, request.out_cert_path, request.out_key_path, seconds_of(request.validity_days, request.validity_s));
 }
 
 int cert_csr(const struct cert_verb *verb, const struct cert_options *options)
@@ -136,7 +137,6 @@ int cert_sign(const struct cert_verb *verb, const struct cert_options *options)
 		.path = options->csr,
 		.is_server = is_both || strcmp(usage, "server") == 0,
 		.is_client = is_both || strcmp(usage, "client") == 0,
-		.validity_days = verb->validity_days,
 		.out_cert_path = options->out_cert,
 		.force = options->force,
 	};
@@ -145,8 +145,7 @@ int cert_sign(const struct cert_verb *verb, const struct cert_options *options)
 
 	if (!signing.is_server && !signing.is_client)
 		return cert_usage_error(verb->name, "--usage is server, client or both, not ", usage);
-	int status = cert_flags_number(verb, "--validity-days", options->validity_days, ISSUE_MAX_DAYS,
-	                               &signing.validity_days);
+	int status = cert_flags_validity(verb, options, &signing.validity_days, &signing.validity_s);
 	if (status != 0)
 		return status;
 	int result = request_inspect(signing.path, &details, problem);
@@ -159,6 +158,6 @@ int cert_sign(const struct cert_verb *verb, const struct cert_options *options)
 	putchar('\n');
 	fflush(stdout);
 	result = request_sign(&signing, problem);
-	return result == 0 ? report(verb, signing.out_cert_path, NULL, signing.validity_days)
+	return result == 0 ? report(verb, signing.out_cert_path, NULL, seconds_of(signing.validity_days, signing.validity_s))
 	                   : cert_failed(verb, result, problem);
 }

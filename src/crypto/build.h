@@ -15,6 +15,7 @@ struct build_plan {
 	X509 *model;                // subject, names and usages are this one's, bit by bit
 	const GENERAL_NAMES *names; // may be NULL or empty
 	unsigned validity_days;     // 1..36500
+	uint64_t validity_s;        // not 0: instead of validity_days
 	EVP_PKEY *key;              // its public part
 	X509 *issuer;               // NULL: itself, with
 	EVP_PKEY *issuer_key;       // `key`'s private part

@@ -103,9 +103,11 @@ static int check_paths(const struct issue_request *request, char problem[ISSUE_P
 	return result == 0 ? pair_check(&paths, problem) : result;
 }
 
-int issue_check_days(unsigned days, char problem[ISSUE_PROBLEM_BYTES])
+int issue_check_validity(unsigned days, uint64_t seconds, char problem[ISSUE_PROBLEM_BYTES])
 {
-	if (days >= 1 && days <= ISSUE_MAX_DAYS)
+	if (seconds > 0 && seconds <= ISSUE_MAX_DAYS * 86400ULL)
+		return 0;
+	if (seconds == 0 && days >= 1 && days <= ISSUE_MAX_DAYS)
 		return 0;
 	return refusal(problem, "a validity of %u days is not between 1 and %d", days, ISSUE_MAX_DAYS);
 }
@@ -116,7 +118,7 @@ static int check_request(const struct issue_request *request, char problem[ISSUE
 	int result = build_check_common_name(request->common_name, problem);
 
 	if (result == 0)
-		result = issue_check_days(request->validity_days, problem);
+		result = issue_check_validity(request->validity_days, request->validity_s, problem);
 	if (result == 0)
 		result = san_check(&names, problem);
 	if (result == 0)
@@ -135,7 +137,8 @@ static int make(const struct issue_request *request, const struct authority *aut
 	                          .is_server = request->kind == ISSUE_SERVER,
 	                          .is_client = request->kind == ISSUE_CLIENT,
 	                          .common_name = request->common_name,
-	                          .validity_days = request->validity_days};
+	                          .validity_days = request->validity_days,
+	                          .validity_s = request->validity_s};
 	int result = 0;
 
 	plan.key = file->key = issue_make_key(request->key);

@@ -93,6 +93,7 @@ static int renew(const struct renew_request *request, struct authority *authorit
 	                          .issuers = authority->issuers};
 	struct build_plan plan = {.model = old,
 	                          .validity_days = request->validity_days,
+	                          .validity_s = request->validity_s,
 	                          .issuer = authority_certificate(authority),
 	                          .issuer_key = authority->key};
 	int result = check_old(request, authority, old, problem);
@@ -112,7 +113,7 @@ int renew_certificate(const struct renew_request *request, char problem[ISSUE_PR
 {
 	STACK_OF(X509) *old = NULL;
 	struct authority authority = {0};
-	int result = issue_check_days(request->validity_days, problem);
+	int result = issue_check_validity(request->validity_days, request->validity_s, problem);
 
 	if (result == 0)
 		result = check_paths(request, problem);

@@ -47,6 +47,7 @@ struct request_signing {
 	const char *path;
 	bool is_server, is_client; // one of them at least
 	unsigned validity_days;
+	uint64_t validity_s; // not 0: instead of validity_days
 	const char *out_cert_path;
 	bool force;
 };

@@ -207,6 +207,7 @@ static int sign(const struct request_signing *signing, X509_REQ *request, struct
 	                          .common_name = wish->common_name,
 	                          .names = wish->names,
 	                          .validity_days = signing->validity_days,
+	                          .validity_s = signing->validity_s,
 	                          .key = X509_REQ_get0_pubkey(request),
 	                          .issuer_key = authority.key};
 	if (result == 0) {
@@ -227,7 +228,7 @@ int request_sign(const struct request_signing *signing, char problem[REQUEST_PRO
 	char fault[REQUEST_PROBLEM_BYTES - 128];
 	struct wish wish = {0};
 	X509_REQ *request = NULL;
-	int result = issue_check_days(signing->validity_days, problem);
+	int result = issue_check_validity(signing->validity_days, signing->validity_s, problem);
 
 	if (result == 0)
 		result = issue_file_spare_ca(&signing->ca, signing->out_cert_path, problem);
