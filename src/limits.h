@@ -186,6 +186,11 @@
 // Names in a request or a certificate we make: a server that needs more wants a wildcard. It must fit a handshake.
 #define LIMIT_CERTIFICATE_NAMES 256
 
+// ---- the life of certificates --------------------------------------------------------------------------------------
+
+// Certificates and revocation lists whose end a node watches: four for each of its own certificates.
+#define LIMIT_LIFETIMES 16
+
 // ---- layer-3 tunnels -----------------------------------------------------------------------------------------------
 
 // IPv6 extension headers of one packet that are walked: RFC 8200 4.1 recommends at most one of each of seven.

@@ -89,7 +89,8 @@ static const struct {
 	{'D', offsetof(struct cert_options, days)},        {'L', offsetof(struct cert_options, out_crl)},
 	{'R', offsetof(struct cert_options, out_csr)},     {'q', offsetof(struct cert_options, csr)},
 	{'u', offsetof(struct cert_options, usage)},       {'U', offsetof(struct cert_options, use_key)},
-	{'V', offsetof(struct cert_options, validity)},    {'x', offsetof(struct cert_options, index)},       {'e', offsetof(struct cert_options, expires_in)},
+	{'V', offsetof(struct cert_options, validity)},    {'x', offsetof(struct cert_options, index)},
+	{'e', offsetof(struct cert_options, expires_in)},
 };
 
 // NULL for the flags that are no such.

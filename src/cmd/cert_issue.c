@@ -61,7 +61,8 @@ int cert_issue(const struct cert_verb *verb, const struct cert_options *options)
 	int result = issue_certificate(&request, problem);
 	if (result != 0)
 		return cert_failed(verb, result, problem);
-	return report(verb, request.out_cert_path, request.out_key_path, seconds_of(request.validity_days, request.validity_s));
+	return report(verb, request.out_cert_path, request.out_key_path,
+	              seconds_of(request.validity_days, request.validity_s));
 }
 
 int cert_renew(const struct cert_verb *verb, const struct cert_options *options)
@@ -90,7 +91,8 @@ int cert_renew(const struct cert_verb *verb, const struct cert_options *options)
 	int result = renew_certificate(&request, problem);
 	if (result != 0)
 		return cert_failed(verb, result, problem);
-	return report(verb, request.out_cert_path, request.out_key_path, seconds_of(request.validity_days, request.validity_s));
+	return report(verb, request.out_cert_path, request.out_key_path,
+	              seconds_of(request.validity_days, request.validity_s));
 }
 
 int cert_csr(const struct cert_verb *verb, const struct cert_options *options)
@@ -158,6 +160,7 @@ int cert_sign(const struct cert_verb *verb, const struct cert_options *options)
 	putchar('\n');
 	fflush(stdout);
 	result = request_sign(&signing, problem);
-	return result == 0 ? report(verb, signing.out_cert_path, NULL, seconds_of(signing.validity_days, signing.validity_s))
-	                   : cert_failed(verb, result, problem);
+	return result == 0
+	           ? report(verb, signing.out_cert_path, NULL, seconds_of(signing.validity_days, signing.validity_s))
+	           : cert_failed(verb, result, problem);
 }

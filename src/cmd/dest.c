@@ -350,6 +350,10 @@ static int start_workers(struct dest *dest)
 		                 &dest->process);
 	if (r == 0)
 		r = watchdog_open(dest->workers, notify_watchdog_ms(), notify_alive, &dest->watchdog);
+	if (r == 0)
+		r = life_open(workers_loop(dest->workers, 0), on_reload, dest, &dest->life);
+	if (r == 0)
+		life_set(dest->life, config, dest->identity);
 	return r;
 }
 
@@ -386,6 +390,7 @@ static void stop(void *owner)
 	listener_close(&dest->listener);
 	if (dest->worker && dest->workers)
 		(void)!workers_each(dest->workers, stop_worker, dest);
+	life_close(&dest->life);
 	watchdog_close(&dest->watchdog);
 	process_close(&dest->process);
 	workers_free(&dest->workers);

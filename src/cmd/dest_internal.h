@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "cmd/life.h"
 #include "config/reload.h"
 #include "edge/listener.h"
 #include "flow/flow.h"
@@ -42,6 +43,7 @@ struct dest {
 	struct listener *listener;
 	struct process *process;
 	struct watchdog *watchdog;
+	struct life *life;
 	struct http *http;
 	struct control_socket *control_socket;
 	uint64_t started_ms;

@@ -62,6 +62,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	}
 	config_free(&old);
 	identity_unref(&old_identity);
+	life_set(dest->life, dest->config, dest->identity);
 	return 0;
 }
 

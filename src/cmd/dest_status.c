@@ -76,4 +76,5 @@ void dest_fill_status(void *owner, struct status_node *status)
 	pthread_mutex_unlock(&dest->lock);
 	snprintf(status->message, sizeof status->message, "%s",
 	         draining ? "Stopping: no new links" : "All systems operational");
+	life_show(dest->life, status);
 }

@@ -149,6 +149,10 @@ static int start_workers(struct source *source)
 		                 source, &source->process);
 	if (r == 0)
 		r = watchdog_open(source->workers, notify_watchdog_ms(), notify_alive, &source->watchdog);
+	if (r == 0)
+		r = life_open(workers_loop(source->workers, 0), on_reload, source, &source->life);
+	if (r == 0)
+		life_set(source->life, config, source->identity);
 	return r;
 }
 
@@ -193,6 +197,7 @@ static void stop(void *owner)
 	if (source->worker && source->workers)
 		(void)!workers_each(source->workers, stop_worker, source);
 	initiator_free(&source->initiator, CONTROL_REASON_SHUTDOWN);
+	life_close(&source->life);
 	watchdog_close(&source->watchdog);
 	process_close(&source->process);
 	link_unref(&source->link);

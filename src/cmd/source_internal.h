@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "cmd/life.h"
 #include "config/reload.h"
 #include "core/brake.h"
 #include "edge/listener.h"
@@ -57,6 +58,7 @@ struct source {
 	struct initiator *initiator;
 	struct process *process;
 	struct watchdog *watchdog;
+	struct life *life;
 	struct http *http;
 	struct control_socket *control_socket;
 	uint64_t started_ms;

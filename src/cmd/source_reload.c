@@ -53,6 +53,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	source_link_set(source);
 	config_free(&old);
 	identity_unref(&old_identity);
+	life_set(source->life, source->config, source->identity);
 	return 0;
 }
 

@@ -58,6 +58,7 @@ static void fill(struct source *source, const struct initiator_state *initiator,
 		         initiator->last_error[0] ? ": " : "", initiator->last_error);
 	identity_expiry(source->identity, &status->own_not_after, &status->ca_not_after);
 	tunnel_reload_show(status);
+	life_show(source->life, status);
 	status->startup_complete = process_is_confined();
 	status->links = calloc(1, sizeof *status->links);
 	if (!status->links)

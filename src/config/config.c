@@ -34,6 +34,7 @@ void config_free(struct config **config)
 	for (size_t i = 0; i < (*config)->note_count; i++)
 		free((*config)->notes[i]);
 	free((*config)->notes);
+	free((*config)->path);
 	free(*config);
 	*config = NULL;
 }

@@ -138,6 +138,9 @@ struct config {
 		uint32_t max_stream_age_seconds; // 0: no limit
 		char *congestion;                // "auto" (no pacing on loopback), "system", or an algorithm's name
 	} link;
+	struct { // [expiry] warnings, before the end
+		uint32_t notice_days, warning_days, urgent_days;
+	} expiry;
 	struct { // [logging]
 		enum log_level level;
 		enum log_format format;
@@ -158,6 +161,7 @@ struct config {
 		uint32_t workers; // 0: one per core
 		uint32_t drain_timeout_seconds;
 	} node;
+	char *path;   // the file it was read from; NULL: there was none
 	char **notes; // see config_log_notes
 	size_t note_count;
 };

@@ -391,6 +391,8 @@ int load_run(const struct load_input *input, struct load *load)
 		read_environment(load, input->environment, flags.from_environment);
 		read_flags(load, &flags);
 		note_unknown_environment(load, input->environment, flags.from_environment);
+		if (load->has_file)
+			load->config->path = text_copy(load->file);
 		validate_complete(load);
 		validate(load);
 		problem_sort(&load->problems);

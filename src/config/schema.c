@@ -414,6 +414,7 @@ static const struct schema_key keys[] = {
 	 .initial = "auto", FIELD(link.congestion), .flag = "--congestion", .value_name = "NAME",
 	 .help = "TCP congestion control: auto (no pacing on loopback), system, or an algorithm of the kernel"},
 
+#include "config/schema_renewal.inc"
 	// ---- [logging]
 	{.path = "logging.level", .aliases = {"log_level"}, .type = SCHEMA_ENUM, .words = levels, .ignores_case = true,
 	 .commands = ALL, .reloads = true, .seed_environment = {SEED("LOG_LEVEL")},

@@ -1,5 +1,6 @@
 #include "config/validate.h"
 #include "config/dests.h"
+#include "config/validate_life.h"
 #include "config/validate_proxy.h"
 #include "config/validate_psk.h"
 #include "config/text.h"
@@ -364,5 +365,6 @@ void validate(struct load *load)
 	}
 	check_patterns(load, "auth.allowed_peers", load_setting(load, "auth.allowed_peers")->place,
 	               load->config->auth.allowed_peers, load->config->auth.allowed_peer_count);
+	validate_life(load);
 	check_metrics(load);
 }

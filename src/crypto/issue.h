@@ -32,7 +32,7 @@ struct issue_request {
 	const char *const *ip_addresses; // IPv4 and IPv6 literals
 	size_t ip_count;
 	unsigned validity_days;                 // 1..36500
-	uint64_t validity_s; // not 0: instead of validity_days
+	uint64_t validity_s;                    // not 0: instead of validity_days
 	const char *ca_cert_path, *ca_key_path; // not for ISSUE_CA
 	const char *out_cert_path, *out_key_path;
 	bool force;             // replace existing files
@@ -45,9 +45,10 @@ struct issue_request {
 enum { ISSUE_REFUSED = 1 };
 // The key file is created with O_EXCL and mode 0600 from the first instant (no chmod window), written to a temporary
 // name in the same directory and renamed; certificate 0644. Both or neither appear. Serial: 159 random bits. notBefore:
-// one hour ago, or a tenth of a shorter life. CA: basicConstraints critical CA:TRUE pathlen:0, keyUsage keyCertSign|cRLSign critical. Leaf: CA:FALSE,
-// keyUsage digitalSignature critical, EKU serverAuth or clientAuth, SAN (server: at least one; client: DNS of the
-// common name when it is a valid one). SKI and AKI always. A leaf is in the CA's index before its file is there.
+// one hour ago, or a tenth of a shorter life. CA: basicConstraints critical CA:TRUE pathlen:0, keyUsage
+// keyCertSign|cRLSign critical. Leaf: CA:FALSE, keyUsage digitalSignature critical, EKU serverAuth or clientAuth, SAN
+// (server: at least one; client: DNS of the common name when it is a valid one). SKI and AKI always. A leaf is in the
+// CA's index before its file is there.
 MUST_USE int issue_certificate(const struct issue_request *request, char problem[ISSUE_PROBLEM_BYTES]);
 
 // Refused unless 1..ISSUE_MAX_DAYS, or, with seconds, up to as many.

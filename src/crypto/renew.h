@@ -15,7 +15,7 @@ struct renew_request {
 	bool other_algorithm; // the new key is a `key`; false: of the same kind as the old one
 	enum issue_key key;
 	unsigned validity_days;
-	uint64_t validity_s; // not 0: instead of validity_days
+	uint64_t validity_s;       // not 0: instead of validity_days
 	const char *out_cert_path; // may be cert_path, with force
 	const char *out_key_path;  // with new_key, and only then
 	bool force;

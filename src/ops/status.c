@@ -193,6 +193,28 @@ static json_t *describe_reload(const struct status_node *status, bool *bad)
 	return object.json;
 }
 
+static json_t *describe_certificate(const struct status_certificate *certificate, bool *bad)
+{
+	struct object object = {.json = json_object()};
+	add_text(&object, "role", certificate->role);
+	add_number(&object, "number", certificate->number);
+	add_text(&object, "subject", certificate->subject);
+	add(&object, "not_before", json_integer(certificate->not_before));
+	add(&object, "not_after", json_integer(certificate->not_after));
+	add_text(&object, "state", certificate->state);
+	*bad = *bad || object.bad;
+	return object.json;
+}
+
+static json_t *describe_certificates(const struct status_node *status, bool *bad)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < status->certificate_count; i++)
+		if (json_array_append_new(list, describe_certificate(&status->certificates[i], bad)) != 0)
+			*bad = true;
+	return list;
+}
+
 char *status_encode(struct status_node *status)
 {
 	struct object object = {.json = json_object()};
@@ -215,6 +237,7 @@ char *status_encode(struct status_node *status)
 	add_truth(&object, "startup_complete", status->startup_complete);
 	add(&object, "own_not_after", json_integer(status->own_not_after));
 	add(&object, "ca_not_after", json_integer(status->ca_not_after));
+	add(&object, "certificates", describe_certificates(status, &object.bad));
 	add(&object, "last_reload", describe_reload(status, &object.bad));
 	add(&object, "services", describe_services(status, &object.bad));
 	if (status->is_proxy)

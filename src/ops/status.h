@@ -46,6 +46,16 @@ struct status_target { // of a proxy
 	struct tally_sums sums;
 };
 
+// What the node proves itself with and believes in; see node/expiry.
+#define STATUS_CERTIFICATES 16
+struct status_certificate {
+	const char *role;  // "own", "chain", "ca", "crl"
+	unsigned number;   // 1; more when a node has several certificates of its own
+	char subject[256]; // of a revocation list its issuer
+	int64_t not_before, not_after;
+	const char *state; // "valid", "expires soon", ...
+};
+
 struct status_node {
 	const char *command; // "source", "dest"
 	const char *version;
@@ -65,7 +75,9 @@ struct status_node {
 	uint32_t workers;
 	bool startup_complete;               // nothing privileged is done any more: docs/sandbox.md
 	int64_t own_not_after, ca_not_after; // expiry of our certificate and of the CA's, Unix seconds, 0: unknown
-	int64_t reload_age_ms;               // since the last reload, -1: there was none
+	struct status_certificate certificates[STATUS_CERTIFICATES];
+	size_t certificate_count;
+	int64_t reload_age_ms; // since the last reload, -1: there was none
 	bool reload_ok;
 	struct status_link *links; // malloc'ed by the filler, freed by the encoder
 	size_t link_count;

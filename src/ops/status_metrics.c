@@ -136,7 +136,17 @@ static void put_node(FILE *out, const struct status_node *status)
 static void put_expiry(FILE *out, const struct status_node *status)
 {
 	sample_family(out, "qanat_certificate_expiry_seconds", "gauge",
-	              "Expiry of our own certificate and of the first CA certificate to end, Unix time");
+	              "Expiry of our own certificate, and of the first CA certificate, intermediate and revocation list to "
+	              "end, Unix time");
+	for (size_t i = 0; i < status->certificate_count; i++) {
+		const struct status_certificate *certificate = &status->certificates[i];
+		fprintf(out, "qanat_certificate_expiry_seconds{which=\"%s", certificate->role);
+		if (certificate->number > 1)
+			fprintf(out, "-%u", certificate->number);
+		fprintf(out, "\"} %" PRId64 "\n", certificate->not_after);
+	}
+	if (status->certificate_count > 0)
+		return;
 	if (status->own_not_after)
 		fprintf(out, "qanat_certificate_expiry_seconds{which=\"own\"} %" PRId64 "\n", status->own_not_after);
 	if (status->ca_not_after)

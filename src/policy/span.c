@@ -58,5 +58,6 @@ int span_parse_any(const char *text, struct span *span)
 
 uint64_t span_of(const struct span *span, uint64_t whole_seconds)
 {
-	return span->seconds ? span->seconds : whole_seconds / 100 * span->percent + whole_seconds % 100 * span->percent / 100;
+	return span->seconds ? span->seconds
+	                     : whole_seconds / 100 * span->percent + whole_seconds % 100 * span->percent / 100;
 }

@@ -23,8 +23,22 @@ static void each_unit_is_read(void **state)
 
 static void what_is_no_length_is_refused_and_leaves_the_output(void **state)
 {
-	static const char *const bad[] = {"",    "s",   "0s",  "5",     "-5s",        "+5s",          "5 s",
-	                                  "5S",  "5sm", " 5s", "36501d", "99999999999s", "18446744073709551617s", "5w", "5.5h", "33%"};
+	static const char *const bad[] = {"",
+	                                  "s",
+	                                  "0s",
+	                                  "5",
+	                                  "-5s",
+	                                  "+5s",
+	                                  "5 s",
+	                                  "5S",
+	                                  "5sm",
+	                                  " 5s",
+	                                  "36501d",
+	                                  "99999999999s",
+	                                  "18446744073709551617s",
+	                                  "5w",
+	                                  "5.5h",
+	                                  "33%"};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
 		uint64_t seconds = 7;

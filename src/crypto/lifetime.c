@@ -1,0 +1,94 @@
+#include "crypto/lifetime.h"
+
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <string.h>
+#include <time.h>
+
+const char *lifetime_role_name(enum lifetime_role role)
+{
+	static const char *const names[] = {"own", "chain", "ca", "crl"};
+	_Static_assert(COUNT_OF(names) == LIFETIME_ROLE_COUNT, "one for each");
+	return names[role];
+}
+
+static int64_t seconds_of(const ASN1_TIME *time)
+{
+	struct tm tm = {0};
+	return time && ASN1_TIME_to_tm(time, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+}
+
+static void describe(X509 *certificate, struct lifetime *lifetime)
+{
+	struct identity_text text;
+
+	identity_describe(certificate, &text);
+	memcpy(lifetime->subject, text.subject, sizeof lifetime->subject);
+	lifetime->from = text.not_before;
+	lifetime->until = text.not_after;
+}
+_Static_assert(sizeof((struct lifetime *)0)->subject == sizeof((struct identity_text *)0)->subject, "copied whole");
+
+static bool first_certificate(STACK_OF(X509) * certificates, struct lifetime *lifetime)
+{
+	X509 *first = NULL;
+
+	for (int i = 0; i < sk_X509_num(certificates); i++) {
+		X509 *certificate = sk_X509_value(certificates, i);
+		if (!first || ASN1_TIME_compare(X509_get0_notAfter(certificate), X509_get0_notAfter(first)) < 0)
+			first = certificate;
+	}
+	if (first)
+		describe(first, lifetime);
+	return first;
+}
+
+// The issuer's name as a subject is shown, by way of a certificate that is never signed.
+static void describe_list(const X509_CRL *list, struct lifetime *lifetime)
+{
+	X509 *likeness = X509_new();
+
+	if (likeness && X509_set_subject_name(likeness, X509_CRL_get_issuer(list)) == 1)
+		describe(likeness, lifetime);
+	X509_free(likeness);
+	lifetime->from = seconds_of(X509_CRL_get0_lastUpdate(list));
+	lifetime->until = seconds_of(X509_CRL_get0_nextUpdate(list));
+}
+
+static bool first_list(X509_STORE *store, struct lifetime *lifetime)
+{
+	STACK_OF(X509_OBJECT) *objects = X509_STORE_get1_objects(store);
+	X509_CRL *first = NULL;
+
+	for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+		X509_CRL *list = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i));
+		if (list && (!first || ASN1_TIME_compare(X509_CRL_get0_nextUpdate(list), X509_CRL_get0_nextUpdate(first)) < 0))
+			first = list;
+	}
+	if (first)
+		describe_list(first, lifetime);
+	sk_X509_OBJECT_pop_free(objects, X509_OBJECT_free);
+	return first;
+}
+
+size_t lifetime_read(const struct identity *identity, unsigned number, struct lifetime out[LIFETIME_PER_IDENTITY])
+{
+	STACK_OF(X509) *believed = X509_STORE_get1_all_certs(identity_store(identity));
+	struct lifetime found[LIFETIME_ROLE_COUNT] = {0};
+	bool is_there[LIFETIME_ROLE_COUNT] = {[LIFETIME_OWN] = true};
+	size_t count = 0;
+
+	describe(identity_certificate(identity), &found[LIFETIME_OWN]);
+	is_there[LIFETIME_CHAIN] = first_certificate(identity_chain(identity), &found[LIFETIME_CHAIN]);
+	is_there[LIFETIME_CA] = first_certificate(believed, &found[LIFETIME_CA]);
+	is_there[LIFETIME_LIST] = first_list(identity_store(identity), &found[LIFETIME_LIST]);
+	OSSL_STACK_OF_X509_free(believed);
+	for (unsigned role = 0; role < LIFETIME_ROLE_COUNT; role++) {
+		if (!is_there[role])
+			continue;
+		found[role].role = (enum lifetime_role)role;
+		found[role].number = number;
+		out[count++] = found[role];
+	}
+	return count;
+}
