@@ -190,6 +190,18 @@
 
 // Certificates and revocation lists whose end a node watches: four for each of its own certificates.
 #define LIMIT_LIFETIMES 16
+// A request for a renewal, and its answer, as PEM: three or more ML-DSA-87 signatures and keys of 10 KiB each.
+#define LIMIT_RENEWAL_BYTES 65536
+// Requests that a CA takes out of its drop folder in one round; the others wait for the next.
+#define LIMIT_RENEWALS_PER_ROUND 1000
+// Certificates of the same subject, names and usage that are valid at once before a CA that answers by itself wants a
+// person: a node that loses its answers asks again and again, and each costs a line of the index.
+#define LIMIT_LIVE_TWINS 16
+// Names of files in a drop folder, without ".csr".
+#define LIMIT_DROP_NAME_BYTES 64
+// Files that node.watch_files looks at: configuration, CA, certificate, key, and revocation lists. Two folders for each
+// at most; inotify's own limit is 8192 watches or more per user.
+#define LIMIT_WATCHED_FILES 64
 
 // ---- layer-3 tunnels -----------------------------------------------------------------------------------------------
 

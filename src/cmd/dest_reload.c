@@ -75,6 +75,7 @@ bool dest_reload(struct dest *dest, struct config_reload *outcome)
 	                               .usage = IDENTITY_SERVER,
 	                               .owner = dest,
 	                               .take = take};
+	life_mark(dest->life);
 	if (!atomic_load(&dest->draining))
 		return tunnel_reload(&reload, outcome);
 	log_warn("dest", "stopping: the configuration is not read again");

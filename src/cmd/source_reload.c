@@ -66,6 +66,7 @@ bool source_reload(struct source *source, struct config_reload *outcome)
 	                               .usage = IDENTITY_CLIENT,
 	                               .owner = source,
 	                               .take = take};
+	life_mark(source->life);
 	if (!atomic_load(&source->draining))
 		return tunnel_reload(&reload, outcome);
 	log_warn("source", "stopping: the configuration is not read again");

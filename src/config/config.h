@@ -160,6 +160,7 @@ struct config {
 		char *name;       // shown to the peer; default: the host name
 		uint32_t workers; // 0: one per core
 		uint32_t drain_timeout_seconds;
+		bool watch_files;
 	} node;
 	char *path;   // the file it was read from; NULL: there was none
 	char **notes; // see config_log_notes

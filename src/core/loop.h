@@ -20,6 +20,7 @@ struct loop_io;
 struct loop_timer;
 struct loop_signal;
 struct loop_lookup;
+struct loop_watch;
 
 MUST_USE int loop_new(struct loop **loop);
 // Everything must have been closed, and nobody may post any more. Tasks that still wait are run first. Never waits: a
@@ -73,3 +74,10 @@ MUST_USE int loop_lookup_start(struct loop *loop, const char *host, const char *
                                loop_lookup_fn on_answer, void *owner, struct loop_lookup **lookup);
 // Harmless on NULL; no callback afterwards. After the callback the owner's pointer has been set to NULL already.
 void loop_lookup_cancel(struct loop_lookup **lookup);
+
+// Changes of what is in a folder: names that come, go or are replaced, files that are written. Not of folders below it.
+// Many changes may be one call, and a change may be several. Negative: no such folder, or no more watches.
+typedef void (*loop_watch_fn)(void *owner);
+MUST_USE int loop_watch_open(struct loop *loop, const char *folder, loop_watch_fn on_change, void *owner,
+                             struct loop_watch **watch);
+void loop_watch_close(struct loop_watch **watch); // harmless on NULL

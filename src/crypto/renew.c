@@ -24,7 +24,7 @@ static int check_paths(const struct renew_request *request, char problem[ISSUE_P
 }
 
 // The extensions that the new one has too.
-static int check_extensions(const struct renew_request *request, X509 *old, char problem[ISSUE_PROBLEM_BYTES])
+static int check_extensions(X509 *old, const char *path, char problem[ISSUE_PROBLEM_BYTES])
 {
 	static const int kept[] = {NID_basic_constraints,        NID_key_usage,     NID_subject_key_identifier,
 	                           NID_authority_key_identifier, NID_ext_key_usage, NID_subject_alt_name};
@@ -39,30 +39,30 @@ static int check_extensions(const struct renew_request *request, X509 *old, char
 			continue;
 		OBJ_obj2txt(name, sizeof name, object, 0);
 		return refusal(problem, "certificate %s has an extension that would be lost (%s): issue a new one",
-		               request->cert_path, name);
+		               path, name);
 	}
 	return 0;
 }
 
-static int check_old(const struct renew_request *request, const struct authority *authority, X509 *old,
-                     char problem[ISSUE_PROBLEM_BYTES])
+int renew_judge(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
+                char problem[ISSUE_PROBLEM_BYTES])
 {
 	struct index_entry entry;
 
 	if (!authority_has_signed(authority, old))
-		return refusal(problem, "certificate %s was not issued by CA %s", request->cert_path, request->ca.cert_path);
+		return refusal(problem, "certificate %s was not issued by CA %s", name, ca_name);
 	if (X509_check_ca(old) != 0)
-		return refusal(problem, "certificate %s is a CA's own. Make a CA with: qanat cert ca", request->cert_path);
+		return refusal(problem, "certificate %s is a CA's own. Make a CA with: qanat cert ca", name);
 	authority_describe(old, &entry);
 	if (strcmp(entry.usage, "-") == 0)
 		return refusal(problem, "certificate %s is for neither a server nor a client: no peer would accept it",
-		               request->cert_path);
+		               name);
 	const struct index_entry *known = index_find(authority->index, entry.serial);
 	if (known && known->revoked_at)
 		return refusal(problem,
 		               "certificate %s is revoked (%s). Issue a new one with: qanat cert server, client or sign",
-		               request->cert_path, index_reason_name(known->reason));
-	return check_extensions(request, old, problem);
+		               name, index_reason_name(known->reason));
+	return check_extensions(old, name, problem);
 }
 
 static int choose_key(const struct renew_request *request, X509 *old, EVP_PKEY **made,
@@ -96,7 +96,7 @@ static int renew(const struct renew_request *request, struct authority *authorit
 	                          .validity_s = request->validity_s,
 	                          .issuer = authority_certificate(authority),
 	                          .issuer_key = authority->key};
-	int result = check_old(request, authority, old, problem);
+	int result = renew_judge(authority, old, request->cert_path, request->ca.cert_path, problem);
 
 	if (result == 0)
 		result = choose_key(request, old, &file.key, problem);

@@ -21,6 +21,11 @@ struct renew_request {
 	bool force;
 };
 
+// Whether the CA's own rules let a certificate be issued again: of this CA, no CA's, with a usage, not revoked, without an
+// extension that would be lost. `name` and `ca_name` are for the problem.
+MUST_USE int renew_judge(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
+                         char problem[ISSUE_PROBLEM_BYTES]);
+
 // Refused as issue_certificate does, and: not of this CA, a CA's own certificate, revoked, with an extension that
 // would be lost, with a key whose kind is not made here (a new key then needs other_algorithm).
 MUST_USE int renew_certificate(const struct renew_request *request, char problem[ISSUE_PROBLEM_BYTES]);
