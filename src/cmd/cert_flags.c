@@ -36,6 +36,9 @@ static const struct option flags[] = {
 	{"new-key", no_argument, NULL, 'N'},
 	{"index", required_argument, NULL, 'x'},
 	{"expires-in", required_argument, NULL, 'e'},
+	{"drop", required_argument, NULL, 'P'},
+	{"keys", required_argument, NULL, 'y'},
+	{"once", no_argument, NULL, '1'},
 	{"help", no_argument, NULL, 'h'},
 };
 
@@ -91,6 +94,7 @@ static const struct {
 	{'u', offsetof(struct cert_options, usage)},       {'U', offsetof(struct cert_options, use_key)},
 	{'V', offsetof(struct cert_options, validity)},    {'x', offsetof(struct cert_options, index)},
 	{'e', offsetof(struct cert_options, expires_in)},
+	{'P', offsetof(struct cert_options, drop)}, {'y', offsetof(struct cert_options, keys)},
 };
 
 // NULL for the flags that are no such.
@@ -124,6 +128,8 @@ static const char *take(struct cert_options *options, int code, const char *valu
 		*slot = value;
 	if (code == 'f')
 		options->force = true;
+	if (code == '1')
+		options->once = true;
 	if (code == 'j')
 		options->json = true;
 	if (code == 'N')

@@ -134,3 +134,21 @@ const char cert_list_help[] =
 	"  --json                for programs\n" INDEX_HELP "\n"
 	"  qanat cert list --ca-cert ca.crt\n"
 	"  qanat cert list --ca-cert ca.crt --expires-in 30 || echo time to renew\n";
+
+const char cert_serve_help[] =
+	"usage: qanat cert serve --drop DIR --ca-cert FILE --ca-key FILE [--once] [flags]\n"
+	"\n"
+	"Answers the requests that nodes with [renewal] lay down in a folder: NAME.csr becomes NAME.crt, or NAME.refused with\n"
+	"the reason. Signed is only what was signed before: a certificate that is in the CA's index, valid, not revoked, and\n"
+	"whose private key has made the request; the new one has the same subject, names and usages. Runs until SIGTERM.\n"
+	"\n"
+	"  --drop DIR            the folder (required); not one that every user may write in\n"
+	"  --ca-cert FILE        the CA's certificate (required)\n"
+	"  --ca-key FILE         the CA's private key (required)\n" INDEX_HELP
+	"  --once                answer what is there now, and exit 1 when something was refused\n"
+	"  --keys LIST           kinds of new keys that are signed: p256,ed25519,ml-dsa-65,ml-dsa-87 (default: all)\n"
+	"  --validity-days N     default: as long as the certificate that is renewed was issued for\n"
+	"  --validity SPAN       the same in another unit: 90s, 15m, 12h, 30d\n"
+	"\n"
+	"  qanat cert serve --drop /srv/renewals --ca-cert ca.crt --ca-key ca.key\n"
+	"  qanat cert serve --drop /srv/renewals --ca-cert ca.crt --ca-key ca.key --once --keys ml-dsa-65\n";

@@ -22,8 +22,9 @@ struct cert_options {
 	const char *common_name, *ca_cert, *ca_key, *validity_days, *validity, *out_cert, *out_key, *key;
 	const char *cert, *hostname, *purpose;
 	const char *serial, *reason, *days, *out_crl, *out_csr, *csr, *usage, *use_key, *index, *expires_in;
+	const char *drop, *keys;
 	struct cert_list dns_names, ip_addresses, crls;
-	bool force, json, new_key;
+	bool force, json, new_key, once;
 };
 
 struct cert_verb {
@@ -65,9 +66,10 @@ int cert_sign(const struct cert_verb *verb, const struct cert_options *options);
 int cert_revoke(const struct cert_verb *verb, const struct cert_options *options);
 int cert_crl(const struct cert_verb *verb, const struct cert_options *options);
 int cert_list(const struct cert_verb *verb, const struct cert_options *options);
+int cert_serve(const struct cert_verb *verb, const struct cert_options *options);
 int cert_show(const struct cert_verb *verb, const struct cert_options *options);
 int cert_verify(const struct cert_verb *verb, const struct cert_options *options);
 
 extern const char cert_ca_help[], cert_server_help[], cert_client_help[], cert_show_help[], cert_verify_help[];
 extern const char cert_renew_help[], cert_csr_help[], cert_sign_help[], cert_revoke_help[], cert_crl_help[];
-extern const char cert_list_help[];
+extern const char cert_list_help[], cert_serve_help[];

@@ -223,11 +223,17 @@ static bool is_busy(void *owner)
 	return dest_flows_open(owner) > 0;
 }
 
-static void on_reload(void *owner)
+static bool reload(void *owner)
 {
 	struct config_reload outcome;
-	(void)dest_reload(owner, &outcome);
+	bool ok = dest_reload(owner, &outcome);
 	config_reload_fini(&outcome);
+	return ok;
+}
+
+static void on_reload(void *owner)
+{
+	(void)reload(owner);
 }
 
 static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
@@ -351,9 +357,9 @@ static int start_workers(struct dest *dest)
 	if (r == 0)
 		r = watchdog_open(dest->workers, notify_watchdog_ms(), notify_alive, &dest->watchdog);
 	if (r == 0)
-		r = life_open(workers_loop(dest->workers, 0), on_reload, dest, &dest->life);
+		r = life_open(workers_loop(dest->workers, 0), reload, dest, &dest->life);
 	if (r == 0)
-		life_set(dest->life, config, dest->identity);
+		dest_set_life(dest);
 	return r;
 }
 
@@ -361,7 +367,10 @@ static int start(void *owner)
 {
 	struct dest *dest = owner;
 	const struct config *config = dest->config;
-	int r = tunnel_identity(config, IDENTITY_SERVER, &dest->identity);
+	struct identity_files files = tunnel_identity_files(config, IDENTITY_SERVER);
+	int r = life_prepare(config, &files);
+	if (r == 0)
+		r = tunnel_identity(config, IDENTITY_SERVER, &dest->identity);
 	if (r == 0)
 		r = open_tables(dest);
 	if (r != 0)

@@ -69,6 +69,9 @@ MUST_USE int dest_make_keyserver(struct dest *dest, const struct config *config)
 // status_fn
 void dest_fill_status(void *owner, struct status_node *status);
 
+// Hands the configuration and the certificates in force to their life.
+void dest_set_life(struct dest *dest);
+
 // Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
 // is due.
 bool dest_reload(struct dest *dest, struct config_reload *outcome);

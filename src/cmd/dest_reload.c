@@ -7,6 +7,12 @@
 
 #include <stdio.h>
 
+void dest_set_life(struct dest *dest)
+{
+	struct identity_files files = tunnel_identity_files(dest->config, IDENTITY_SERVER);
+	life_set(dest->life, dest->config, &files, dest->identity);
+}
+
 static int apply(void *owner, unsigned index, struct loop *loop)
 {
 	struct dest *dest = owner;
@@ -62,7 +68,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	}
 	config_free(&old);
 	identity_unref(&old_identity);
-	life_set(dest->life, dest->config, dest->identity);
+	dest_set_life(dest);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
-// The life of a node's certificates, for every command that holds some: warnings before they end, and (node.watch_files) a reload
-// when their files change. An owner opens it
-// on worker 0, hands it each configuration that comes into force, and lets it add to its status.
+// The life of a node's certificates, for every command that holds some: warnings before they end, renewal by the node's
+// own CA ([renewal]), and a reload when their files change (node.watch_files). An owner opens it on worker 0, hands it
+// each configuration that comes into force, and lets it add to its status.
 
 #pragma once
 
@@ -10,14 +10,23 @@
 #include "crypto/identity.h"
 #include "ops/status.h"
 
-struct life;
+#define LIFE_PROBLEM_BYTES IDENTITY_PROBLEM_BYTES
 
-// `reload` reads configuration and certificates again, as SIGHUP does; it may call life_set.
-typedef void (*life_reload_fn)(void *owner);
+// Before the identity is loaded, at a start: finishes a renewal that a crash interrupted. Exit status, 0 is good; what is
+// wrong has been logged.
+MUST_USE int life_prepare(const struct config *config, const struct identity_files *files);
+// Whether a configuration's renewals could work, at a reload. Not 0: no, with a problem.
+MUST_USE int life_check(const struct config *config, const struct identity_files *files,
+                        char problem[LIFE_PROBLEM_BYTES]);
+
+struct life;
+// `reload` reads configuration and certificates again, as SIGHUP does; false: it was refused. It may call life_set.
+typedef bool (*life_reload_fn)(void *owner);
 MUST_USE int life_open(struct loop *loop, life_reload_fn reload, void *owner, struct life **life);
 void life_close(struct life **life);
-// Both are only read during the call.
-void life_set(struct life *life, const struct config *config, const struct identity *identity);
+// All are only read during the call.
+void life_set(struct life *life, const struct config *config, const struct identity_files *files,
+              const struct identity *identity);
 // Before configuration and certificates are read again for whatever reason.
 void life_mark(struct life *life);
 // From any thread.

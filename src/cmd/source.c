@@ -68,11 +68,17 @@ static bool is_busy(void *owner)
 	return source_flows_open(owner) > 0;
 }
 
-static void on_reload(void *owner)
+static bool reload(void *owner)
 {
 	struct config_reload outcome;
-	(void)source_reload(owner, &outcome);
+	bool ok = source_reload(owner, &outcome);
 	config_reload_fini(&outcome);
+	return ok;
+}
+
+static void on_reload(void *owner)
+{
+	(void)reload(owner);
 }
 
 static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
@@ -150,9 +156,9 @@ static int start_workers(struct source *source)
 	if (r == 0)
 		r = watchdog_open(source->workers, notify_watchdog_ms(), notify_alive, &source->watchdog);
 	if (r == 0)
-		r = life_open(workers_loop(source->workers, 0), on_reload, source, &source->life);
+		r = life_open(workers_loop(source->workers, 0), reload, source, &source->life);
 	if (r == 0)
-		life_set(source->life, config, source->identity);
+		source_set_life(source);
 	return r;
 }
 
@@ -160,7 +166,10 @@ static int start(void *owner)
 {
 	struct source *source = owner;
 	const struct config *config = source->config;
-	int r = tunnel_identity(config, IDENTITY_CLIENT, &source->identity);
+	struct identity_files files = tunnel_identity_files(config, IDENTITY_CLIENT);
+	int r = life_prepare(config, &files);
+	if (r == 0)
+		r = tunnel_identity(config, IDENTITY_CLIENT, &source->identity);
 	if (r != 0)
 		return r;
 	source->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;

@@ -103,6 +103,9 @@ struct flows_settings source_flows_settings(const struct config *config, struct 
 // status_fn
 void source_fill_status(void *owner, struct status_node *status);
 
+// Hands the configuration and the certificates in force to their life.
+void source_set_life(struct source *source);
+
 // Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
 // is due.
 bool source_reload(struct source *source, struct config_reload *outcome);

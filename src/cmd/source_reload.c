@@ -7,6 +7,12 @@
 
 #include <stdio.h>
 
+void source_set_life(struct source *source)
+{
+	struct identity_files files = tunnel_identity_files(source->config, IDENTITY_CLIENT);
+	life_set(source->life, source->config, &files, source->identity);
+}
+
 static int apply(void *owner, unsigned index, struct loop *loop)
 {
 	struct source *source = owner;
@@ -53,7 +59,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	source_link_set(source);
 	config_free(&old);
 	identity_unref(&old_identity);
-	life_set(source->life, source->config, source->identity);
+	source_set_life(source);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "cmd/tunnel_reload.h"
 
+#include "cmd/life.h"
 #include "cmd/tunnel.h"
 #include "core/clock.h"
 #include "core/counter.h"
@@ -24,7 +25,9 @@ static int load_identity(const struct tunnel_reload *reload, const struct config
 {
 	struct identity_files files = tunnel_identity_files(config, reload->usage);
 	char text[IDENTITY_PROBLEM_BYTES];
-	int r = identity_load(&files, identity, text);
+	int r = life_check(config, &files, text);
+	if (r == 0)
+		r = identity_load(&files, identity, text);
 	if (r != 0)
 		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", r == IDENTITY_REFUSED ? text : outcome_text(r));
 	return r;

@@ -22,6 +22,15 @@ enum config_pq { CONFIG_PQ_REQUIRE, CONFIG_PQ_PREFER, CONFIG_PQ_OFF };
 enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_V2 };
 enum config_dest_selection { CONFIG_DEST_PRIORITY, CONFIG_DEST_ROUND_ROBIN };
 enum config_protocol { CONFIG_TCP, CONFIG_UDP, CONFIG_BOTH };
+enum config_renewal { CONFIG_RENEWAL_OFF, CONFIG_RENEWAL_DROP };
+enum config_renewal_key { // a new one of the same kind, the same one, or a new one of that kind
+	CONFIG_RENEWAL_NEW,
+	CONFIG_RENEWAL_SAME,
+	CONFIG_RENEWAL_P256,
+	CONFIG_RENEWAL_ED25519,
+	CONFIG_RENEWAL_ML_DSA_65,
+	CONFIG_RENEWAL_ML_DSA_87,
+};
 enum config_mode { CONFIG_MODE_TRANSPARENT, CONFIG_MODE_PROTOCOL, CONFIG_MODE_HYBRID };
 
 // All strings and lists belong to the struct config.
@@ -141,6 +150,13 @@ struct config {
 	struct { // [expiry] warnings, before the end
 		uint32_t notice_days, warning_days, urgent_days;
 	} expiry;
+	struct { // [renewal] of our own certificate
+		enum config_renewal method;
+		char *drop_folder, *name; // drop; the name is NULL: node.name
+		char *before;             // a span of policy/span
+		enum config_renewal_key key;
+		uint32_t retry_seconds, retry_max_seconds;
+	} renewal;
 	struct { // [logging]
 		enum log_level level;
 		enum log_format format;

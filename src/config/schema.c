@@ -60,6 +60,20 @@ static const struct schema_word formats[] = {
 	{NULL, 0, NULL},
 };
 
+static const struct schema_word renewal_methods[] = {
+	{"off", CONFIG_RENEWAL_OFF, NULL},
+	{"drop", CONFIG_RENEWAL_DROP, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word renewal_keys[] = {
+	{"new", CONFIG_RENEWAL_NEW, NULL},
+	{"same", CONFIG_RENEWAL_SAME, NULL},
+	{"p256", CONFIG_RENEWAL_P256, NULL},
+	{"ed25519", CONFIG_RENEWAL_ED25519, NULL},
+	{"ml-dsa-65", CONFIG_RENEWAL_ML_DSA_65, NULL},
+	{"ml-dsa-87", CONFIG_RENEWAL_ML_DSA_87, NULL},
+	{NULL, 0, NULL},
+};
 static const struct schema_word selections[] = {
 	{"priority", CONFIG_DEST_PRIORITY, NULL},
 	{"round-robin", CONFIG_DEST_ROUND_ROBIN, NULL},

@@ -1,5 +1,8 @@
 #include "config/validate_life.h"
 
+#include "crypto/drop.h"
+#include "policy/span.h"
+
 static bool has_certificates(const struct load *load)
 {
 	return load->command == CONFIG_SOURCE || load->command == CONFIG_DEST;
@@ -17,9 +20,36 @@ static void check_expiry(struct load *load)
 		            "is more than expiry.warning_days: the second warning would come third");
 }
 
+static void refuse(struct load *load, const char *path, const char *why)
+{
+	problem_add(&load->problems, load_setting(load, path)->place, path, "%s", why);
+}
+
+static void check_renewal(struct load *load)
+{
+	const struct config *config = load->config;
+	struct span before;
+
+	if (span_parse_any(config->renewal.before, &before) != 0)
+		refuse(load, "renewal.before", "is a share or a time: 33%, 90s, 15m, 12h, 30d");
+	if (config->renewal.retry_seconds > config->renewal.retry_max_seconds)
+		refuse(load, "renewal.retry_seconds", "is longer than renewal.retry_max_seconds");
+	if (config->renewal.method == CONFIG_RENEWAL_OFF && load_is_given(load, "renewal.drop_folder"))
+		refuse(load, "renewal.drop_folder", "is given, but renewal.method is \"off\"");
+	if (config->renewal.method != CONFIG_RENEWAL_DROP)
+		return;
+	if (!config->renewal.drop_folder)
+		refuse(load, "renewal.drop_folder", "is needed for renewal.method \"drop\"");
+	const char *name = config->renewal.name ? config->renewal.name : config->node.name;
+	if (name && !drop_is_name(name))
+		refuse(load, "renewal.name",
+		       "may have letters, digits, '.', '-' and '_' only, 64 at most; without one it is node.name");
+}
+
 void validate_life(struct load *load)
 {
 	if (!has_certificates(load))
 		return;
 	check_expiry(load);
+	check_renewal(load);
 }

@@ -53,6 +53,8 @@
 	X(EPOCH_FAILED, "qanat_epochs_total", "outcome=\"failed\"", "Key epochs by outcome") \
 	X(EPOCH_RETRIED, "qanat_epochs_total", "outcome=\"retried\"", "Key epochs by outcome") \
 	X(KEY_UPDATE_SENT, "qanat_tls_key_updates_total", "", "TLS KeyUpdates sent on long streams") \
+	X(RENEWAL_OK, "qanat_renewals_total", "outcome=\"ok\"", "Renewals of our own certificate by outcome") \
+	X(RENEWAL_FAILED, "qanat_renewals_total", "outcome=\"failed\"", "Renewals of our own certificate by outcome") \
 	X(RELOAD_OK, "qanat_reloads_total", "outcome=\"ok\"", "Configurations read again by outcome") \
 	X(RELOAD_REFUSED, "qanat_reloads_total", "outcome=\"refused\"", "Configurations read again by outcome") \
 	X(CONTROL_SOCKET_OK, "qanat_control_socket_requests_total", "outcome=\"ok\"", "Control socket requests by outcome") \

@@ -215,6 +215,21 @@ static json_t *describe_certificates(const struct status_node *status, bool *bad
 	return list;
 }
 
+static json_t *describe_renewal(const struct status_renewal *renewal, bool *bad)
+{
+	struct object object = {.json = NULL};
+	if (!renewal->method)
+		return json_null();
+	object.json = json_object();
+	add_text(&object, "method", renewal->method);
+	add_text(&object, "state", renewal->state);
+	add(&object, "due", json_integer(renewal->due));
+	add(&object, "next", json_integer(renewal->next));
+	add_text(&object, "last_error", renewal->last_error);
+	*bad = *bad || object.bad;
+	return object.json;
+}
+
 char *status_encode(struct status_node *status)
 {
 	struct object object = {.json = json_object()};
@@ -238,6 +253,7 @@ char *status_encode(struct status_node *status)
 	add(&object, "own_not_after", json_integer(status->own_not_after));
 	add(&object, "ca_not_after", json_integer(status->ca_not_after));
 	add(&object, "certificates", describe_certificates(status, &object.bad));
+	add(&object, "renewal", describe_renewal(&status->renewal, &object.bad));
 	add(&object, "last_reload", describe_reload(status, &object.bad));
 	add(&object, "services", describe_services(status, &object.bad));
 	if (status->is_proxy)

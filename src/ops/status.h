@@ -56,6 +56,13 @@ struct status_certificate {
 	const char *state; // "valid", "expires soon", ...
 };
 
+struct status_renewal { // of our own certificate; see node/renewer
+	const char *method;  // "drop", "link"; NULL: none
+	const char *state;
+	int64_t due, next; // Unix seconds
+	char last_error[256];
+};
+
 struct status_node {
 	const char *command; // "source", "dest"
 	const char *version;
@@ -77,6 +84,7 @@ struct status_node {
 	int64_t own_not_after, ca_not_after; // expiry of our certificate and of the CA's, Unix seconds, 0: unknown
 	struct status_certificate certificates[STATUS_CERTIFICATES];
 	size_t certificate_count;
+	struct status_renewal renewal;
 	int64_t reload_age_ms; // since the last reload, -1: there was none
 	bool reload_ok;
 	struct status_link *links; // malloc'ed by the filler, freed by the encoder

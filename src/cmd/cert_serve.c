@@ -1,0 +1,224 @@
+// `qanat cert serve`: a CA that answers requests for renewals by itself, out of a drop folder.
+
+#include "cmd/cert_internal.h"
+#include "cmd/cert_serve_internal.h"
+#include "core/log.h"
+#include "core/loop.h"
+#include "node/notify.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+// For file systems of which the kernel says nothing when another machine writes.
+#define LOOK_MS 5000
+
+struct serve {
+	struct answer_policy policy;
+	struct drop *drop; // NULL: not asked for
+	size_t refused;    // in this round
+	struct loop *loop;
+	struct loop_watch *watch;
+	struct loop_timer *timer;
+	struct loop_signal *terminate, *interrupt;
+};
+
+void cert_serve_log(const char *from, const struct answer_news *news)
+{
+	char date[32] = "";
+	struct tm parts;
+	time_t until = (time_t)news->not_after;
+
+	if (gmtime_r(&until, &parts))
+		(void)strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S UTC", &parts);
+	log_info("cert", "%s: renewed %s until %s, serial %s", from, news->subject, date, news->serial);
+}
+
+// ---- the drop folder -----------------------------------------------------------------------------------------------
+
+struct errand {
+	struct drop *drop;
+	const char *name;
+};
+
+static int deliver(void *owner, const char *pem, size_t length, char problem[ANSWER_PROBLEM_BYTES])
+{
+	const struct errand *errand = owner;
+	return drop_write(errand->drop, errand->name, ".crt", (struct drop_content){pem, length}, problem);
+}
+
+static void refuse(struct serve *serve, const char *name, const char *reason)
+{
+	char text[DROP_PROBLEM_BYTES + 2], problem[DROP_PROBLEM_BYTES];
+
+	serve->refused++;
+	log_warn("cert", "%s.csr is refused: %s", name, reason);
+	snprintf(text, sizeof text, "%s\n", reason);
+	if (drop_write(serve->drop, name, ".refused", (struct drop_content){text, strlen(text)}, problem) != 0)
+		log_warn("cert", "%s.csr: the refusal cannot be delivered: %s", name, problem);
+}
+
+// The request leaves the folder before it is answered: one that cannot be removed would be answered again and again, and
+// one that a crash loses is asked again by its node.
+static void on_name(void *owner, const char *name)
+{
+	struct serve *serve = owner;
+	static struct drop_text text;
+	struct answer_question question = {.bytes = text.bytes};
+	struct errand errand = {serve->drop, name};
+	const struct answer_delivery delivery = {deliver, &errand};
+	struct answer_news news;
+	char problem[ANSWER_PROBLEM_BYTES] = "", ignored[ANSWER_PROBLEM_BYTES], from[LIMIT_DROP_NAME_BYTES + 8];
+
+	int r = drop_read(serve->drop, name, ".csr", &text, problem);
+	if (r == DROP_ABSENT)
+		return;
+	int removed = drop_remove(serve->drop, name, ".csr", r == 0 ? problem : ignored);
+	if (r == 0 && removed != 0) {
+		if (removed == DROP_REFUSED)
+			log_warn("cert", "%s.csr is not answered: %s", name, problem);
+		return;
+	}
+	question.length = text.length;
+	if (r == 0)
+		r = answer_renewal(&serve->policy, &question, &delivery, &news, problem);
+	if (r != 0) {
+		refuse(serve, name, r < 0 ? outcome_text(r) : problem);
+		return;
+	}
+	(void)!drop_remove(serve->drop, name, ".refused", ignored);
+	snprintf(from, sizeof from, "%s.csr", name);
+	cert_serve_log(from, &news);
+}
+
+static int round_over(struct serve *serve)
+{
+	serve->refused = 0;
+	int r = drop_visit(serve->drop, ".csr", LIMIT_RENEWALS_PER_ROUND, on_name, serve);
+	if (r < 0)
+		log_error("cert", "the drop folder cannot be read: %s", outcome_text(r));
+	return r;
+}
+
+// ---- until a signal ------------------------------------------------------------------------------------------------
+
+static void on_change(void *owner)
+{
+	(void)!round_over(owner);
+}
+
+static void on_signal(void *owner, int number)
+{
+	struct serve *serve = owner;
+	(void)number;
+	log_info("cert", "stopping");
+	loop_stop(serve->loop);
+}
+
+static int open_watch(struct serve *serve, const char *path)
+{
+	int r = loop_timer_open(serve->loop, on_change, serve, &serve->timer);
+	if (r < 0)
+		return r;
+	loop_timer_arm(serve->timer, 0, LOOK_MS);
+	if (loop_watch_open(serve->loop, path, on_change, serve, &serve->watch) < 0)
+		log_warn("cert", "the kernel does not tell of changes in %s: it is looked at every %d s", path, LOOK_MS / 1000);
+	log_info("cert", "answering requests in %s", path);
+	return 0;
+}
+
+static int serve_on(struct serve *serve, const struct cert_options *options)
+{
+	int r = loop_new(&serve->loop);
+	if (r == 0)
+		r = loop_signal_open(serve->loop, SIGTERM, on_signal, serve, &serve->terminate);
+	if (r == 0)
+		r = loop_signal_open(serve->loop, SIGINT, on_signal, serve, &serve->interrupt);
+	if (r == 0 && serve->drop)
+		r = open_watch(serve, options->drop);
+	if (r == 0) {
+		notify_start();
+		notify_ready();
+		r = loop_run(serve->loop);
+	}
+	if (serve->loop) {
+		loop_watch_close(&serve->watch);
+		if (serve->timer)
+			loop_timer_close(&serve->timer);
+		if (serve->terminate)
+			loop_signal_close(&serve->terminate);
+		if (serve->interrupt)
+			loop_signal_close(&serve->interrupt);
+		loop_free(&serve->loop);
+	}
+	return r;
+}
+
+// ---- the command line ----------------------------------------------------------------------------------------------
+
+static int parse_keys(const struct cert_verb *verb, const char *text, unsigned *keys)
+{
+	char words[128];
+	enum issue_key key;
+
+	*keys = ~0u;
+	if (!text)
+		return 0;
+	*keys = 0;
+	if (snprintf(words, sizeof words, "%s", text) >= (int)sizeof words)
+		return cert_usage_error(verb->name, "--keys is too long", "");
+	for (char *rest = words, *word; (word = strsep(&rest, ","));) {
+		if (issue_key_parse(word, &key) != 0)
+			return cert_usage_error(verb->name, "--keys lists p256, ed25519, ml-dsa-65 and ml-dsa-87, not ", word);
+		*keys |= 1u << key;
+	}
+	return 0;
+}
+
+// What every answer needs, asked for before the first one.
+static int check_ca(const struct cert_verb *verb, const struct answer_policy *policy)
+{
+	struct authority authority = {0};
+	char problem[AUTHORITY_PROBLEM_BYTES] = "";
+	int r = authority_open(&policy->ca, INDEX_TO_WRITE, &authority, problem);
+
+	authority_close(&authority);
+	return r == 0 ? 0 : cert_failed(verb, r, problem);
+}
+
+static int run(const struct cert_verb *verb, const struct cert_options *options, struct serve *serve)
+{
+	char problem[DROP_PROBLEM_BYTES] = "";
+	int r = check_ca(verb, &serve->policy);
+
+	if (r != 0)
+		return r;
+	if (options->drop && (r = drop_open(options->drop, &serve->drop, problem)) != 0)
+		return cert_failed(verb, r, problem);
+	if (options->once)
+		return round_over(serve) < 0 || serve->refused > 0 ? CERT_FAILED : 0;
+	r = serve_on(serve, options);
+	return r == 0 ? 0 : cert_failed(verb, r, "");
+}
+
+int cert_serve(const struct cert_verb *verb, const struct cert_options *options)
+{
+	struct serve serve = {.policy = {.ca = cert_flags_ca(options)}};
+	unsigned days = 0;
+	int status = parse_keys(verb, options->keys, &serve.policy.keys);
+
+	if (status == 0)
+		status = cert_flags_validity(verb, options, &days, &serve.policy.validity_s);
+	if (status == 0 && !options->drop)
+		status = cert_usage_error(verb->name, "missing ", "--drop");
+	if (status != 0)
+		return status;
+	if (serve.policy.validity_s == 0)
+		serve.policy.validity_s = days * 86400ULL;
+	status = run(verb, options, &serve);
+	drop_close(&serve.drop);
+	return status;
+}
