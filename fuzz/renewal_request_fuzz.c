@@ -1,5 +1,5 @@
-// A request for a renewal, as a CA finds it in its drop folder or is sent it: decoded and proved without harm, or refused
-// with a printable reason.
+// A request for a renewal, as a CA finds it in its drop folder or is sent it: decoded and proved without harm, or
+// refused with a printable reason.
 
 #include "crypto/renewal_request.h"
 

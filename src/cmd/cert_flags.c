@@ -93,8 +93,8 @@ static const struct {
 	{'R', offsetof(struct cert_options, out_csr)},     {'q', offsetof(struct cert_options, csr)},
 	{'u', offsetof(struct cert_options, usage)},       {'U', offsetof(struct cert_options, use_key)},
 	{'V', offsetof(struct cert_options, validity)},    {'x', offsetof(struct cert_options, index)},
-	{'e', offsetof(struct cert_options, expires_in)},
-	{'P', offsetof(struct cert_options, drop)}, {'y', offsetof(struct cert_options, keys)},
+	{'e', offsetof(struct cert_options, expires_in)},  {'P', offsetof(struct cert_options, drop)},
+	{'y', offsetof(struct cert_options, keys)},
 };
 
 // NULL for the flags that are no such.

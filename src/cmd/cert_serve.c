@@ -61,8 +61,8 @@ static void refuse(struct serve *serve, const char *name, const char *reason)
 		log_warn("cert", "%s.csr: the refusal cannot be delivered: %s", name, problem);
 }
 
-// The request leaves the folder before it is answered: one that cannot be removed would be answered again and again, and
-// one that a crash loses is asked again by its node.
+// The request leaves the folder before it is answered: one that cannot be removed would be answered again and again,
+// and one that a crash loses is asked again by its node.
 static void on_name(void *owner, const char *name)
 {
 	struct serve *serve = owner;

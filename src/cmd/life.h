@@ -12,8 +12,8 @@
 
 #define LIFE_PROBLEM_BYTES IDENTITY_PROBLEM_BYTES
 
-// Before the identity is loaded, at a start: finishes a renewal that a crash interrupted. Exit status, 0 is good; what is
-// wrong has been logged.
+// Before the identity is loaded, at a start: finishes a renewal that a crash interrupted. Exit status, 0 is good; what
+// is wrong has been logged.
 MUST_USE int life_prepare(const struct config *config, const struct identity_files *files);
 // Whether a configuration's renewals could work, at a reload. Not 0: no, with a problem.
 MUST_USE int life_check(const struct config *config, const struct identity_files *files,

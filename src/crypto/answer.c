@@ -82,8 +82,8 @@ static bool is_twin(const struct index_entry *a, const struct index_entry *b)
 	return strcmp(a->subject, b->subject) == 0 && strcmp(a->names, b->names) == 0 && strcmp(a->usage, b->usage) == 0;
 }
 
-// A stolen key may have been used to renew before anybody knew: whoever revokes one certificate of a name means all that
-// were issued until then, however many there are.
+// A stolen key may have been used to renew before anybody knew: whoever revokes one certificate of a name means all
+// that were issued until then, however many there are.
 static int judge_twins(const struct authority *authority, const struct index_entry *own, int64_t now,
                        char problem[ANSWER_PROBLEM_BYTES])
 {
@@ -193,8 +193,7 @@ static int judge_and_sign(const struct answer_policy *policy, const struct renew
 }
 
 int answer_renewal(const struct answer_policy *policy, const struct answer_question *question,
-                   const struct answer_delivery *delivery, struct answer_news *news,
-                   char problem[ANSWER_PROBLEM_BYTES])
+                   const struct answer_delivery *delivery, struct answer_news *news, char problem[ANSWER_PROBLEM_BYTES])
 {
 	struct renewal_request request = {0};
 	struct authority authority = {0};

@@ -38,8 +38,7 @@ static int check_extensions(X509 *old, const char *path, char problem[ISSUE_PROB
 		if (at < COUNT_OF(kept))
 			continue;
 		OBJ_obj2txt(name, sizeof name, object, 0);
-		return refusal(problem, "certificate %s has an extension that would be lost (%s): issue a new one",
-		               path, name);
+		return refusal(problem, "certificate %s has an extension that would be lost (%s): issue a new one", path, name);
 	}
 	return 0;
 }
@@ -55,13 +54,12 @@ int renew_judge(const struct authority *authority, X509 *old, const char *name, 
 		return refusal(problem, "certificate %s is a CA's own. Make a CA with: qanat cert ca", name);
 	authority_describe(old, &entry);
 	if (strcmp(entry.usage, "-") == 0)
-		return refusal(problem, "certificate %s is for neither a server nor a client: no peer would accept it",
-		               name);
+		return refusal(problem, "certificate %s is for neither a server nor a client: no peer would accept it", name);
 	const struct index_entry *known = index_find(authority->index, entry.serial);
 	if (known && known->revoked_at)
 		return refusal(problem,
-		               "certificate %s is revoked (%s). Issue a new one with: qanat cert server, client or sign",
-		               name, index_reason_name(known->reason));
+		               "certificate %s is revoked (%s). Issue a new one with: qanat cert server, client or sign", name,
+		               index_reason_name(known->reason));
 	return check_extensions(old, name, problem);
 }
 

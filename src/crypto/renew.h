@@ -21,8 +21,8 @@ struct renew_request {
 	bool force;
 };
 
-// Whether the CA's own rules let a certificate be issued again: of this CA, no CA's, with a usage, not revoked, without an
-// extension that would be lost. `name` and `ca_name` are for the problem.
+// Whether the CA's own rules let a certificate be issued again: of this CA, no CA's, with a usage, not revoked, without
+// an extension that would be lost. `name` and `ca_name` are for the problem.
 MUST_USE int renew_judge(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
                          char problem[ISSUE_PROBLEM_BYTES]);
 

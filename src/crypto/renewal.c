@@ -76,8 +76,8 @@ static int check_file(const char *path, char problem[RENEWAL_PROBLEM_BYTES])
 		close(folder);
 	return is_ours ? 0
 	               : refusal(problem,
-	                         "the folder of %s is not ours to write in (%s), so a renewal could not replace the file", path,
-	                         outcome_text(-error));
+	                         "the folder of %s is not ours to write in (%s), so a renewal could not replace the file",
+	                         path, outcome_text(-error));
 }
 
 int renewal_check(const struct renewal_files *files, char problem[RENEWAL_PROBLEM_BYTES])
@@ -210,8 +210,7 @@ static X509_REQ *make_request(X509 *certificate, EVP_PKEY *key)
 {
 	X509_REQ *request = X509_REQ_new();
 
-	if (request && X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 &&
-	    X509_REQ_set_pubkey(request, key) == 1 &&
+	if (request && X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 && X509_REQ_set_pubkey(request, key) == 1 &&
 	    X509_REQ_set_subject_name(request, X509_get_subject_name(certificate)) == 1 &&
 	    copy_extensions(certificate, request) && X509_REQ_sign(request, key, authority_digest(key)) > 0)
 		return request;

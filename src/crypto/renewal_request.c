@@ -78,8 +78,9 @@ int renewal_request_prove(const struct renewal_request *request, char problem[RE
 		result = refusal(problem, "the request's own signature is wrong: its sender does not have the new private key");
 	else if (!old || EVP_DigestVerifyInit(context, NULL, authority_digest(old), NULL, old) != 1 ||
 	         EVP_DigestVerify(context, request->proof, request->proof_bytes, bytes, length) != 1)
-		result = refusal(problem, "the proof is wrong: its sender does not have the private key of the certificate that "
-		                          "is to be renewed");
+		result = refusal(problem,
+		                 "the proof is wrong: its sender does not have the private key of the certificate that "
+		                 "is to be renewed");
 	OPENSSL_free(bytes);
 	EVP_MD_CTX_free(context);
 	ERR_clear_error();
@@ -161,7 +162,9 @@ static int read_blocks(BIO *input, struct renewal_request *into, char problem[RE
 		return refusal(problem, "it is damaged, or holds what does not belong in a request for a renewal");
 	if (!into->request || !into->certificate || !into->proof)
 		return refusal(problem, "it lacks %s: it was not made by a node with [renewal]",
-		               !into->request ? "the request" : !into->certificate ? "the certificate" : "the proof");
+		               !into->request       ? "the request"
+		               : !into->certificate ? "the certificate"
+		                                    : "the proof");
 	return 0;
 }
 

@@ -6,8 +6,8 @@
 //
 // The request alone would prove nothing: everybody can make one with anybody's names. The proof is what makes a renewal
 // as good as the certificate that it follows, wherever the text came from. It is a signature over
-// "qanat renewal 1" and a NUL, the SHA-384 of the certificate's DER, and the request's DER; its digest is that with which
-// such a key signs certificates here.
+// "qanat renewal 1" and a NUL, the SHA-384 of the certificate's DER, and the request's DER; its digest is that with
+// which such a key signs certificates here.
 
 #pragma once
 
@@ -38,5 +38,4 @@ MUST_USE int renewal_request_encode(struct X509_req_st *request, X509 *certifica
 MUST_USE int renewal_request_decode(const void *bytes, size_t length, struct renewal_request *request,
                                     char problem[RENEWAL_REQUEST_PROBLEM_BYTES]);
 // Whether its sender has both private keys: the request's and the certificate's. Whose certificate it is, is not asked.
-MUST_USE int renewal_request_prove(const struct renewal_request *request,
-                                   char problem[RENEWAL_REQUEST_PROBLEM_BYTES]);
+MUST_USE int renewal_request_prove(const struct renewal_request *request, char problem[RENEWAL_REQUEST_PROBLEM_BYTES]);

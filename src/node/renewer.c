@@ -162,13 +162,16 @@ static int copy_settings(struct renewer *renewer, const struct renewer_settings 
 	return bad || !renewer->crl_paths ? -ENOMEM : 0;
 }
 
+// Never in the first eighth of its life: `before` may be longer than that, and each renewal would start the next one.
 static int64_t due_of(const struct renewer *renewer)
 {
 	const struct renewer_settings *settings = &renewer->settings;
 	uint64_t life = settings->until > settings->from ? (uint64_t)(settings->until - settings->from) : 0;
 	uint64_t before = span_of(&settings->before, life);
 
-	return settings->until - (int64_t)(before + before * renewer->jitter / THOUSAND / 10);
+	int64_t due = settings->until - (int64_t)(before + before * renewer->jitter / THOUSAND / 10);
+	int64_t soonest = settings->from + (int64_t)(life / 8);
+	return due > soonest ? due : soonest;
 }
 
 int renewer_set(struct renewer *renewer, const struct renewer_settings *settings)

@@ -1,6 +1,6 @@
-// Renews a node's certificate before it ends, against the CA of its own: asks when it is time, waits for the answer, has
-// it verified and put in its place (crypto/renewal), and tells the owner to take it into use. What fails is tried again,
-// later and later, never all nodes at once.
+// Renews a node's certificate before it ends, against the CA of its own: asks when it is time, waits for the answer,
+// has it verified and put in its place (crypto/renewal), and tells the owner to take it into use. What fails is tried
+// again, later and later, never all nodes at once.
 //
 // On worker 0's loop. Making a key and writing files takes milliseconds there, once in a life of a certificate.
 

@@ -57,7 +57,7 @@ struct status_certificate {
 };
 
 struct status_renewal { // of our own certificate; see node/renewer
-	const char *method;  // "drop", "link"; NULL: none
+	const char *method; // "drop", "link"; NULL: none
 	const char *state;
 	int64_t due, next; // Unix seconds
 	char last_error[256];
