@@ -11,6 +11,8 @@ static const char *const headings[][2] = {
 	{"auth", "Certificates"},
 	{"crypto", "Keys"},
 	{"link", "The link"},
+	{"expiry", "Warnings before certificates end"},
+	{"renewal", "Renewal of the own certificate"},
 	{"logging", "Log"},
 	{"metrics", "Metrics, health and status"},
 	{"control", "The control socket"},

@@ -79,6 +79,11 @@ static void fill(struct status_node *status, size_t links)
 		.startup_complete = true,
 		.own_not_after = 1800000001,
 		.ca_not_after = 1800000002,
+		.certificates = {{"own", 1, "CN=near", 1700000001, 1800000001, "valid"},
+	                     {"own", 2, "CN=second", 1700000002, 1800000003, "expires soon"},
+	                     {"ca", 1, "CN=CA", 1700000003, 1800000002, "valid"}},
+		.certificate_count = 3,
+		.renewal = {.method = "drop", .state = "asked the CA", .due = 1790000000, .next = 1790000001},
 		.reload_age_ms = -1,
 		.links = calloc(links ? links : 1, sizeof(struct status_link)),
 		.link_count = links,
@@ -158,7 +163,21 @@ static void status_has_every_field_of_the_node_under_its_name(void **state)
 	assert_null_value(json, "last_reload");
 	assert_int_equal(json_array_size(json_object_get(json, "services")), 0);
 	assert_int_equal(json_object_size(json_object_get(json, "counters")), COUNTER_COUNT);
-	assert_int_equal(json_object_size(json), 24);
+	const json_t *certificates = json_object_get(json, "certificates");
+	assert_int_equal(json_array_size(certificates), 3);
+	assert_text(json_array_get(certificates, 1), "role", "own");
+	assert_number(json_array_get(certificates, 1), "number", 2);
+	assert_text(json_array_get(certificates, 1), "subject", "CN=second");
+	assert_number(json_array_get(certificates, 1), "not_before", 1700000002);
+	assert_number(json_array_get(certificates, 1), "not_after", 1800000003);
+	assert_text(json_array_get(certificates, 1), "state", "expires soon");
+	const json_t *renewal = json_object_get(json, "renewal");
+	assert_text(renewal, "method", "drop");
+	assert_text(renewal, "state", "asked the CA");
+	assert_number(renewal, "due", 1790000000);
+	assert_number(renewal, "next", 1790000001);
+	assert_text(renewal, "last_error", "");
+	assert_int_equal(json_object_size(json), 26);
 	json_decref(json);
 }
 
@@ -517,6 +536,7 @@ static void metrics_show_services_expiry_and_reloads(void **state)
 	assert_true(value_of(&page, "qanat_service_errors{service=\"ssh\"}") == 5);
 	assert_true(value_of(&page, "qanat_service_errors{service=\"we\\\"b\"}") == 0);
 	assert_true(value_of(&page, "qanat_certificate_expiry_seconds{which=\"own\"}") == 1800000001);
+	assert_true(value_of(&page, "qanat_certificate_expiry_seconds{which=\"own-2\"}") == 1800000003);
 	assert_true(value_of(&page, "qanat_certificate_expiry_seconds{which=\"ca\"}") == 1800000002);
 	assert_true(value_of(&page, "qanat_last_reload_successful") == 0);
 	assert_true(value_of(&page, "qanat_last_reload_age_seconds") == 1.5);
