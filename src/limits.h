@@ -194,6 +194,10 @@
 #define LIMIT_RENEWAL_BYTES 65536
 // Requests that a CA takes out of its drop folder in one round; the others wait for the next.
 #define LIMIT_RENEWALS_PER_ROUND 1000
+// Connections to a CA that answers over the network, 68 KiB each while a request comes; the answer takes milliseconds.
+#define LIMIT_RENEWAL_CLIENTS 64
+// From accept to the answer's last byte.
+#define LIMIT_RENEWAL_REQUEST_MS 10000
 // Certificates of the same subject, names and usage that are valid at once before a CA that answers by itself wants a
 // person: a node that loses its answers asks again and again, and each costs a line of the index.
 #define LIMIT_LIVE_TWINS 16

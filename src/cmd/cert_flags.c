@@ -38,6 +38,8 @@ static const struct option flags[] = {
 	{"expires-in", required_argument, NULL, 'e'},
 	{"drop", required_argument, NULL, 'P'},
 	{"keys", required_argument, NULL, 'y'},
+	{"listen", required_argument, NULL, 'a'},
+	{"proxy-protocol", no_argument, NULL, 'X'},
 	{"once", no_argument, NULL, '1'},
 	{"help", no_argument, NULL, 'h'},
 };
@@ -93,8 +95,8 @@ static const struct {
 	{'R', offsetof(struct cert_options, out_csr)},     {'q', offsetof(struct cert_options, csr)},
 	{'u', offsetof(struct cert_options, usage)},       {'U', offsetof(struct cert_options, use_key)},
 	{'V', offsetof(struct cert_options, validity)},    {'x', offsetof(struct cert_options, index)},
-	{'e', offsetof(struct cert_options, expires_in)},  {'P', offsetof(struct cert_options, drop)},
-	{'y', offsetof(struct cert_options, keys)},
+	{'e', offsetof(struct cert_options, expires_in)},  {'a', offsetof(struct cert_options, listen)},
+	{'P', offsetof(struct cert_options, drop)},        {'y', offsetof(struct cert_options, keys)},
 };
 
 // NULL for the flags that are no such.
@@ -128,6 +130,8 @@ static const char *take(struct cert_options *options, int code, const char *valu
 		*slot = value;
 	if (code == 'f')
 		options->force = true;
+	if (code == 'X')
+		options->proxy_protocol = true;
 	if (code == '1')
 		options->once = true;
 	if (code == 'j')

@@ -136,19 +136,24 @@ const char cert_list_help[] =
 	"  qanat cert list --ca-cert ca.crt --expires-in 30 || echo time to renew\n";
 
 const char cert_serve_help[] =
-	"usage: qanat cert serve --drop DIR --ca-cert FILE --ca-key FILE [--once] [flags]\n"
+	"usage: qanat cert serve (--drop DIR [--once] | --listen ADDRESS) --ca-cert FILE --ca-key FILE [flags]\n"
 	"\n"
-	"Answers the requests that nodes with [renewal] lay down in a folder: NAME.csr becomes NAME.crt, or NAME.refused with\n"
-	"the reason. Signed is only what was signed before: a certificate that is in the CA's index, valid, not revoked, and\n"
-	"whose private key has made the request; the new one has the same subject, names and usages. Runs until SIGTERM.\n"
+	"Answers the requests of nodes with [renewal], in a folder (NAME.csr becomes NAME.crt, or NAME.refused with the\n"
+	"reason) or over connections. Signed is only what was signed before: a certificate that is in the CA's index, valid,\n"
+	"not revoked, and whose private key has made the request; the new one has the same subject, names and usages.\n"
+	"Runs until SIGTERM.\n"
 	"\n"
-	"  --drop DIR            the folder (required); not one that every user may write in\n"
+	"  --drop DIR            the folder; not one that every user may write in\n"
+	"  --once                answer what is there now, and exit 1 when something was refused\n"
+	"  --listen ADDRESS      IP:PORT or unix:PATH; offer it as a service of `qanat dest`, or on loopback\n"
+	"  --proxy-protocol      each connection begins with a PROXY header (at dest: proxy_protocol = \"v2\") that names who\n"
+	"                        asks by a verified certificate, and only that name's certificate is renewed\n"
 	"  --ca-cert FILE        the CA's certificate (required)\n"
 	"  --ca-key FILE         the CA's private key (required)\n" INDEX_HELP
-	"  --once                answer what is there now, and exit 1 when something was refused\n"
 	"  --keys LIST           kinds of new keys that are signed: p256,ed25519,ml-dsa-65,ml-dsa-87 (default: all)\n"
 	"  --validity-days N     default: as long as the certificate that is renewed was issued for\n"
 	"  --validity SPAN       the same in another unit: 90s, 15m, 12h, 30d\n"
 	"\n"
 	"  qanat cert serve --drop /srv/renewals --ca-cert ca.crt --ca-key ca.key\n"
-	"  qanat cert serve --drop /srv/renewals --ca-cert ca.crt --ca-key ca.key --once --keys ml-dsa-65\n";
+	"  qanat cert serve --drop /srv/renewals --ca-cert ca.crt --ca-key ca.key --once --keys ml-dsa-65\n"
+	"  qanat cert serve --listen 127.0.0.1:7001 --proxy-protocol --ca-cert ca.crt --ca-key ca.key\n";

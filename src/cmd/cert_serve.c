@@ -1,4 +1,4 @@
-// `qanat cert serve`: a CA that answers requests for renewals by itself, out of a drop folder.
+// `qanat cert serve`: a CA that answers requests for renewals by itself, out of a drop folder and over connections.
 
 #include "cmd/cert_internal.h"
 #include "cmd/cert_serve_internal.h"
@@ -21,6 +21,7 @@ struct serve {
 	struct drop *drop; // NULL: not asked for
 	size_t refused;    // in this round
 	struct loop *loop;
+	struct cert_serve_link *link;
 	struct loop_watch *watch;
 	struct loop_timer *timer;
 	struct loop_signal *terminate, *interrupt;
@@ -139,12 +140,15 @@ static int serve_on(struct serve *serve, const struct cert_options *options)
 		r = loop_signal_open(serve->loop, SIGINT, on_signal, serve, &serve->interrupt);
 	if (r == 0 && serve->drop)
 		r = open_watch(serve, options->drop);
+	if (r == 0 && options->listen)
+		r = cert_serve_link_open(serve->loop, options->listen, options->proxy_protocol, &serve->policy, &serve->link);
 	if (r == 0) {
 		notify_start();
 		notify_ready();
 		r = loop_run(serve->loop);
 	}
 	if (serve->loop) {
+		cert_serve_link_close(&serve->link);
 		loop_watch_close(&serve->watch);
 		if (serve->timer)
 			loop_timer_close(&serve->timer);
@@ -204,6 +208,17 @@ static int run(const struct cert_verb *verb, const struct cert_options *options,
 	return r == 0 ? 0 : cert_failed(verb, r, "");
 }
 
+static int check_ways(const struct cert_verb *verb, const struct cert_options *options)
+{
+	if (!options->drop && !options->listen)
+		return cert_usage_error(verb->name, "missing ", "--drop or --listen");
+	if (options->once && options->listen)
+		return cert_usage_error(verb->name, "--once is for --drop alone", "");
+	if (options->proxy_protocol && !options->listen)
+		return cert_usage_error(verb->name, "--proxy-protocol is for --listen alone", "");
+	return 0;
+}
+
 int cert_serve(const struct cert_verb *verb, const struct cert_options *options)
 {
 	struct serve serve = {.policy = {.ca = cert_flags_ca(options)}};
@@ -212,8 +227,8 @@ int cert_serve(const struct cert_verb *verb, const struct cert_options *options)
 
 	if (status == 0)
 		status = cert_flags_validity(verb, options, &days, &serve.policy.validity_s);
-	if (status == 0 && !options->drop)
-		status = cert_usage_error(verb->name, "missing ", "--drop");
+	if (status == 0)
+		status = check_ways(verb, options);
 	if (status != 0)
 		return status;
 	if (serve.policy.validity_s == 0)

@@ -132,11 +132,14 @@ void life_mark(struct life *life)
 static void set_renewer(struct life *life, const struct config *config, const struct identity_files *files,
                         const struct lifetime *own)
 {
+	static const enum renewer_method methods[] = {
+		[CONFIG_RENEWAL_OFF] = RENEWER_OFF, [CONFIG_RENEWAL_DROP] = RENEWER_DROP, [CONFIG_RENEWAL_LINK] = RENEWER_LINK};
 	struct renewer_settings settings = {
-		.method = config->renewal.method == CONFIG_RENEWAL_DROP ? RENEWER_DROP : RENEWER_OFF,
+		.method = methods[config->renewal.method],
 		.files = renewal_files_of(config, files),
 		.folder = config->renewal.drop_folder,
 		.name = config->renewal.name ? config->renewal.name : config->node.name,
+		.endpoint = config->renewal.endpoint,
 		.retry_s = config->renewal.retry_seconds,
 		.retry_max_s = config->renewal.retry_max_seconds,
 		.from = own->from,

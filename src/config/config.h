@@ -22,7 +22,7 @@ enum config_pq { CONFIG_PQ_REQUIRE, CONFIG_PQ_PREFER, CONFIG_PQ_OFF };
 enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_V2 };
 enum config_dest_selection { CONFIG_DEST_PRIORITY, CONFIG_DEST_ROUND_ROBIN };
 enum config_protocol { CONFIG_TCP, CONFIG_UDP, CONFIG_BOTH };
-enum config_renewal { CONFIG_RENEWAL_OFF, CONFIG_RENEWAL_DROP };
+enum config_renewal { CONFIG_RENEWAL_OFF, CONFIG_RENEWAL_DROP, CONFIG_RENEWAL_LINK };
 enum config_renewal_key { // a new one of the same kind, the same one, or a new one of that kind
 	CONFIG_RENEWAL_NEW,
 	CONFIG_RENEWAL_SAME,
@@ -153,6 +153,7 @@ struct config {
 	struct { // [renewal] of our own certificate
 		enum config_renewal method;
 		char *drop_folder, *name; // drop; the name is NULL: node.name
+		char *endpoint;           // link
 		char *before;             // a span of policy/span
 		enum config_renewal_key key;
 		uint32_t retry_seconds, retry_max_seconds;

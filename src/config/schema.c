@@ -63,6 +63,7 @@ static const struct schema_word formats[] = {
 static const struct schema_word renewal_methods[] = {
 	{"off", CONFIG_RENEWAL_OFF, NULL},
 	{"drop", CONFIG_RENEWAL_DROP, NULL},
+	{"link", CONFIG_RENEWAL_LINK, NULL},
 	{NULL, 0, NULL},
 };
 static const struct schema_word renewal_keys[] = {

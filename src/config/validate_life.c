@@ -34,8 +34,12 @@ static void check_renewal(struct load *load)
 		refuse(load, "renewal.before", "is a share or a time: 33%, 90s, 15m, 12h, 30d");
 	if (config->renewal.retry_seconds > config->renewal.retry_max_seconds)
 		refuse(load, "renewal.retry_seconds", "is longer than renewal.retry_max_seconds");
-	if (config->renewal.method == CONFIG_RENEWAL_OFF && load_is_given(load, "renewal.drop_folder"))
-		refuse(load, "renewal.drop_folder", "is given, but renewal.method is \"off\"");
+	if (config->renewal.method != CONFIG_RENEWAL_DROP && load_is_given(load, "renewal.drop_folder"))
+		refuse(load, "renewal.drop_folder", "is given, but renewal.method is not \"drop\"");
+	if (config->renewal.method == CONFIG_RENEWAL_LINK && !config->renewal.endpoint)
+		refuse(load, "renewal.endpoint", "is needed for renewal.method \"link\"");
+	if (config->renewal.method != CONFIG_RENEWAL_LINK && load_is_given(load, "renewal.endpoint"))
+		refuse(load, "renewal.endpoint", "is given, but renewal.method is not \"link\"");
 	if (config->renewal.method != CONFIG_RENEWAL_DROP)
 		return;
 	if (!config->renewal.drop_folder)

@@ -24,7 +24,7 @@ static unsigned random_below(unsigned most)
 
 // ---- time ----------------------------------------------------------------------------------------------------------
 
-static void enter(struct renewer *renewer, enum renewer_state state, int64_t next)
+void renewer_enter(struct renewer *renewer, enum renewer_state state, int64_t next)
 {
 	pthread_mutex_lock(&renewer->lock);
 	renewer->state = state;
@@ -51,7 +51,7 @@ static void pause_after_failure(struct renewer *renewer, enum renewer_state stat
 	if (delay > renewer->settings.retry_max_s)
 		delay = renewer->settings.retry_max_s;
 	renewer->failures++;
-	enter(renewer, state, clock_wall_s() + (int64_t)(delay + delay * random_below(THOUSAND) / THOUSAND / 4));
+	renewer_enter(renewer, state, clock_wall_s() + (int64_t)(delay + delay * random_below(THOUSAND) / THOUSAND / 4));
 	arm(renewer);
 }
 
@@ -60,6 +60,7 @@ static void pause_after_failure(struct renewer *renewer, enum renewer_state stat
 static void stop_exchange(struct renewer *renewer)
 {
 	renewer_drop_stop(renewer);
+	renewer_link_stop(renewer);
 	loop_timer_disarm(renewer->timer);
 }
 
@@ -103,8 +104,9 @@ static void on_due(void *owner)
 {
 	struct renewer *renewer = owner;
 
+	bool is_link = renewer->settings.method == RENEWER_LINK;
 	if (renewer->state == RENEWER_ASKING) {
-		renewer_drop_look(renewer);
+		(is_link ? renewer_link_look : renewer_drop_look)(renewer);
 		return;
 	}
 	if (clock_wall_s() < renewer->next) {
@@ -114,7 +116,7 @@ static void on_due(void *owner)
 	if (renewer->state == RENEWER_TAKEN)
 		tell_owner(renewer);
 	else
-		renewer_drop_start(renewer);
+		(is_link ? renewer_link_start : renewer_drop_start)(renewer);
 }
 
 // ---- settings ------------------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ int renewer_set(struct renewer *renewer, const struct renewer_settings *settings
 	renewer->due = due_of(renewer);
 	pthread_mutex_unlock(&renewer->lock);
 	renewer->failures = 0;
-	enter(renewer, RENEWER_IDLE, renewer->due);
+	renewer_enter(renewer, RENEWER_IDLE, renewer->due);
 	if (renewer->method != RENEWER_OFF)
 		arm(renewer);
 	return r;
@@ -200,6 +202,7 @@ int renewer_open(struct loop *loop, renewer_fn on_renewed, void *owner, struct r
 	renewer->loop = loop;
 	renewer->on_renewed = on_renewed;
 	renewer->owner = owner;
+	renewer->fd = -1;
 	renewer->jitter = random_below(THOUSAND);
 	pthread_mutex_init(&renewer->lock, NULL);
 	int r = loop_timer_open(loop, on_due, renewer, &renewer->timer);
@@ -218,6 +221,7 @@ void renewer_close(struct renewer **slot)
 	if (!renewer)
 		return;
 	renewer_drop_stop(renewer);
+	renewer_link_stop(renewer);
 	loop_timer_close(&renewer->timer);
 	forget_texts(renewer);
 	pthread_mutex_destroy(&renewer->lock);

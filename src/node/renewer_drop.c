@@ -129,9 +129,7 @@ void renewer_drop_start(struct renewer *renewer)
 	         renewer->settings.folder);
 	renewer->missing_since_ms = 0;
 	renewer->has_said_bad = false;
-	pthread_mutex_lock(&renewer->lock);
-	renewer->state = RENEWER_ASKING;
-	pthread_mutex_unlock(&renewer->lock);
+	renewer_enter(renewer, RENEWER_ASKING, 0);
 	(void)!loop_watch_open(renewer->loop, renewer->settings.folder, on_change, renewer, &renewer->watch);
 	loop_timer_arm(renewer->timer, 0, DROP_LOOK_MS);
 }

@@ -4,6 +4,7 @@
 
 #include "core/loop.h"
 #include "crypto/drop.h"
+#include "net/dial.h"
 #include "node/renewer.h"
 
 #include <pthread.h>
@@ -35,6 +36,13 @@ struct renewer {
 	uint64_t missing_since_ms; // the request is gone and there is no answer; 0: it is there
 	bool has_said_bad;         // one line about answers that are none is enough for an exchange
 
+	// ---- the connection
+	struct dial *dial;
+	int fd; // -1: none
+	struct loop_io *io;
+	uint8_t *out, *in; // in: RENEWAL_MESSAGE_BYTES
+	size_t out_length, out_at, in_length;
+
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	enum renewer_state state;
 	enum renewer_method method;
@@ -42,6 +50,7 @@ struct renewer {
 	char last_error[256];
 };
 
+void renewer_enter(struct renewer *renewer, enum renewer_state state, int64_t next);
 // The exchange is over: the answer was taken, or it failed.
 void renewer_done(struct renewer *renewer);
 void renewer_failed(struct renewer *renewer, const char *why);
@@ -50,3 +59,6 @@ void renewer_failed(struct renewer *renewer, const char *why);
 void renewer_drop_start(struct renewer *renewer);
 void renewer_drop_look(struct renewer *renewer);
 void renewer_drop_stop(struct renewer *renewer);
+void renewer_link_start(struct renewer *renewer);
+void renewer_link_look(struct renewer *renewer);
+void renewer_link_stop(struct renewer *renewer);

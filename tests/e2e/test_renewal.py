@@ -354,8 +354,10 @@ def test_a_folder_that_everybody_may_write_in_is_not_used(world, tmp_path, longe
 def test_bad_settings_stop_the_start(world, tmp_path, short):
     cases = [
         ({"method": "drop"}, "renewal.drop_folder: is needed"),
-        ({"drop_folder": "/tmp"}, "renewal.drop_folder: is given, but renewal.method is"),
+        ({"drop_folder": "/tmp"}, "renewal.drop_folder: is given, but renewal.method is not"),
         ({"method": "drop", "drop_folder": "/tmp", "name": "a:b"}, "renewal.name"),
+        ({"method": "link"}, "renewal.endpoint: is needed"),
+        ({"endpoint": "127.0.0.1:1"}, "renewal.endpoint: is given, but renewal.method is not"),
         ({"before": "100%"}, "renewal.before: is a share or a time"),
         ({"before": "5"}, "renewal.before"),
         ({"retry_seconds": 7200}, "renewal.retry_seconds: is longer than"),
@@ -430,6 +432,148 @@ def test_a_ca_killed_before_it_answers_is_asked_again(world, tmp_path, longer):
     dest.wait(lambda: os.path.exists(authority.path("dest.node.csr")), "the request again")
     authority.once()
     dest.wait(renewed(dest), "the renewal")
+
+
+# ---- renewal over a connection
+
+
+def through_link(world, tmp_path, certs, *options, proxy=True):
+    """The CA behind dest as the service "renewal", and a forward of source that leads there."""
+    port, near = free_port(), free_port()
+    listen = ["--listen", "127.0.0.1:%d" % port, *(["--proxy-protocol"] if proxy else []), *options]
+    authority = world.add(Authority(certs, str(tmp_path), *listen, drop=False).start())
+    wait(lambda: "answering requests on" in authority.log(), "the CA to listen")
+    service = {
+        "name": "renewal", "port": free_port(), "target_ip": "127.0.0.1", "target_port": port, "protocol": "tcp",
+        "proxy_protocol": "v2" if proxy else "off",
+    }
+    echo = world.add(Helper("echo", "serve", "127.0.0.1:0"))
+    dest = world.dest([service, ("service", echo.address)], certs=Mixed(certs))
+    door = free_port()
+    source = world.source(
+        dest,
+        [("127.0.0.1:%d" % near, "renewal"), ("127.0.0.1:%d" % door, "service")],
+        certs=certs,
+        renewal={
+            "method": "link", "endpoint": "127.0.0.1:%d" % near, "before": "50%",
+            "retry_seconds": 1, "retry_max_seconds": 2,
+        },
+    )
+    return authority, source, dest, near, ("127.0.0.1", door)
+
+
+class Mixed:
+    """Source's certificates live short, dest's do not, so that it needs no renewal itself."""
+
+    def __init__(self, short):
+        self.ca = short.ca
+        self.server, self.server_key = short.path("long.crt"), short.path("long.key")
+        run([
+            QANAT, "cert", "server", "--common-name", "dest.test", "--dns-names", "localhost", "--ip-addresses",
+            "127.0.0.1", "--ca-cert", short.ca, "--ca-key", short.ca_key, "--out-cert", self.server, "--out-key",
+            self.server_key,
+        ])
+
+
+@pytest.mark.threads
+def test_a_source_renews_through_its_own_link(world, tmp_path, short):
+    """
+    source ─ its own forward ══ dest ─ PROXY v2: CN=source.test ─► qanat cert serve --listen
+    """
+    authority, source, dest, _, door = through_link(world, tmp_path, short)
+    for times in (1, 2):
+        stream = world.add(Stream(door))
+        source.wait(renewed(source, times), "renewal %d" % times, 2 * LIFE_S / PATIENCE)
+        dest.wait(
+            lambda: fingerprint(short.client) in [link["fingerprint"] for link in dest.links_up()],
+            "dest to see source's new certificate",
+        )
+        wait(go_on([stream]), "the stream to go on")
+        stream.finish()
+    assert key_fits(short.client, short.client_key)
+    assert source.metric("qanat_renewals_total", outcome="failed") == 0, source.log()[-3000:]
+    assert re.search(r"127\.0\.0\.1:\d+, source\.test: renewed CN=source\.test", authority.log())
+    assert source.status()["renewal"]["method"] == "link"
+
+
+def frame(body):
+    return b"QRN1" + len(body).to_bytes(4, "big") + body
+
+
+def ask_ca(port, data, half_close=False):
+    """What comes back, until the end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20 * PATIENCE) as connection:
+        connection.sendall(data)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
+        got = b""
+        try:
+            while part := connection.recv(65536):
+                got += part
+        except ConnectionResetError:
+            pass
+        return got
+
+
+def test_strangers_at_the_ca_get_nothing(world, tmp_path, longer):
+    """
+    a request by another peer of dest, garbage, silence, lengths that lie ─► refused or cut; the honest are served
+    """
+    authority = Authority(longer, str(tmp_path), "--validity", "1h")
+    waiting_request(world, authority, longer)
+    request = authority.read("dest.node.csr")
+    port = free_port()
+    folder = tmp_path / "other"
+    listening = world.add(Authority(longer, str(folder), "--listen", "127.0.0.1:%d" % port, drop=False).start())
+    wait(lambda: "answering requests on" in listening.log(), "the CA to listen")
+    assert ask_ca(port, b"GET / HTTP/1.1\r\n\r\n") == b""
+    assert ask_ca(port, b"QRN1\xff\xff\xff\xff") == b""
+    assert ask_ca(port, b"QRN1\0\0\0\0") == b""
+    assert ask_ca(port, frame(request) + b"x") == b""
+    assert ask_ca(port, frame(request)[:-1], half_close=True) == b""
+    refused = ask_ca(port, frame(b"hello"))
+    assert refused[:5] == b"QRN1\x01" and b"lacks the request" in refused
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(80)]
+    wait(lambda: "connections are open already" in listening.log(), "the surplus to be closed")
+    for connection in silent:
+        connection.close()
+    answers = []
+
+    def served():
+        answers.append(ask_ca(port, frame(request)))
+        return answers[-1][:5] == b"QRN1\x00"
+
+    wait(served, "the honest request to be answered")
+    assert b"BEGIN CERTIFICATE" in answers[-1]
+
+
+def test_a_request_for_another_peers_certificate_is_refused(world, tmp_path, short):
+    """Dest says whose connection it is: who stole a key and its certificate still has to come as its owner."""
+    authority, source, dest, near, _ = through_link(world, tmp_path, short)
+    # A dest of the same CA whose certificate is not the source's, asking through source's forward.
+    stolen = copy.copy(short)
+    stolen.server, stolen.server_key = short.path("victim.crt"), short.path("victim.key")
+    run([
+        QANAT, "cert", "server", "--common-name", "victim.test", "--ca-cert", short.ca, "--ca-key", short.ca_key,
+        "--out-cert", stolen.server, "--out-key", stolen.server_key, "--validity", "%ds" % LIFE_S,
+    ])
+    thief = world.dest(
+        [("one", ("127.0.0.1", free_port()))], name="thief", certs=stolen,
+        renewal={"method": "link", "endpoint": "127.0.0.1:%d" % near, "before": "90%", "retry_max_seconds": 60},
+    )
+    thief.wait_log("not renewed: the CA refuses: it came from a peer with another name")
+    assert "source.test: refused: it came from a peer with another name" in authority.log()
+
+
+def test_without_a_header_the_ca_that_wants_one_answers_nobody(world, tmp_path, short):
+    port = free_port()
+    authority = world.add(
+        Authority(short, str(tmp_path), "--listen", "127.0.0.1:%d" % port, "--proxy-protocol", drop=False).start()
+    )
+    wait(lambda: "answering requests on" in authority.log(), "the CA to listen")
+    assert ask_ca(port, frame(b"hello")) == b""
+    assert ask_ca(port, b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n" + frame(b"hello")) == b""
+    assert "without a verified certificate" in authority.log()
 
 
 # ---- files that change on the disk
