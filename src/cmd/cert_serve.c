@@ -15,6 +15,8 @@
 
 // For file systems of which the kernel says nothing when another machine writes.
 #define LOOK_MS 5000
+// How soon after a change it looks.
+#define SOON_MS 50
 
 struct serve {
 	struct answer_policy policy;
@@ -23,6 +25,7 @@ struct serve {
 	struct loop *loop;
 	struct cert_serve_link *link;
 	struct loop_watch *watch;
+	bool looks_soon;
 	struct loop_timer *timer;
 	struct loop_signal *terminate, *interrupt;
 };
@@ -106,9 +109,21 @@ static int round_over(struct serve *serve)
 
 // ---- until a signal ------------------------------------------------------------------------------------------------
 
+static void on_due(void *owner)
+{
+	struct serve *serve = owner;
+	serve->looks_soon = false;
+	(void)!round_over(serve);
+}
+
+// Hostile: whoever writes there without end costs a look now and then.
 static void on_change(void *owner)
 {
-	(void)!round_over(owner);
+	struct serve *serve = owner;
+	if (serve->looks_soon)
+		return;
+	serve->looks_soon = true;
+	loop_timer_arm(serve->timer, SOON_MS, LOOK_MS);
 }
 
 static void on_signal(void *owner, int number)
@@ -121,11 +136,14 @@ static void on_signal(void *owner, int number)
 
 static int open_watch(struct serve *serve, const char *path)
 {
-	int r = loop_timer_open(serve->loop, on_change, serve, &serve->timer);
+	int r = loop_timer_open(serve->loop, on_due, serve, &serve->timer);
 	if (r < 0)
 		return r;
 	loop_timer_arm(serve->timer, 0, LOOK_MS);
-	if (loop_watch_open(serve->loop, path, on_change, serve, &serve->watch) < 0)
+	r = loop_watch_open(serve->loop, on_change, serve, &serve->watch);
+	if (r == 0)
+		r = loop_watch_add(serve->watch, path);
+	if (r < 0)
 		log_warn("cert", "the kernel does not tell of changes in %s: it is looked at every %d s", path, LOOK_MS / 1000);
 	log_info("cert", "answering requests in %s", path);
 	return 0;

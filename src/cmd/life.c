@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #define DAY_S 86400ULL
+// A certificate and its key are written one after the other.
+#define QUIET_MS 1000
 
 static struct renewal_files renewal_files_of(const struct config *config, const struct identity_files *files)
 {
@@ -84,7 +86,7 @@ int life_open(struct loop *loop, life_reload_fn reload, void *owner, struct life
 	life->owner = owner;
 	int r = expiry_open(loop, &life->expiry);
 	if (r == 0)
-		r = watch_open(loop, on_files_changed, life, &life->watch);
+		r = watch_open(loop, QUIET_MS, on_files_changed, life, &life->watch);
 	if (r == 0)
 		r = renewer_open(loop, on_renewed, life, &life->renewer);
 	if (r < 0)

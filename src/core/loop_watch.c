@@ -1,44 +1,62 @@
-// Changes in folders, by the kernel's inotify.
+// Changes in folders, by the kernel's inotify. Not by libuv's uv_fs_event: that reads until nothing is left, so that a
+// neighbour in the same folder that writes as fast as we read would hold up the whole loop, and it hears every single
+// write to every file.
 
-#include "core/loop_private.h"
+#include "core/loop.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+// A name that appears, is replaced or goes, a file that was written and closed, the folder itself.
+#define WATCH_EVENTS \
+	(IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
+// One or more events with the longest names.
+#define WATCH_BYTES 4096
 
 struct loop_watch {
-	uv_fs_event_t uv;
-	loop_watch_fn on_change; // NULL once closed
+	int fd;
+	struct loop_io *io;
+	loop_watch_fn on_change;
 	void *owner;
 };
 
-// An error (the folder itself is gone, say) is a change as well: the owner looks, and sees.
-static void on_event(uv_fs_event_t *uv, const char *name, int events, int status)
+// One read in a turn, whatever else waits.
+// Syscalls: read
+static void on_ready(void *owner, int events)
 {
-	struct loop_watch *watch = uv->data;
-	(void)name;
+	struct loop_watch *watch = owner;
+	char bytes[WATCH_BYTES] __attribute__((aligned(__alignof__(struct inotify_event))));
 	(void)events;
-	(void)status;
-	if (watch->on_change)
+	// What changed is not looked at: the owner looks for itself, also when the kernel's queue was too short.
+	if (read(watch->fd, bytes, sizeof bytes) > 0)
 		watch->on_change(watch->owner);
 }
 
-// Syscalls: inotify_init1, inotify_add_watch, inotify_rm_watch, read
-int loop_watch_open(struct loop *loop, const char *folder, loop_watch_fn on_change, void *owner,
-                    struct loop_watch **out)
+// Syscalls: inotify_init1, close
+int loop_watch_open(struct loop *loop, loop_watch_fn on_change, void *owner, struct loop_watch **out)
 {
 	struct loop_watch *watch = calloc(1, sizeof *watch);
 	if (!watch)
 		return -ENOMEM;
-	(void)uv_fs_event_init(loop_uv(loop), &watch->uv); // cannot fail
-	watch->uv.data = watch;
 	watch->on_change = on_change;
 	watch->owner = owner;
-	int r = uv_fs_event_start(&watch->uv, on_event, folder, 0);
-	if (r < 0)
+	watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	int r = watch->fd < 0 ? -errno : loop_io_open(loop, watch->fd, on_ready, watch, &watch->io);
+	if (r < 0) {
 		loop_watch_close(&watch);
-	else
-		*out = watch;
-	return r;
+		return r;
+	}
+	loop_io_want(watch->io, LOOP_READ);
+	*out = watch;
+	return 0;
+}
+
+// Syscalls: inotify_add_watch
+int loop_watch_add(struct loop_watch *watch, const char *folder)
+{
+	return inotify_add_watch(watch->fd, folder, WATCH_EVENTS | IN_ONLYDIR) < 0 ? -errno : 0;
 }
 
 void loop_watch_close(struct loop_watch **slot)
@@ -47,6 +65,8 @@ void loop_watch_close(struct loop_watch **slot)
 	*slot = NULL;
 	if (!watch)
 		return;
-	watch->on_change = NULL;
-	uv_close((uv_handle_t *)&watch->uv, loop_free_handle);
+	loop_io_close(&watch->io);
+	if (watch->fd >= 0)
+		close(watch->fd);
+	free(watch);
 }

@@ -9,6 +9,8 @@
 
 // For file systems of which the kernel says nothing when another machine writes.
 #define DROP_LOOK_MS 2000
+// How soon after a change it looks.
+#define DROP_SOON_MS 50
 // So long a request may be gone without an answer, before it is asked again.
 #define DROP_MISSING_MS 30000
 
@@ -80,6 +82,7 @@ static void look_for_request(struct renewer *renewer, struct drop_text *text)
 
 void renewer_drop_look(struct renewer *renewer)
 {
+	renewer->looks_soon = false;
 	struct drop_text *text = malloc(sizeof *text);
 
 	if (text && !take_answer(renewer, text) && !take_refusal(renewer, text))
@@ -87,11 +90,14 @@ void renewer_drop_look(struct renewer *renewer)
 	free(text);
 }
 
+// Hostile: whoever writes there without end costs a look now and then.
 static void on_change(void *owner)
 {
 	struct renewer *renewer = owner;
-	if (renewer->state == RENEWER_ASKING)
-		renewer_drop_look(renewer);
+	if (renewer->state != RENEWER_ASKING || renewer->looks_soon)
+		return;
+	renewer->looks_soon = true;
+	loop_timer_arm(renewer->timer, DROP_SOON_MS, DROP_LOOK_MS);
 }
 
 static int lay_down(struct renewer *renewer, char problem[RENEWAL_PROBLEM_BYTES])
@@ -130,7 +136,9 @@ void renewer_drop_start(struct renewer *renewer)
 	renewer->missing_since_ms = 0;
 	renewer->has_said_bad = false;
 	renewer_enter(renewer, RENEWER_ASKING, 0);
-	(void)!loop_watch_open(renewer->loop, renewer->settings.folder, on_change, renewer, &renewer->watch);
+	renewer->looks_soon = false;
+	if (loop_watch_open(renewer->loop, on_change, renewer, &renewer->watch) == 0)
+		(void)!loop_watch_add(renewer->watch, renewer->settings.folder);
 	loop_timer_arm(renewer->timer, 0, DROP_LOOK_MS);
 }
 

@@ -33,6 +33,7 @@ struct renewer {
 	// ---- the drop folder
 	struct drop *drop;
 	struct loop_watch *watch;
+	bool looks_soon;           // the timer is armed for what has just changed
 	uint64_t missing_since_ms; // the request is gone and there is no answer; 0: it is there
 	bool has_said_bad;         // one line about answers that are none is enough for an exchange
 

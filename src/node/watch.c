@@ -11,9 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-// So long nothing may change before the owner is told, and so long it waits for that at most.
-#define WATCH_QUIET_MS 1000
-#define WATCH_PATIENCE_MS 10000
+#define WATCH_PATIENCE 10
 // How often it looks by itself.
 #define WATCH_LOOK_MS 60000
 
@@ -32,14 +30,14 @@ struct file {
 
 struct watch {
 	struct loop *loop;
+	uint32_t quiet_ms;
 	watch_fn on_change;
 	void *owner;
 	struct loop_timer *quiet, *slow;
 	uint64_t first_ms; // of the changes that wait for quiet; 0: none
 	struct file files[LIMIT_WATCHED_FILES];
 	size_t count;
-	struct loop_watch *folders[2 * LIMIT_WATCHED_FILES];
-	size_t folder_count;
+	struct loop_watch *folders;
 };
 
 static struct state look_at(const char *path)
@@ -79,11 +77,11 @@ void watch_mark(struct watch *watch)
 static void wait_for_quiet(void *owner)
 {
 	struct watch *watch = owner;
-	uint64_t now = loop_now_ms(watch->loop), delay_ms = WATCH_QUIET_MS;
+	uint64_t now = loop_now_ms(watch->loop), delay_ms = watch->quiet_ms;
 
 	if (watch->first_ms == 0)
 		watch->first_ms = now;
-	uint64_t last_ms = watch->first_ms + WATCH_PATIENCE_MS;
+	uint64_t last_ms = watch->first_ms + WATCH_PATIENCE * (uint64_t)watch->quiet_ms;
 	if (now + delay_ms > last_ms)
 		delay_ms = last_ms > now ? last_ms - now : 0;
 	loop_timer_arm(watch->quiet, delay_ms, 0);
@@ -111,12 +109,6 @@ static void on_slow(void *owner)
 }
 
 // ---- what is watched -----------------------------------------------------------------------------------------------
-
-static void close_folders(struct watch *watch)
-{
-	while (watch->folder_count > 0)
-		loop_watch_close(&watch->folders[--watch->folder_count]);
-}
 
 static void free_files(struct file *files, size_t count)
 {
@@ -166,14 +158,12 @@ static int open_folders(struct watch *watch)
 		if (realpath(watch->files[i].path, real))
 			add_folder(&list, real);
 	}
+	int r = loop_watch_open(watch->loop, wait_for_quiet, watch, &watch->folders);
 	for (size_t i = 0; i < list.count; i++) {
-		struct loop_watch **slot = &watch->folders[watch->folder_count];
-		int r = loop_watch_open(watch->loop, list.names[i], wait_for_quiet, watch, slot);
-		if (r == 0)
-			watch->folder_count++;
-		else
+		int added = r == 0 ? loop_watch_add(watch->folders, list.names[i]) : r;
+		if (added < 0)
 			log_warn("watch", "folder %s cannot be watched: %s; it is looked at every %d s", list.names[i],
-			         outcome_text(r), WATCH_LOOK_MS / 1000);
+			         outcome_text(added), WATCH_LOOK_MS / 1000);
 	}
 	free(list.names);
 	return 0;
@@ -202,7 +192,7 @@ int watch_set(struct watch *watch, const char *const *paths, size_t count)
 		free_files(fresh, i);
 		return -ENOMEM;
 	}
-	close_folders(watch);
+	loop_watch_close(&watch->folders);
 	free_files(watch->files, watch->count);
 	memcpy(watch->files, fresh, sizeof fresh);
 	watch->count = count;
@@ -216,13 +206,14 @@ int watch_set(struct watch *watch, const char *const *paths, size_t count)
 	return open_folders(watch);
 }
 
-int watch_open(struct loop *loop, watch_fn on_change, void *owner, struct watch **out)
+int watch_open(struct loop *loop, uint32_t quiet_ms, watch_fn on_change, void *owner, struct watch **out)
 {
 	struct watch *watch = calloc(1, sizeof *watch);
 
 	if (!watch)
 		return -ENOMEM;
 	watch->loop = loop;
+	watch->quiet_ms = quiet_ms;
 	watch->on_change = on_change;
 	watch->owner = owner;
 	int r = loop_timer_open(loop, on_quiet, watch, &watch->quiet);
@@ -242,7 +233,7 @@ void watch_close(struct watch **slot)
 	*slot = NULL;
 	if (!watch)
 		return;
-	close_folders(watch);
+	loop_watch_close(&watch->folders);
 	free_files(watch->files, watch->count);
 	loop_timer_close(&watch->quiet);
 	loop_timer_close(&watch->slow);

@@ -9,10 +9,12 @@
 #include "core/outcome.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct watch;
 typedef void (*watch_fn)(void *owner);
-MUST_USE int watch_open(struct loop *loop, watch_fn on_change, void *owner, struct watch **watch);
+// So long nothing may change before the owner is told; it waits ten times as long for that at most.
+MUST_USE int watch_open(struct loop *loop, uint32_t quiet_ms, watch_fn on_change, void *owner, struct watch **watch);
 void watch_close(struct watch **watch);
 // The files from now on, copied; at most LIMIT_WATCHED_FILES are (more are said in the log). None: nothing is watched.
 // Those that were watched before keep their last state, so a change meanwhile is not lost.

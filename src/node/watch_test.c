@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,7 +25,10 @@ struct place {
 	struct loop_timer *end, *act;
 	void (*action)(struct place *place);
 	int told;
+	bool is_over;
 };
+
+static struct place *current;
 
 static void put(const char *path, const char *text)
 {
@@ -43,6 +47,7 @@ static void on_change(void *owner)
 static void on_end(void *owner)
 {
 	struct place *place = owner;
+	place->is_over = true;
 	loop_stop(place->loop);
 }
 
@@ -61,7 +66,7 @@ static int setup(void **state)
 	put(place->file, "first");
 	log_set(LOG_ERROR, LOG_FORMAT_PLAIN, true);
 	assert_int_equal(loop_new(&place->loop), 0);
-	assert_int_equal(watch_open(place->loop, on_change, place, &place->watch), 0);
+	assert_int_equal(watch_open(place->loop, 200, on_change, place, &place->watch), 0);
 	assert_int_equal(loop_timer_open(place->loop, on_end, place, &place->end), 0);
 	assert_int_equal(loop_timer_open(place->loop, on_act, place, &place->act), 0);
 	*state = place;
@@ -88,7 +93,7 @@ static int told_after(struct place *place, void (*action)(struct place *place))
 	place->action = action;
 	place->told = 0;
 	loop_timer_arm(place->act, 100, 0);
-	loop_timer_arm(place->end, 3000, 0);
+	loop_timer_arm(place->end, 1000, 0);
 	assert_int_equal(loop_run(place->loop), 0);
 	return place->told;
 }
@@ -188,6 +193,37 @@ static void a_swapped_link_to_a_folder_is_seen_as_kubernetes_does_it(void **stat
 	assert_int_equal(told_after(place, swap_link), 1);
 }
 
+static struct loop_task again;
+
+// A neighbour that writes whenever the loop turns, for ever.
+static void write_again(struct loop_task *task)
+{
+	struct place *place = current;
+	write_neighbour(place);
+	if (!place->is_over)
+		loop_defer(place->loop, task);
+}
+
+static void write_without_end(struct place *place)
+{
+	write_file(place);
+	current = place;
+	again.run = write_again;
+	loop_defer(place->loop, &again);
+}
+
+static void a_neighbour_that_never_rests_holds_nothing_up(void **state)
+{
+	struct place *place = *state;
+	watch_it(place, place->file);
+	place->action = write_without_end;
+	place->told = 0;
+	loop_timer_arm(place->act, 100, 0);
+	loop_timer_arm(place->end, 3500, 0);
+	assert_int_equal(loop_run(place->loop), 0);
+	assert_int_equal(place->told, 1);
+}
+
 static void nothing_is_told_once_nothing_is_watched(void **state)
 {
 	struct place *place = *state;
@@ -211,6 +247,7 @@ int main(void)
 	                                    teardown),
 		cmocka_unit_test_setup_teardown(a_change_before_the_list_is_set_again_is_not_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_swapped_link_to_a_folder_is_seen_as_kubernetes_does_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_neighbour_that_never_rests_holds_nothing_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_told_once_nothing_is_watched, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_folder_that_is_not_there_is_no_failure, setup, teardown),
 	};

@@ -12,7 +12,7 @@ import pytest
 import peers
 import sidecars
 from peers import Server
-from qanat import PATIENCE, ROOT, SANITIZED, free_port, wait
+from qanat import PATIENCE, QANAT, ROOT, SANITIZED, Certs, free_port, run, wait
 
 STRACE = shutil.which("strace")
 POINT = "the start is complete"
@@ -186,6 +186,35 @@ def test_a_sidecar_calls_and_opens_only_what_is_noted(world):
     assert not problems, "\n" + "\n".join(problems)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(REFUSAL is not None, reason=str(REFUSAL))
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers make system calls of their own")
+def test_a_renewal_and_watched_files_ask_for_no_more_than_is_noted(world, tmp_path):
+    """
+    strace dest ─ drop folder ─ qanat cert serve      a renewal, and files that change
+    """
+    certs = Certs(str(tmp_path / "own"))
+    drop = str(tmp_path / "drop")
+    os.mkdir(drop, 0o700)
+    issuer = ["--ca-cert", certs.ca, "--ca-key", certs.ca_key]
+    certs.make("server", certs.server, certs.server_key, "--common-name", "dest.test", "--force", "--validity", "200s",
+               *issuer)
+    dest = world.node("dest", world.dest_config(
+        [("one", ("127.0.0.1", free_port()))], certs=certs, node={"watch_files": True, "name": "dest.node"},
+        renewal={"method": "drop", "drop_folder": drop, "before": "99%"},
+    ), "dest")
+    traced(dest).start().wait_ready(60)
+    dest.wait(lambda: os.path.exists(os.path.join(drop, "dest.node.csr")), "the request", 60)
+    run([QANAT, "cert", "serve", "--drop", drop, "--once", "--validity", "1h", *issuer])
+    dest.wait(lambda: dest.metric("qanat_renewals_total", outcome="ok") == 1, "the renewal", 60)
+    before = dest.reloads()[0]
+    certs.make("server", certs.server, certs.server_key, "--common-name", "dest.test", "--force", *issuer)
+    dest.wait(lambda: dest.reloads()[0] > before, "a reload by itself", 60)
+    dest.stop(60)
+    problems = check(Trace(dest.trace_path, dest), dest, certs, drop)
+    assert not problems, "\n" + "\n".join(problems)
+
+
 def dial_unix(path):
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(30 * PATIENCE)
@@ -193,7 +222,7 @@ def dial_unix(path):
     return client
 
 
-def check(trace, node, certs):
+def check(trace, node, certs, drop=None):
     problems = []
     for phase in ("run", "end"):
         allowed = noted(phase)
@@ -202,9 +231,13 @@ def check(trace, node, certs):
                      for name, line in sorted(trace.calls[phase].items()) if name not in allowed]
     patterns = documented_paths(
         CONFIGURATION=[node.config_path],
+        **{"CERTIFICATES.pending": []},
         CERTIFICATES=[certs.ca, certs.client, certs.client_key, certs.server, certs.server_key],
+        FOLDERS=[os.path.dirname(certs.server) + "/"],
+        DROP=[drop, "."] if drop else [],
         SOCKETS=[os.path.join(node.folder, "*.sock")],
     )
+    patterns += [path + ".pending" for path in (certs.server, certs.server_key)] if drop else []
     problems += ["%s: %s is opened while running, and not in docs/sandbox.md" % (node.name, path)
                  for path in sorted(trace.opened)
                  if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
