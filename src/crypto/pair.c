@@ -142,6 +142,7 @@ static int rename_to_free_name(int folder, const char *from, const char *to)
 }
 
 // Keeps what is about to be replaced under another name, by a link where that works so that the name never is empty.
+// Syscalls: linkat, renameat, unlinkat
 static int keep_backup(struct entry *entry)
 {
 	char name[HIDDEN_NAME_BYTES];

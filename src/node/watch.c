@@ -146,6 +146,7 @@ static void add_folder(struct folder_list *list, const char *path)
 }
 
 // The folder that a file is named in, and the one that it lies in when that is another.
+// Syscalls: readlink, newfstatat
 static int open_folders(struct watch *watch)
 {
 	struct folder_list list = {.names = calloc(2 * LIMIT_WATCHED_FILES, sizeof *list.names)};

@@ -222,6 +222,14 @@ def dial_unix(path):
     return client
 
 
+def folders_above(path):
+    found = []
+    while path != "/":
+        path = os.path.dirname(path)
+        found.append(path)
+    return found
+
+
 def check(trace, node, certs, drop=None):
     problems = []
     for phase in ("run", "end"):
@@ -233,7 +241,7 @@ def check(trace, node, certs, drop=None):
         CONFIGURATION=[node.config_path],
         **{"CERTIFICATES.pending": []},
         CERTIFICATES=[certs.ca, certs.client, certs.client_key, certs.server, certs.server_key],
-        FOLDERS=[os.path.dirname(certs.server) + "/"],
+        FOLDERS=[os.path.dirname(certs.server) + "/", *folders_above(certs.server), *folders_above(node.config_path)],
         DROP=[drop, "."] if drop else [],
         SOCKETS=[os.path.join(node.folder, "*.sock")],
     )
