@@ -75,9 +75,9 @@ MUST_USE int loop_lookup_start(struct loop *loop, const char *host, const char *
 // Harmless on NULL; no callback afterwards. After the callback the owner's pointer has been set to NULL already.
 void loop_lookup_cancel(struct loop_lookup **lookup);
 
-// Changes of what is in folders: names that come, go or are replaced, files that were written and closed. Not of folders
-// below them. Many changes may be one call, and a change may be several; at most one call in a turn. It may be
-// closed within its call.
+// Changes in folders: names that come, go or are replaced, files that were written and closed. Not in folders below
+// them. Many changes may be one call, and a change may be several; at most one call in a turn. It may be closed within
+// its call.
 typedef void (*loop_watch_fn)(void *owner);
 MUST_USE int loop_watch_open(struct loop *loop, loop_watch_fn on_change, void *owner, struct loop_watch **watch);
 // Negative: no such folder, or no more watches.

@@ -189,17 +189,17 @@ def test_thresholds_in_the_wrong_order_stop_the_start(world):
 @pytest.mark.threads
 def test_streams_run_on_while_both_ends_renew(world, tmp_path, short):
     """
-    client ══ source ══════════════ dest ══ echo       certificates of 20 s, renewed at half-time,
-                 ╲                 ╱                    two times and more each
-                  drop folder: the CA
+    client ══ source ══ dest ══ echo       certificates of 20 s, renewed at half-time, twice
+                  ╲      ╱
+               drop folder: the CA
     """
     authority = world.add(Authority(short, str(tmp_path)).start())
     echo = world.add(Helper("echo", "serve", "127.0.0.1:0"))
     first = {path: serial(path) for path in (short.server, short.client)}
     near, source, dest = world.pair(echo.address, certs=short, renewal=renewal(authority))
     for times in (1, 2):
-        # A stream ends with the certificate that its link was made with (docs/protocol.md, "Judging again"): these begin under one and
-        # end under the next, before the first one ends.
+        # A stream ends with the certificate that its link was made with (docs/protocol.md, "Judging again"): these begin
+        # under one and end under the next, before the first one ends.
         streams = [world.add(Stream(near)) for _ in range(4)]
         for node in (source, dest):
             node.wait(renewed(node, times), "renewal %d" % times, 2 * LIFE_S / PATIENCE)
