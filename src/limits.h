@@ -188,8 +188,9 @@
 
 // ---- the life of certificates --------------------------------------------------------------------------------------
 
-// Certificates and revocation lists whose end a node watches: four for each of its own certificates.
-#define LIMIT_LIFETIMES 16
+// Certificates and revocation lists whose end a node watches: a proxy's own with an intermediate each, whom it
+// believes, and their lists.
+#define LIMIT_LIFETIMES 24
 // A request for a renewal, and its answer, as PEM: three or more ML-DSA-87 signatures and keys of 10 KiB each.
 #define LIMIT_RENEWAL_BYTES 65536
 // Requests that a CA takes out of its drop folder in one round; the others wait for the next.

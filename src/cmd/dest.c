@@ -368,7 +368,7 @@ static int start(void *owner)
 	struct dest *dest = owner;
 	const struct config *config = dest->config;
 	struct identity_files files = tunnel_identity_files(config, IDENTITY_SERVER);
-	int r = life_prepare(config, &files);
+	int r = life_prepare(config, &(struct life_files){&files, 1});
 	if (r == 0)
 		r = tunnel_identity(config, IDENTITY_SERVER, &dest->identity);
 	if (r == 0)

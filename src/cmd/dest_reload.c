@@ -10,7 +10,8 @@
 void dest_set_life(struct dest *dest)
 {
 	struct identity_files files = tunnel_identity_files(dest->config, IDENTITY_SERVER);
-	life_set(dest->life, dest->config, &files, dest->identity);
+	life_set(dest->life, dest->config, &(struct life_files){&files, 1},
+	         &(struct life_identities){.list = &dest->identity, .count = 1});
 }
 
 static int apply(void *owner, unsigned index, struct loop *loop)

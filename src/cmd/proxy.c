@@ -38,11 +38,17 @@ static bool is_busy(void *owner)
 	return proxy_open(owner) > 0;
 }
 
-static void on_reload(void *owner)
+static bool reload(void *owner)
 {
 	struct config_reload outcome;
-	(void)proxy_reload(owner, &outcome);
+	bool ok = proxy_reload(owner, &outcome);
 	config_reload_fini(&outcome);
+	return ok;
+}
+
+static void on_reload(void *owner)
+{
+	(void)reload(owner);
 }
 
 static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
@@ -113,6 +119,10 @@ static int start_workers(struct proxy *proxy)
 		                 proxy, &proxy->process);
 	if (r == 0)
 		r = watchdog_open(proxy->workers, notify_watchdog_ms(), notify_alive, &proxy->watchdog);
+	if (r == 0)
+		r = life_open(workers_loop(proxy->workers, 0), reload, proxy, &proxy->life);
+	if (r == 0)
+		proxy_set_life(proxy);
 	return r;
 }
 
@@ -146,7 +156,7 @@ static int start(void *owner)
 {
 	struct proxy *proxy = owner;
 	struct sidecar_limits limits = proxy_limits(proxy->config);
-	if (load(proxy) != 0)
+	if (proxy_prepare_life(proxy->config) != 0 || load(proxy) != 0)
 		return 1;
 	proxy->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;
 	int r = sidecar_shares_new(&limits, clock_ns(), &proxy->shares);
@@ -180,6 +190,7 @@ static void stop(void *owner)
 	probes_free(&proxy->probes);
 	if (proxy->worker && proxy->workers)
 		(void)!workers_each(proxy->workers, stop_worker, proxy);
+	life_close(&proxy->life);
 	watchdog_close(&proxy->watchdog);
 	process_close(&proxy->process);
 	workers_free(&proxy->workers);

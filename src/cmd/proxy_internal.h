@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "cmd/life.h"
 #include "config/reload.h"
 #include "core/brake.h"
 #include "crypto/authorise.h"
@@ -59,6 +60,7 @@ struct proxy {
 	struct probes *probes; // on worker 0
 	struct process *process;
 	struct watchdog *watchdog;
+	struct life *life;
 	struct http *http;
 	struct control_socket *control_socket;
 	uint64_t started_ms;
@@ -95,6 +97,14 @@ MUST_USE int proxy_make_profile(const struct config *config, const struct proxy_
 bool proxy_try(const struct config *config, char problem[PROXY_PROBLEM_BYTES]);
 // Of one worker, on its thread, out of what proxy has now. Texts are lent.
 struct sidecars_settings proxy_sidecars_settings(struct proxy_worker *worker, struct tls_profile *profile);
+
+// ---- proxy_life.c: certificates that end
+// Finishes renewals that a crash interrupted, before the files are read. Exit status, 0 is good; problems are logged.
+MUST_USE int proxy_prepare_life(const struct config *config);
+// Whether renewals could work. 0; 1: `problem` says why not; negative.
+MUST_USE int proxy_check_life(const struct config *config, char problem[PROXY_PROBLEM_BYTES]);
+// Hands the configuration and the certificates in force to their life.
+void proxy_set_life(struct proxy *proxy);
 
 // status_fn
 void proxy_fill_status(void *owner, struct status_node *status);

@@ -31,7 +31,9 @@ static int prepare(struct proxy *proxy, const struct config *next, struct proxy_
 {
 	struct tls_profile *profile = NULL;
 	struct sidecar_limits limits = proxy_limits(next);
-	int r = proxy_material_load(next, material, problem);
+	int r = proxy_check_life(next, problem);
+	if (r == 0)
+		r = proxy_material_load(next, material, problem);
 	if (r == 0)
 		r = proxy_make_profile(next, material, &profile, problem);
 	tls_profile_free(&profile);
@@ -79,6 +81,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 		process_fail(proxy->process, 1);
 		return 0;
 	}
+	proxy_set_life(proxy);
 	config_free(&old);
 	proxy_material_fini(&old_material);
 	targets_unref(&old_targets);
@@ -94,6 +97,7 @@ bool proxy_reload(struct proxy *proxy, struct config_reload *outcome)
 	                               .has_own_files = true,
 	                               .owner = proxy,
 	                               .take = take};
+	life_mark(proxy->life);
 	if (!atomic_load(&proxy->draining))
 		return tunnel_reload(&reload, outcome);
 	log_warn("proxy", "stopping: the configuration is not read again");

@@ -92,4 +92,5 @@ void proxy_fill_status(void *owner, struct status_node *status)
 	snprintf(status->name, sizeof status->name, "%s", proxy->config->node.name ? proxy->config->node.name : "");
 	pthread_mutex_unlock(&proxy->lock);
 	judge_health(status, draining);
+	life_show(proxy->life, status);
 }

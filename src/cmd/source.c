@@ -167,7 +167,7 @@ static int start(void *owner)
 	struct source *source = owner;
 	const struct config *config = source->config;
 	struct identity_files files = tunnel_identity_files(config, IDENTITY_CLIENT);
-	int r = life_prepare(config, &files);
+	int r = life_prepare(config, &(struct life_files){&files, 1});
 	if (r == 0)
 		r = tunnel_identity(config, IDENTITY_CLIENT, &source->identity);
 	if (r != 0)

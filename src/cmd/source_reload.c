@@ -10,7 +10,8 @@
 void source_set_life(struct source *source)
 {
 	struct identity_files files = tunnel_identity_files(source->config, IDENTITY_CLIENT);
-	life_set(source->life, source->config, &files, source->identity);
+	life_set(source->life, source->config, &(struct life_files){&files, 1},
+	         &(struct life_identities){.list = &source->identity, .count = 1});
 }
 
 static int apply(void *owner, unsigned index, struct loop *loop)

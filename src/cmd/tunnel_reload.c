@@ -25,7 +25,7 @@ static int load_identity(const struct tunnel_reload *reload, const struct config
 {
 	struct identity_files files = tunnel_identity_files(config, reload->usage);
 	char text[IDENTITY_PROBLEM_BYTES];
-	int r = life_check(config, &files, text);
+	int r = life_check(config, &(struct life_files){&files, 1}, text);
 	if (r == 0)
 		r = identity_load(&files, identity, text);
 	if (r != 0)

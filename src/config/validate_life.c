@@ -1,11 +1,12 @@
 #include "config/validate_life.h"
 
+#include "config/certificates.h"
 #include "crypto/drop.h"
 #include "policy/span.h"
 
 static bool has_certificates(const struct load *load)
 {
-	return load->command == CONFIG_SOURCE || load->command == CONFIG_DEST;
+	return load->command == CONFIG_SOURCE || load->command == CONFIG_DEST || load->command == CONFIG_PROXY;
 }
 
 static void check_expiry(struct load *load)
@@ -25,6 +26,21 @@ static void refuse(struct load *load, const char *path, const char *why)
 	problem_add(&load->problems, load_setting(load, path)->place, path, "%s", why);
 }
 
+static void check_proxy(struct load *load)
+{
+	const struct config *config = load->config;
+
+	if (certificates_count(config) == 0)
+		refuse(load, "renewal.method", "is given, but there is no certificate to renew");
+	if (!config->renewal.ca_cert_path && !config->proxy.ca_cert_path)
+		refuse(load, "renewal.ca_cert_path", "is needed: without a CA nobody could tell a renewed certificate from a forged one");
+	for (size_t i = 0; i < certificates_count(config); i++)
+		if (certificates_at(config, i).ocsp_path)
+			refuse(load, "renewal.method",
+			       "is given, and an OCSP response to staple as well: that is of one certificate and would not be of the "
+			       "renewed one. Leave one of them out");
+}
+
 static void check_renewal(struct load *load)
 {
 	const struct config *config = load->config;
@@ -40,6 +56,8 @@ static void check_renewal(struct load *load)
 		refuse(load, "renewal.endpoint", "is needed for renewal.method \"link\"");
 	if (config->renewal.method != CONFIG_RENEWAL_LINK && load_is_given(load, "renewal.endpoint"))
 		refuse(load, "renewal.endpoint", "is given, but renewal.method is not \"link\"");
+	if (config->renewal.method != CONFIG_RENEWAL_OFF && load->command == CONFIG_PROXY)
+		check_proxy(load);
 	if (config->renewal.method != CONFIG_RENEWAL_DROP)
 		return;
 	if (!config->renewal.drop_folder)

@@ -71,24 +71,33 @@ static bool first_list(X509_STORE *store, struct lifetime *lifetime)
 	return first;
 }
 
-size_t lifetime_read(const struct identity *identity, unsigned number, struct lifetime out[LIFETIME_PER_IDENTITY])
+size_t lifetime_read_store(X509_STORE *store, unsigned number, struct lifetime out[LIFETIME_PER_STORE])
 {
-	STACK_OF(X509) *believed = X509_STORE_get1_all_certs(identity_store(identity));
-	struct lifetime found[LIFETIME_ROLE_COUNT] = {0};
-	bool is_there[LIFETIME_ROLE_COUNT] = {[LIFETIME_OWN] = true};
+	STACK_OF(X509) *believed = X509_STORE_get1_all_certs(store);
 	size_t count = 0;
 
-	describe(identity_certificate(identity), &found[LIFETIME_OWN]);
-	is_there[LIFETIME_CHAIN] = first_certificate(identity_chain(identity), &found[LIFETIME_CHAIN]);
-	is_there[LIFETIME_CA] = first_certificate(believed, &found[LIFETIME_CA]);
-	is_there[LIFETIME_LIST] = first_list(identity_store(identity), &found[LIFETIME_LIST]);
+	if (first_certificate(believed, &out[count]))
+		out[count++].role = LIFETIME_CA;
+	if (first_list(store, &out[count]))
+		out[count++].role = LIFETIME_LIST;
+	for (size_t i = 0; i < count; i++)
+		out[i].number = number;
 	OSSL_STACK_OF_X509_free(believed);
-	for (unsigned role = 0; role < LIFETIME_ROLE_COUNT; role++) {
-		if (!is_there[role])
-			continue;
-		found[role].role = (enum lifetime_role)role;
-		found[role].number = number;
-		out[count++] = found[role];
-	}
 	return count;
+}
+
+size_t lifetime_read(const struct identity *identity, unsigned number, struct lifetime out[LIFETIME_PER_IDENTITY])
+{
+	X509_STORE *store = identity_store(identity);
+	size_t count = 0;
+
+	describe(identity_certificate(identity), &out[count]);
+	out[count].number = number;
+	out[count++].role = LIFETIME_OWN;
+	if (first_certificate(identity_chain(identity), &out[count])) {
+		out[count].number = number;
+		out[count++].role = LIFETIME_CHAIN;
+	}
+	// A certificate that another's CA issued comes without whom to believe.
+	return store ? count + lifetime_read_store(store, number, &out[count]) : count;
 }

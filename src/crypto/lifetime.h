@@ -20,6 +20,10 @@ struct lifetime {
 };
 
 enum { LIFETIME_PER_IDENTITY = LIFETIME_ROLE_COUNT };
-// Our own certificate; of its intermediates, of the CA certificates that are believed and of the revocation lists the
-// first one to end, each when there is any. Returns how many. Negative never: what finds no memory is left out.
+// Our own certificate; of its intermediates, of the CA certificates that are believed with it and of their revocation
+// lists the first one to end, each when there is any. Returns how many. Negative never: what finds no memory is left
+// out.
 size_t lifetime_read(const struct identity *identity, unsigned number, struct lifetime out[LIFETIME_PER_IDENTITY]);
+// The same of what is believed apart from an identity: CA certificates and lists.
+enum { LIFETIME_PER_STORE = 2 };
+size_t lifetime_read_store(X509_STORE *store, unsigned number, struct lifetime out[LIFETIME_PER_STORE]);

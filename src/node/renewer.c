@@ -245,15 +245,15 @@ static const char *state_name(enum renewer_state state)
 	return "";
 }
 
-void renewer_show(struct renewer *renewer, struct status_node *status)
+void renewer_show(struct renewer *renewer, struct status_renewal *renewal)
 {
 	static const char *const methods[] = {NULL, "drop", "link"};
 
 	pthread_mutex_lock(&renewer->lock);
-	status->renewal = (struct status_renewal){.method = methods[renewer->method],
+	*renewal = (struct status_renewal){.method = methods[renewer->method],
 	                                          .state = state_name(renewer->state),
 	                                          .due = renewer->due,
 	                                          .next = renewer->next};
-	memcpy(status->renewal.last_error, renewer->last_error, sizeof renewer->last_error);
+	memcpy(renewal->last_error, renewer->last_error, sizeof renewer->last_error);
 	pthread_mutex_unlock(&renewer->lock);
 }

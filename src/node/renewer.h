@@ -36,4 +36,4 @@ void renewer_close(struct renewer **renewer);
 // pending key stays.
 MUST_USE int renewer_set(struct renewer *renewer, const struct renewer_settings *settings);
 // From any thread.
-void renewer_show(struct renewer *renewer, struct status_node *status);
+void renewer_show(struct renewer *renewer, struct status_renewal *renewal);

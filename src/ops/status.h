@@ -47,7 +47,7 @@ struct status_target { // of a proxy
 };
 
 // What the node proves itself with and believes in; see node/expiry.
-#define STATUS_CERTIFICATES 16
+#define STATUS_CERTIFICATES 24
 struct status_certificate {
 	const char *role;  // "own", "chain", "ca", "crl"
 	unsigned number;   // 1; more when a node has several certificates of its own
@@ -56,7 +56,7 @@ struct status_certificate {
 	const char *state; // "valid", "expires soon", ...
 };
 
-struct status_renewal { // of our own certificate; see node/renewer
+struct status_renewal { // of our own certificate, of several the one that matters most; see node/renewer
 	const char *method; // "drop", "link"; NULL: none
 	const char *state;
 	int64_t due, next; // Unix seconds
