@@ -198,7 +198,7 @@ def test_streams_run_on_while_both_ends_renew(world, tmp_path, short):
     first = {path: serial(path) for path in (short.server, short.client)}
     near, source, dest = world.pair(echo.address, certs=short, renewal=renewal(authority))
     for times in (1, 2):
-        # A stream ends with the certificate that its link was made with (docs/protocol.md, "Judging again"): these begin
+        # A stream ends with the certificate its link was made with (docs/protocol.md, "Judging again"): these begin
         # under one and end under the next, before the first one ends.
         streams = [world.add(Stream(near)) for _ in range(4)]
         for node in (source, dest):
