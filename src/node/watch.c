@@ -4,7 +4,7 @@
 #include "limits.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <linux/limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
