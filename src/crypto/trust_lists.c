@@ -10,7 +10,7 @@
 
 void trust_lists_fini(struct trust_lists *lists)
 {
-	for (size_t i = 0; i < lists->count; i++) {
+	for (size_t i = 0; lists->items && i < lists->count; i++) {
 		X509_CRL_free(lists->items[i].list);
 		X509_free(lists->items[i].signer);
 	}

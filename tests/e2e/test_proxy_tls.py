@@ -1,4 +1,4 @@
-"""What `qanat proxy` shows and accepts, as ordinary TLS software sees it: certificates, chains, stapled responses, ALPN."""
+"""What `qanat proxy` shows and accepts, as ordinary TLS software sees it: certificates, chains, staples, ALPN."""
 
 import os
 import re
@@ -38,8 +38,8 @@ def shown(address, certs, *options):
 
 def issued(certs, name, key):
     cert, private = certs.path(name + ".crt"), certs.path(name + ".key")
-    certs.make("server", cert, private, "--common-name", name, "--dns-names", "localhost", "--key", key, "--ca-cert", certs.ca,
-               "--ca-key", certs.ca_key)
+    certs.make("server", cert, private, "--common-name", name, "--dns-names", "localhost", "--key", key,
+               "--ca-cert", certs.ca, "--ca-key", certs.ca_key)
     return cert, private
 
 
@@ -84,8 +84,8 @@ def test_the_chain_goes_out_in_order_and_without_its_root(world):
         certs.path(name) for name in ("root.crt", "root.key", "middle.crt", "middle.key", "deep.crt", "deep.key"))
 
     def make(name, cert, private, issuer, *extensions):
-        words = [OPENSSL, "req", "-x509", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "1",
-                 "-subj", "/CN=" + name, "-out", cert, "-keyout", private, *issuer]
+        words = [OPENSSL, "req", "-x509", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                 "-days", "1", "-subj", "/CN=" + name, "-out", cert, "-keyout", private, *issuer]
         for extension in extensions:
             words += ["-addext", extension]
         run(words)
@@ -114,8 +114,8 @@ def staple(certs, cert, path, days):
     index = certs.path("index.txt")
     with open(index, "w", encoding="ascii") as out:
         out.write("V\t491231235959Z\t\t%s\tunknown\t/CN=x\n" % serial)
-    run([OPENSSL, "ocsp", "-index", index, "-rsigner", certs.ca, "-rkey", certs.ca_key, "-CA", certs.ca, "-issuer", certs.ca,
-         "-cert", cert, "-ndays", str(days), "-respout", path])
+    run([OPENSSL, "ocsp", "-index", index, "-rsigner", certs.ca, "-rkey", certs.ca_key, "-CA", certs.ca,
+         "-issuer", certs.ca, "-cert", cert, "-ndays", str(days), "-respout", path])
 
 
 @pytest.mark.parametrize("version", ["-tls1_3", "-tls1_2"])
