@@ -105,6 +105,9 @@ class Psk(Process):
         self.socket_path = os.path.join(host.folder, name + ".sock")
         command = [program] if program else [QANAT, "psk"]
         command += [*arguments, "--metrics-ip", "unix:" + self.socket_path]
+        # Its default place is the machine's, and a killed process leaves it there.
+        if not (config and "control" in config):
+            command += ["--control-socket", "off"]
         if config is not None:
             self.config_path = os.path.join(host.folder, name + ".toml")
             self.write(config)
