@@ -30,7 +30,7 @@ static void try_header(const uint8_t *data, size_t size)
 	if (outcome != 0)
 		return;
 	assert(used <= size && used <= LIMIT_STREAM_HEADER_BYTES);
-	assert(header.kind == HEADER_TCP || header.kind == HEADER_UDP);
+	assert(header.kind >= HEADER_TCP && header.kind <= HEADER_PACKETS);
 	assert(header.service[0] != '\0' || header.port != 0);
 	check_word(header.service, sizeof header.service);
 	check_word(header.origin, sizeof header.origin);

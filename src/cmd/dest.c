@@ -86,7 +86,10 @@ static void on_down(void *owner, struct link *link, bool cut)
 static void on_header(void *owner, struct stream *stream, const struct header *header)
 {
 	struct dest_worker *worker = owner;
-	if (header->kind == HEADER_UDP)
+	// Hostile: only an end of a vpn opens such streams, and a link with one is refused.
+	if (header->kind == HEADER_PACKETS)
+		stream_refuse(&stream, HEADER_NO_SERVICE, "this node is no end of a vpn");
+	else if (header->kind == HEADER_UDP)
 		udp_flows_take_stream(worker->udp, stream, header);
 	else
 		flows_take_stream(worker->flows, stream, header);

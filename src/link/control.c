@@ -24,8 +24,9 @@ static const char *const REASON_NAMES[] = {
 	[CONTROL_REASON_INTERNAL] = "internal error",
 	[CONTROL_REASON_REVOKED] = "certificate revoked",
 	[CONTROL_REASON_EXPIRED] = "certificate expired",
+	[CONTROL_REASON_TERMS] = "the tunnel is set differently",
 };
-_Static_assert(COUNT_OF(REASON_NAMES) == CONTROL_REASON_EXPIRED + 1, "one name for each reason");
+_Static_assert(COUNT_OF(REASON_NAMES) == CONTROL_REASON_TERMS + 1, "one name for each reason");
 
 const char *control_reason_name(enum control_reason reason)
 {

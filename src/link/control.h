@@ -16,6 +16,7 @@
 #include "core/outcome.h"
 #include "core/secret.h"
 #include "link/schedule.h"
+#include "link/terms.h"
 #include "limits.h"
 
 #include <stdbool.h>
@@ -38,6 +39,7 @@ enum control_reason {
 	CONTROL_REASON_INTERNAL = 9,
 	CONTROL_REASON_REVOKED = 10,
 	CONTROL_REASON_EXPIRED = 11,
+	CONTROL_REASON_TERMS = 12, // what the ends of a packet tunnel must agree on differs; both values are in the text
 };
 const char *control_reason_name(enum control_reason reason);
 
@@ -56,6 +58,7 @@ struct control_hello {
 	char build_id[64];
 	uint8_t mceliece_digest[DIGEST_BYTES]; // responder's, zero otherwise
 	char services[1024];                   // responder's: "name:port,name:port" as far as they fit, for people
+	struct terms terms;                    // of an end of a packet tunnel
 };
 
 struct control_ops {

@@ -69,7 +69,7 @@ static size_t encode_end(struct writer *writer, uint8_t *out)
 
 size_t header_encode(const struct header *header, uint8_t out[LIMIT_STREAM_HEADER_BYTES])
 {
-	assert(header->kind == HEADER_TCP || header->kind == HEADER_UDP);
+	assert(header->kind >= HEADER_TCP && header->kind <= HEADER_PACKETS);
 	assert(header->service[0] != '\0' || header->port != 0);
 	struct writer writer;
 	writer_init(&writer, out, LIMIT_STREAM_HEADER_BYTES);
@@ -142,7 +142,7 @@ static int decode_head(const uint8_t *bytes, size_t length, size_t limit, size_t
 
 int header_decode(const uint8_t *bytes, size_t length, struct header *header, size_t *used)
 {
-	if (length > 0 && bytes[0] != HEADER_TCP && bytes[0] != HEADER_UDP)
+	if (length > 0 && (bytes[0] < HEADER_TCP || bytes[0] > HEADER_PACKETS))
 		return HEADER_BAD;
 	size_t whole;
 	int outcome = decode_head(bytes, length, LIMIT_STREAM_HEADER_BYTES, &whole);

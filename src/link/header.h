@@ -4,8 +4,8 @@
 // Header: u8 kind | u16 length | TLVs (u8 type | u16 length | value). Known types: 1 service name, 2 service port
 // (u16), 3 origin address (text "ip:port"), 4 token (16 bytes), 5 offload flags (u32). A type with the high bit set may
 // be skipped; any other unknown type, a repeated type or a wrong length is HEADER_BAD, and so are the kinds that are
-// not built yet (all but tcp and udp) and their types. Names and addresses are visible ASCII; a service or a port must
-// be given.
+// not built yet (claim, park) and their types. Names and addresses are visible ASCII; a service or a port must
+// be given. The port of a header for packets is the number of the data connection, from 1.
 //
 // Answer: u8 status | u16 length | reason text.
 

@@ -8,8 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-// Everything of fixed length, three texts with their lengths.
-_Static_assert(87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 <= LIMIT_HELLO_BYTES, "the largest HELLO we write fits");
+// Everything of fixed length, three texts with their lengths, one extension.
+_Static_assert(87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 + 4 + TERMS_VALUE_BYTES <= LIMIT_HELLO_BYTES,
+               "the largest HELLO we write fits");
 
 size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_BYTES])
 {
@@ -29,19 +30,25 @@ size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_B
 	writer_text(&writer, hello->node_name);
 	writer_text(&writer, hello->build_id);
 	writer_text(&writer, hello->services);
+	terms_encode(&hello->terms, &writer);
 	assert(!writer.bad);
 	size_t length = writer_length(&writer);
 	frame_encode_header(out, MESSAGE_HELLO, length);
 	return FRAME_HEADER_BYTES + length;
 }
 
-// What a later version may add: u16 type | u16 length | value. None is defined, so all are skipped.
-static void skip_extensions(struct reader *reader)
+// What a later version may add: u16 type | u16 length | value; what we do not know is skipped. False: not acceptable.
+static bool read_extensions(struct reader *reader, struct control_hello *hello)
 {
 	while (!reader->bad && reader_left(reader) > 0) {
-		reader_u16(reader);
-		reader_bytes(reader, reader_u16(reader));
+		uint16_t type = reader_u16(reader), length = reader_u16(reader);
+		const uint8_t *value = reader_bytes(reader, length);
+		if (type != TERMS_TYPE || !value)
+			continue;
+		if (hello->terms.is_given || !terms_decode(value, length, &hello->terms))
+			return false;
 	}
+	return true;
 }
 
 int hello_decode(const struct frame *frame, struct control_hello *hello)
@@ -70,7 +77,8 @@ int hello_decode(const struct frame *frame, struct control_hello *hello)
 	reader_text(&reader, decoded.node_name, sizeof decoded.node_name);
 	reader_text(&reader, decoded.build_id, sizeof decoded.build_id);
 	reader_text(&reader, decoded.services, sizeof decoded.services);
-	skip_extensions(&reader);
+	if (!read_extensions(&reader, &decoded))
+		return HELLO_BAD;
 	if (!reader_is_done(&reader) || decoded.role > CONTROL_RESPONDER)
 		return HELLO_BAD;
 	// Hostile: these reach logs, metrics and the status page.
@@ -117,6 +125,7 @@ enum control_reason hello_judge(const struct control_hello *ours, const struct c
 		         hello_kem_mode(ours->legs), their_role, hello_kem_mode(theirs->legs));
 		return CONTROL_REASON_KEM_MODE;
 	}
-	text[0] = '\0';
-	return CONTROL_REASON_NONE;
+	const struct terms_side our_side = {our_role, &ours->terms, ours->build_id},
+							their_side = {their_role, &theirs->terms, theirs->build_id};
+	return terms_agree(&our_side, &their_side, text) ? CONTROL_REASON_NONE : CONTROL_REASON_TERMS;
 }

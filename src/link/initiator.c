@@ -213,6 +213,8 @@ int initiator_establish(struct initiator *initiator)
 		.keycache = initiator->settings.keycache,
 	};
 	settings.link.data_address = initiator->peer;
+	if (settings.link.data_port)
+		address_set_port(&settings.link.data_address, settings.link.data_port);
 	int r = session_start(&settings, &initiator->tls, peer, &session_ops, line, &line->session);
 	if (r < 0)
 		line_drop(line);

@@ -24,6 +24,7 @@ struct link_peer {
 	struct identity_text certificate;
 	struct tls_text tls;
 	char services[1024];
+	struct terms terms; // of an end of a packet tunnel
 	X509 *x509;             // the certificate itself; lent to link_new, which takes a reference. NULL in tests
 	STACK_OF(X509) * chain; // what it showed with it; likewise
 };
@@ -32,6 +33,7 @@ struct link_settings {
 	enum control_role role;
 	uint8_t id[LINK_ID_BYTES];
 	struct address data_address; // initiator: where to dial data connections
+	uint16_t data_port;          // initiator: another port than that of the control connection; 0: the same
 	uint32_t overlap_ms;         // the previous epoch's keys stay valid so long
 	uint64_t rotation_bytes;     // ask for a new epoch after so many payload bytes, 0 = never
 	uint32_t rotation_streams;   // and after so many streams, 0 = never

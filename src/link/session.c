@@ -156,6 +156,7 @@ static void on_hello(void *owner, const struct control_hello *peer, const uint8_
 	settings.role = session->settings.control.role;
 	snprintf(session->peer.node_name, sizeof session->peer.node_name, "%s", peer->node_name);
 	snprintf(session->peer.services, sizeof session->peer.services, "%s", peer->services);
+	session->peer.terms = peer->terms;
 	if (link_new(&settings, &session->peer, &session->link) < 0) {
 		set_reason(session, "out of memory");
 		session->ended = true;

@@ -211,3 +211,11 @@ bool address_is_unix(const struct address *address)
 {
 	return address->length != 0 && address->any.sa_family == AF_UNIX;
 }
+
+void address_set_port(struct address *address, uint16_t port)
+{
+	if (address->any.sa_family == AF_INET)
+		address->in4.sin_port = htons(port);
+	else if (address->any.sa_family == AF_INET6)
+		address->in6.sin6_port = htons(port);
+}

@@ -32,6 +32,8 @@ MUST_USE int address_parse(const char *text, struct address *address);
 void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]);
 // Splits "host:port", "[v6]:port" (host without brackets). ADDRESS_BAD when there is no valid port 1..65535.
 MUST_USE int address_split(const char *text, char *host, size_t host_size, uint16_t *port);
+// Of an IP address; a Unix socket has none and stays as it is.
+void address_set_port(struct address *address, uint16_t port);
 bool address_is_loopback(const struct address *address); // 127/8, ::1, mapped, Unix
 bool address_is_unix(const struct address *address);
 // The same IP whatever the port; Unix sockets are always on the same host.

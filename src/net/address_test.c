@@ -172,6 +172,21 @@ static void the_same_host_is_the_same_ip_whatever_the_port(void **state)
 	assert_false(address_is_same_host(&a, &b));
 }
 
+static void a_port_can_be_changed_and_the_rest_stays(void **state)
+{
+	struct address address;
+	char text[ADDRESS_TEXT_BYTES];
+	(void)state;
+	assert_int_equal(address_parse("[2001:db8::1]:80", &address), 0);
+	address_set_port(&address, 1108);
+	address_format(&address, text);
+	assert_string_equal(text, "[2001:db8::1]:1108");
+	assert_int_equal(address_parse("192.0.2.1:80", &address), 0);
+	address_set_port(&address, 1108);
+	address_format(&address, text);
+	assert_string_equal(text, "192.0.2.1:1108");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +199,7 @@ int main(void)
 		cmocka_unit_test(unnamed_and_abstract_unix_peers_are_written),
 		cmocka_unit_test(splitting_keeps_the_host_and_drops_the_brackets),
 		cmocka_unit_test(loopback_is_known_in_every_family),
+		cmocka_unit_test(a_port_can_be_changed_and_the_rest_stays),
 		cmocka_unit_test(the_same_host_is_the_same_ip_whatever_the_port),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
