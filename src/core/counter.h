@@ -131,6 +131,7 @@
 	X(SUPER_OUTWARD, "qanat_super_packets_total", "direction=\"outward\"", "Super-packets cut or joined by direction") \
 	X(SUPER_INWARD, "qanat_super_packets_total", "direction=\"inward\"", "Super-packets cut or joined by direction") \
 	X(PACKET_NO_SESSION, "qanat_packets_dropped_total", "reason=\"no_session\"", "IP packets dropped by reason") \
+	X(PACKET_CONGESTED, "qanat_packets_dropped_total", "reason=\"congested\"", "IP packets dropped by reason") \
 	X(PACKET_STRANGE, "qanat_packets_dropped_total", "reason=\"strange_offload\"", "IP packets dropped by reason") \
 	X(PACKET_TOO_BIG, "qanat_packets_dropped_total", "reason=\"too_big\"", "IP packets dropped by reason") \
 	X(PACKET_MALFORMED, "qanat_packets_dropped_total", "reason=\"malformed\"", "IP packets dropped by reason") \

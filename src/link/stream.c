@@ -330,6 +330,12 @@ uint32_t stream_epoch(const struct stream *stream)
 	return stream->epoch;
 }
 
+void stream_limit_unsent(struct stream *stream, uint32_t bytes)
+{
+	if (stream->tls)
+		socket_limit_unsent(tls_conn_fd(stream->tls), bytes);
+}
+
 void stream_own(struct stream *stream, const struct stream_ops *ops, void *owner)
 {
 	stream->ops = ops;

@@ -102,6 +102,9 @@ struct link *stream_link(const struct stream *stream);
 // Ends it: in order when both directions have ended, otherwise with a reset that the peer will notice.
 void stream_close(struct stream **stream);
 
+// Bytes that the kernel keeps of it before their first transmission: what a new small unit has to queue behind.
+void stream_limit_unsent(struct stream *stream, uint32_t bytes);
+
 // Fails all streams of a link on this thread (revocation, expiry, CLOSE). Parked ones too.
 void stream_cut_all(struct link *link);
 // Closes the acceptor's streams of this thread that have no owner: before their header has come, or refused. For when

@@ -262,6 +262,11 @@ void socket_set_user_timeout(int fd, uint32_t timeout_ms)
 	set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)timeout_ms, "TCP_USER_TIMEOUT");
 }
 
+void socket_limit_unsent(int fd, uint32_t bytes)
+{
+	set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes, "TCP_NOTSENT_LOWAT");
+}
+
 bool socket_awaits_answer(int fd, uint32_t *silent_ms)
 {
 	struct tcp_info info = {0};

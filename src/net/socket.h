@@ -50,6 +50,8 @@ void socket_tune(int fd, const struct socket_options *options);
 // TCP_USER_TIMEOUT alone; 0: off. It also ends a connection whose peer answers but does not read, so it is for
 // connections whose peer always reads.
 void socket_set_user_timeout(int fd, uint32_t timeout_ms);
+// TCP_NOTSENT_LOWAT: bytes kept before their first transmission; more of them are not taken.
+void socket_limit_unsent(int fd, uint32_t bytes);
 // Whether something that was sent is not acknowledged yet; then also how long ago the last acknowledgement of anything
 // came. A peer that does not read any more still acknowledges, one that is gone does not. False when the kernel does
 // not tell.

@@ -1,0 +1,63 @@
+// The packets of a TUN device on the data connections of a link: lane 1 to lane N, each a stream of kind `packets`,
+// spread over the workers. Every worker reads and writes a queue of the device of its own.
+//
+// A flow has one lane, the same at both ends and for both directions: a hash over its ports tells which (fragments:
+// over their addresses; packets without ports go to each lane in turn). The kernel gives the packets of a flow to the
+// queue into which its last one was written, which is that of the lane's worker; those that come out of another one, at
+// the beginning of a flow, are passed on.
+//
+// Make before break: a lane is dialled again when its link has a new epoch or a successor; the old data connection is
+// finished in order and read to its end, so that nothing is lost.
+//
+// Back-pressure: when a lane takes no more, its worker stops reading its queue, whose end the kernel then drops, as of
+// any interface. Without any lane what the device gives is dropped.
+
+#pragma once
+
+#include "core/outcome.h"
+#include "edge/tun.h"
+#include "link/link.h"
+#include "link/stream.h"
+
+#include <stdbool.h>
+
+struct lanes;
+
+struct lanes_settings {
+	struct tun *tun; // lent
+	unsigned workers;
+	unsigned count;   // of lanes
+	bool takes_super; // super-packets cross whole when the peer takes them as well
+	uint32_t clamp;   // segment sizes that TCP announces are lowered to what fits into this; 0: left alone
+	uint32_t keepalive_ms, handshake_ms; // of data connections that are dialled
+	const char *congestion;              // lent until lanes_free
+};
+struct lanes_ops {
+	// From any worker, once: somebody has deleted the device.
+	void (*on_gone)(void *owner);
+	// From a worker: the peer did not take a lane, or it could not be dialled. `reason` is lent.
+	void (*on_refused)(void *owner, struct link *link, const char *reason);
+};
+
+// Negative: no memory.
+MUST_USE int lanes_new(const struct lanes_settings *settings, const struct lanes_ops *ops, void *owner,
+                       struct lanes **lanes);
+// When the loops are gone, or had their turn after the last lanes_close.
+void lanes_free(struct lanes **lanes);
+// On that worker's thread, as are the next four. Negative: no memory.
+MUST_USE int lanes_open(struct lanes *lanes, unsigned worker, struct loop *loop);
+void lanes_close(struct lanes *lanes, unsigned worker);
+
+// Initiator: the link on which this worker's share of the lanes is to be dialled; NULL: none. A reference is taken.
+// Lanes of an earlier link go on until they have successors. Negative: no memory, no lanes on this worker.
+MUST_USE int lanes_set_link(struct lanes *lanes, unsigned worker, struct link *link);
+// Responder: a stream of kind `packets` whose header has come. The stream is taken; one with a number that is no lane's
+// is refused.
+void lanes_take(struct lanes *lanes, unsigned worker, struct stream *stream, uint16_t number);
+// Ends all lanes of this worker, but those of this link (NULL: of any).
+void lanes_drop(struct lanes *lanes, unsigned worker, struct link *but);
+
+// From any thread.
+void lanes_set_clamp(struct lanes *lanes, uint32_t mtu);
+unsigned lanes_up(const struct lanes *lanes);                  // lanes that carry packets now
+unsigned lanes_of(const struct lanes *lanes, unsigned worker); // connections of this worker

@@ -1,0 +1,116 @@
+// Shared by lanes.c (life of lanes and workers), lanes_dial.c, lanes_outward.c and lanes_inward.c.
+
+#pragma once
+
+#include "flow/lanes.h"
+
+#include "core/counter.h"
+#include "limits.h"
+#include "packet/coalesce.h"
+#include "packet/parcel.h"
+#include "packet/segment.h"
+#include "wire/tls_profile.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LANES_NOWHERE 0xffff
+
+// A data connection. It sends while it is its number's `current`, and is read until the peer has ended it.
+struct lane {
+	struct lanes_worker *worker;
+	struct lane *next; // all of the worker
+	struct stream *stream;
+	struct loop_task release;
+	unsigned number;            // from 0
+	bool is_super;              // parcels with offload
+	bool is_open;               // the peer has taken it
+	bool is_retired;            // nothing new goes out
+	bool is_finished, is_ended; // our direction, the peer's
+	bool is_gone;               // only the memory is left
+	size_t tx_used, rx_used;
+	uint8_t *tx; // parcels that wait: LIMIT_UNIT_BYTES
+	uint8_t *rx; // LIMIT_FRAMES_BYTES
+};
+
+// Packets that other workers pass on. Two buffers change places under the lock.
+struct lanes_inbox {
+	pthread_mutex_t lock;
+	struct loop_task wake;
+	bool is_woken;
+	size_t used;
+	uint8_t *filling, *emptying;
+};
+
+struct lanes_worker {
+	struct lanes *lanes;
+	unsigned index;
+	struct loop *loop;  // NULL: not open
+	struct loop_io *io; // its queue of the device; NULL: the device has fewer
+	struct lane *all;
+	struct lane *current[LIMIT_LANES];
+	struct lanes_inbox inbox;
+	unsigned turn; // for packets without ports
+
+	// Initiator.
+	struct link *link;
+	struct tls_profile *profile;
+	struct loop_timer *care;
+	struct lane *dialling[LIMIT_LANES];
+	uint64_t rest_until_ms;
+
+	struct coalesce coalesce;
+	// What was read: a packet with room for its head in front. Held while its lane takes no more.
+	bool is_held;
+	unsigned held_for;
+	bool is_cutting;
+	struct segment cut;
+	struct offload offload;
+	size_t length;
+	uint8_t packet[PARCEL_SUPER_HEAD_BYTES + TUN_PACKET_BYTES];
+};
+
+struct lanes {
+	struct lanes_settings settings;
+	struct lanes_ops ops;
+	void *owner;
+	_Atomic uint32_t clamp;
+	atomic_bool is_gone;
+	_Atomic uint16_t home[LIMIT_LANES]; // the worker that sends for this lane, or LANES_NOWHERE
+	atomic_bool is_super[LIMIT_LANES];  // its kind of parcels
+	_Atomic unsigned load[TUN_QUEUES];  // connections of each worker
+	struct lanes_worker *workers[];
+};
+
+// ---- lanes.c
+
+// NULL: no memory.
+struct lane *lane_new(struct lanes_worker *worker, unsigned number, bool is_super);
+void lane_close(struct lane *lane);
+// The peer has taken it: it sends for its number from now on, and the one before is retired.
+void lane_begin(struct lane *lane);
+void lanes_lose_device(struct lanes *lanes);
+extern const struct stream_ops lane_ops;
+
+// ---- lanes_dial.c
+
+MUST_USE int lanes_dial_open(struct lanes_worker *worker);
+void lanes_dial_close(struct lanes_worker *worker);
+// Of a lane that was being dialled: open now (lane_begin follows), or it failed (lane_close follows).
+void lanes_dial_done(struct lane *lane);
+void lanes_dial_failed(struct lane *lane, const char *reason);
+
+// ---- lanes_outward.c
+
+MUST_USE int lanes_outward_open(struct lanes_worker *worker);
+void lanes_outward_close(struct lanes_worker *worker);
+// What waits in the lane goes out, as far as it takes it. A lane that is to end says so when all is out.
+void lanes_outward_flush(struct lane *lane);
+// The lane has room again, or a lane has come or gone: the device is read again.
+void lanes_outward_resume(struct lanes_worker *worker);
+
+// ---- lanes_inward.c
+
+void lanes_inward_init(struct lanes_worker *worker);
+// Reads what there is. Sets is_ended at the peer's end; false: what came is no parcel, and the lane is of no more use.
+MUST_USE bool lanes_inward_read(struct lane *lane);

@@ -1,0 +1,126 @@
+// From a lane to the device: `rx` is filled by one read of the stream, all whole parcels in it are written to the
+// device, and the part of one that is left moves to the front.
+
+#include "flow/lanes_internal.h"
+
+#include "packet/mss.h"
+#include "packet/packet.h"
+
+#include <string.h>
+
+// ---- to the device
+
+static int write_device(struct lanes_worker *worker, const struct offload *offload, const struct iovec *pieces,
+                        size_t count)
+{
+	struct tun *tun = worker->lanes->settings.tun;
+	int result = tun_write(tun, worker->index % tun_queue_count(tun), offload, pieces, count);
+	if (result < 0)
+		lanes_lose_device(worker->lanes);
+	return result;
+}
+
+static void on_joined(void *owner, const struct offload *offload, const struct iovec *pieces, size_t count)
+{
+	counter_add(COUNTER_SUPER_INWARD, offload->kind != OFFLOAD_NONE);
+	if (write_device(owner, offload, pieces, count) != 0)
+		counter_add(COUNTER_PACKET_REFUSED, 1);
+}
+
+// A super-packet that this kernel does not take: its packets one by one.
+static void write_cut(struct lanes_worker *worker, struct segment *cut)
+{
+	static _Thread_local uint8_t packet[PARCEL_PACKET_BYTES];
+	for (size_t room; (room = segment_room(cut)) > 0;) {
+		struct iovec piece = {packet, room};
+		segment_next(cut, packet);
+		if (write_device(worker, &(struct offload){0}, &piece, 1) != 0)
+			counter_add(COUNTER_PACKET_REFUSED, 1);
+	}
+}
+
+static void write_super(struct lanes_worker *worker, const struct parcel *parcel)
+{
+	struct segment cut;
+	// Hostile: what is said beside the packet must fit it.
+	if (segment_begin(&cut, parcel->packet, parcel->length, &parcel->offload) != 0) {
+		counter_add(COUNTER_PACKET_MALFORMED, 1);
+		return;
+	}
+	struct iovec piece = {(uint8_t *)parcel->packet, parcel->length};
+	int result = write_device(worker, &parcel->offload, &piece, 1);
+	counter_add(COUNTER_SUPER_INWARD, parcel->offload.kind != OFFLOAD_NONE);
+	if (result == TUN_UNFIT && parcel->offload.kind != OFFLOAD_NONE)
+		write_cut(worker, &cut);
+	else if (result != 0)
+		counter_add(COUNTER_PACKET_REFUSED, 1);
+}
+
+// ---- what a parcel holds
+
+static bool is_syn(const uint8_t *bytes, const struct packet *packet)
+{
+	return packet->protocol == PACKET_TCP && packet_transport_bytes(bytes, packet) > 0 &&
+	       (bytes[packet->header_bytes + 13] & 2) != 0;
+}
+
+// Hostile: what is no IP packet is left out and counted; it does not end the lane.
+static void take(struct lane *lane, uint8_t *bytes, const struct parcel *parcel)
+{
+	struct lanes_worker *worker = lane->worker;
+	uint32_t clamp = atomic_load_explicit(&worker->lanes->clamp, memory_order_relaxed);
+	struct packet packet;
+	if (packet_parse(bytes, parcel->length, &packet) != 0) {
+		counter_add(COUNTER_PACKET_MALFORMED, 1);
+		return;
+	}
+	// The sender has completed the checksum of every SYN.
+	if (clamp && !parcel->offload.needs_checksum && is_syn(bytes, &packet))
+		mss_clamp(bytes, parcel->length, clamp);
+	if (lane->is_super && (parcel->offload.kind != OFFLOAD_NONE || parcel->offload.needs_checksum))
+		write_super(worker, parcel);
+	else
+		coalesce_add(&worker->coalesce, bytes, parcel->length);
+}
+
+static bool take_all(struct lane *lane)
+{
+	struct parcel parcel;
+	size_t at = 0;
+	uint64_t count = 0;
+	int result;
+	while ((result = parcel_read(lane->rx + at, lane->rx_used - at, lane->is_super, &parcel)) == 0) {
+		// What was joined so far comes before a packet that is written at once.
+		if (parcel.offload.kind != OFFLOAD_NONE || parcel.offload.needs_checksum)
+			coalesce_flush(&lane->worker->coalesce);
+		take(lane, lane->rx + at + parcel_head_bytes(lane->is_super), &parcel);
+		at += parcel.used;
+		count++;
+	}
+	coalesce_flush(&lane->worker->coalesce);
+	memmove(lane->rx, lane->rx + at, lane->rx_used - at);
+	lane->rx_used -= at;
+	counter_add(COUNTER_PACKETS_INWARD, count);
+	return result == PARCEL_MORE;
+}
+
+bool lanes_inward_read(struct lane *lane)
+{
+	for (;;) { // the connection ends the turn
+		size_t got = 0;
+		int result = stream_recv(lane->stream, lane->rx + lane->rx_used, LIMIT_FRAMES_BYTES - lane->rx_used, &got);
+		lane->is_ended = lane->is_ended || result == STREAM_END;
+		if (result != 0)
+			return true;
+		lane->rx_used += got;
+		if (!take_all(lane))
+			return false;
+	}
+}
+
+void lanes_inward_init(struct lanes_worker *worker)
+{
+	coalesce_init(&worker->coalesce, on_joined, worker);
+	worker->coalesce.joins_tcp = tun_joins_tcp(worker->lanes->settings.tun);
+	worker->coalesce.joins_udp = tun_joins_udp(worker->lanes->settings.tun);
+}

@@ -1,0 +1,309 @@
+// From a queue of the device to the lanes.
+//
+// A packet is read with room for its head in front. A large one leaves at once, from where it lies; small ones gather
+// in the lane's `tx` until the device has nothing more, or `tx` is full, and leave as one unit. When the lane takes no
+// more the packet is held and the queue is not read until that lane has room, or is gone.
+
+#include "flow/lanes_internal.h"
+
+#include "packet/packet.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READS_PER_TURN (LIMIT_FRAMES_PER_TURN * 16)
+// Copying one of so many bytes costs more than the system call that gathering saves.
+#define LARGE_BYTES 16384
+// Of a packet that is passed on, before its parcel: u8 lane | u8 kind | u32 length.
+#define PASSED_HEAD_BYTES 6
+
+// ---- a lane's bytes
+
+void lanes_outward_flush(struct lane *lane)
+{
+	if (lane->tx_used > 0 && stream_has_room(lane->stream)) {
+		// A stream that breaks here says so by itself.
+		(void)!stream_send(lane->stream, lane->tx, lane->tx_used);
+		lane->tx_used = 0;
+	}
+	if (!lane->is_retired || lane->is_finished || lane->tx_used > 0 || !stream_has_room(lane->stream))
+		return;
+	lane->is_finished = true;
+	(void)!stream_finish(lane->stream);
+}
+
+// All of it, or nothing and false.
+static bool put(struct lane *lane, const uint8_t *parcel, size_t length)
+{
+	bool is_large = length >= LARGE_BYTES;
+	if (lane->tx_used > 0 && (is_large || lane->tx_used + length > LIMIT_UNIT_BYTES))
+		lanes_outward_flush(lane);
+	if (lane->tx_used + length <= LIMIT_UNIT_BYTES && !(is_large && stream_has_room(lane->stream))) {
+		memcpy(lane->tx + lane->tx_used, parcel, length);
+		lane->tx_used += length;
+		return true;
+	}
+	if (lane->tx_used > 0 || !stream_has_room(lane->stream))
+		return false;
+	size_t first = length < LIMIT_UNIT_BYTES ? length : LIMIT_UNIT_BYTES;
+	(void)!stream_send(lane->stream, parcel, first);
+	memcpy(lane->tx, parcel + first, length - first);
+	lane->tx_used = length - first;
+	return true;
+}
+
+// ---- which lane
+
+static unsigned mix(uint32_t value, unsigned count)
+{
+	return (unsigned)((uint64_t)(value * 0x9e3779b1u) * count >> 32);
+}
+
+static uint32_t of_addresses(const uint8_t *bytes, const struct packet *packet)
+{
+	size_t from = packet->version == 4 ? 12 : 8, to = packet->version == 4 ? 20 : 40;
+	uint32_t value = 0;
+	for (size_t at = from; at < to; at += 4)
+		value ^= packet_read32(bytes + at);
+	return value;
+}
+
+// The same for both directions of a flow. False: it has no ports.
+static bool hash(const uint8_t *bytes, const struct packet *packet, uint32_t *value)
+{
+	if (packet->is_fragment) {
+		*value = of_addresses(bytes, packet);
+		return true;
+	}
+	bool has_ports = packet->protocol == PACKET_TCP || packet->protocol == PACKET_UDP;
+	if (!has_ports || packet_transport_bytes(bytes, packet) == 0)
+		return false;
+	const uint8_t *ports = bytes + packet->header_bytes;
+	*value = (uint32_t)(packet_read16(ports) ^ packet_read16(ports + 2));
+	return true;
+}
+
+static unsigned choose(struct lanes_worker *worker, const uint8_t *bytes, const struct packet *packet)
+{
+	unsigned count = worker->lanes->settings.count;
+	uint32_t value;
+	return hash(bytes, packet, &value) ? mix(value, count) : worker->turn++ % count;
+}
+
+// The lane, or the next one that is up. False: none is.
+static bool find_home(const struct lanes *lanes, unsigned *number, unsigned *home)
+{
+	for (unsigned i = 0; i < lanes->settings.count; i++) {
+		unsigned at = (*number + i) % lanes->settings.count;
+		*home = atomic_load_explicit(&lanes->home[at], memory_order_relaxed);
+		if (*home == LANES_NOWHERE)
+			continue;
+		*number = at;
+		return true;
+	}
+	return false;
+}
+
+// ---- passing on
+
+static void on_passed(struct loop_task *task)
+{
+	struct lanes_inbox *inbox = CONTAINER_OF(task, struct lanes_inbox, wake);
+	struct lanes_worker *worker = CONTAINER_OF(inbox, struct lanes_worker, inbox);
+	pthread_mutex_lock(&inbox->lock);
+	uint8_t *bytes = inbox->filling;
+	size_t used = inbox->used;
+	inbox->filling = inbox->emptying;
+	inbox->emptying = bytes;
+	inbox->used = 0;
+	inbox->is_woken = false;
+	bool is_open = worker->loop != NULL;
+	pthread_mutex_unlock(&inbox->lock);
+	for (size_t at = 0; is_open && at < used;) {
+		uint32_t length = packet_read32(bytes + at + 2);
+		struct lane *lane = worker->current[bytes[at]];
+		if (!lane || lane->is_super != bytes[at + 1] || !put(lane, bytes + at + PASSED_HEAD_BYTES, length))
+			counter_add(COUNTER_PACKET_CONGESTED, 1);
+		at += PASSED_HEAD_BYTES + length;
+	}
+	for (struct lane *lane = is_open ? worker->all : NULL; lane; lane = lane->next)
+		if (lane->is_open && !lane->is_gone)
+			lanes_outward_flush(lane);
+}
+
+static void pass_on(struct lanes_worker *to, unsigned number, bool is_super, const uint8_t *parcel, size_t length)
+{
+	struct lanes_inbox *inbox = &to->inbox;
+	bool is_taken = false;
+	pthread_mutex_lock(&inbox->lock);
+	if (to->loop && inbox->used + PASSED_HEAD_BYTES + length <= LIMIT_LANES_PASSED_BYTES) {
+		uint8_t *at = inbox->filling + inbox->used;
+		at[0] = (uint8_t)number;
+		at[1] = is_super;
+		packet_write32(at + 2, (uint32_t)length);
+		memcpy(at + PASSED_HEAD_BYTES, parcel, length);
+		inbox->used += PASSED_HEAD_BYTES + length;
+		if (!inbox->is_woken)
+			loop_post(to->loop, &inbox->wake);
+		inbox->is_woken = is_taken = true;
+	}
+	pthread_mutex_unlock(&inbox->lock);
+	counter_add(is_taken ? COUNTER_PACKETS_OUTWARD : COUNTER_PACKET_CONGESTED, 1);
+}
+
+// ---- a packet
+
+struct target {
+	unsigned number, home;
+	bool is_super;
+};
+
+// False: held.
+static bool deliver(struct lanes_worker *worker, struct target to, const uint8_t *parcel, size_t length)
+{
+	if (to.home != worker->index) {
+		pass_on(worker->lanes->workers[to.home], to.number, to.is_super, parcel, length);
+		return true;
+	}
+	struct lane *lane = worker->current[to.number];
+	if (lane && !put(lane, parcel, length))
+		return false;
+	counter_add(COUNTER_PACKETS_OUTWARD, 1);
+	return true;
+}
+
+// Whole, with its offload. False: held.
+static bool send_super(struct lanes_worker *worker, struct target to)
+{
+	uint8_t *parcel = worker->packet;
+	parcel_write_head(parcel, true, worker->length, &worker->offload);
+	return deliver(worker, to, parcel, PARCEL_SUPER_HEAD_BYTES + worker->length);
+}
+
+// Cut into packets. False: held, with what is left.
+static bool send_cut(struct lanes_worker *worker, struct target to)
+{
+	static _Thread_local uint8_t parcel[PARCEL_HEAD_BYTES + PARCEL_PACKET_BYTES];
+	for (size_t room; (room = segment_room(&worker->cut)) > 0;) {
+		struct segment before = worker->cut;
+		parcel_write_head(parcel, false, room, NULL);
+		segment_next(&worker->cut, parcel + PARCEL_HEAD_BYTES);
+		if (deliver(worker, to, parcel, PARCEL_HEAD_BYTES + room))
+			continue;
+		worker->cut = before;
+		return false;
+	}
+	return true;
+}
+
+// SYNs go with a complete checksum, so that the other end can lower what they announce.
+static void complete_syn(struct lanes_worker *worker, uint8_t *bytes, const struct packet *packet)
+{
+	if (!worker->offload.needs_checksum || worker->offload.kind != OFFLOAD_NONE || packet->protocol != PACKET_TCP ||
+	    packet_transport_bytes(bytes, packet) == 0 || (bytes[packet->header_bytes + 13] & 2) == 0 ||
+	    worker->length > 2048)
+		return;
+	uint8_t copy[2048];
+	segment_next(&worker->cut, copy);
+	memcpy(bytes, copy, worker->length);
+	worker->offload = (struct offload){0};
+	// Nothing is left to be completed.
+	(void)!segment_begin(&worker->cut, bytes, worker->length, &worker->offload);
+}
+
+static bool send_held(struct lanes_worker *worker)
+{
+	struct target to = {.number = worker->held_for};
+	if (!find_home(worker->lanes, &to.number, &to.home)) {
+		counter_add(COUNTER_PACKET_NO_SESSION, 1);
+		return true;
+	}
+	struct lane *lane = to.home == worker->index ? worker->current[to.number] : NULL;
+	to.is_super = lane ? lane->is_super
+	                   : atomic_load_explicit(&worker->lanes->is_super[to.number], memory_order_relaxed);
+	return to.is_super ? send_super(worker, to) : send_cut(worker, to);
+}
+
+// Reads one packet and sends it. False: there is none now.
+static bool step(struct lanes_worker *worker)
+{
+	struct lanes *lanes = worker->lanes;
+	uint8_t *bytes = worker->packet + PARCEL_SUPER_HEAD_BYTES;
+	struct packet packet;
+	int result = tun_read(lanes->settings.tun, worker->index, bytes, &worker->length, &worker->offload);
+	if (result == TUN_NONE)
+		return false;
+	if (result < 0) {
+		lanes_lose_device(lanes);
+		return false;
+	}
+	// What is no IP packet, or not as it says, stays here.
+	if (result != 0 || worker->length > PARCEL_PACKET_BYTES || packet_parse(bytes, worker->length, &packet) != 0 ||
+	    segment_begin(&worker->cut, bytes, worker->length, &worker->offload) != 0) {
+		counter_add(COUNTER_PACKET_STRANGE, 1);
+		return true;
+	}
+	counter_add(COUNTER_SUPER_OUTWARD, worker->offload.kind != OFFLOAD_NONE);
+	complete_syn(worker, bytes, &packet);
+	worker->held_for = choose(worker, bytes, &packet);
+	worker->is_held = !send_held(worker);
+	return true;
+}
+
+static void flush_all(struct lanes_worker *worker)
+{
+	for (unsigned i = 0; i < worker->lanes->settings.count; i++)
+		if (worker->current[i] && worker->current[i]->tx_used > 0)
+			lanes_outward_flush(worker->current[i]);
+}
+
+static void pump(struct lanes_worker *worker)
+{
+	if (atomic_load_explicit(&worker->lanes->is_gone, memory_order_relaxed)) {
+		loop_io_want(worker->io, 0);
+		return;
+	}
+	if (worker->is_held)
+		worker->is_held = !send_held(worker);
+	for (unsigned i = 0; i < READS_PER_TURN && !worker->is_held; i++)
+		if (!step(worker))
+			break;
+	flush_all(worker);
+	loop_io_want(worker->io, worker->is_held ? 0 : LOOP_READ);
+}
+
+static void on_device(void *owner, int events)
+{
+	(void)events;
+	pump(owner);
+}
+
+void lanes_outward_resume(struct lanes_worker *worker)
+{
+	if (worker->io && worker->is_held)
+		pump(worker);
+}
+
+int lanes_outward_open(struct lanes_worker *worker)
+{
+	struct lanes *lanes = worker->lanes;
+	struct tun *tun = lanes->settings.tun;
+	worker->inbox.wake.run = on_passed;
+	worker->inbox.filling = malloc(LIMIT_LANES_PASSED_BYTES);
+	worker->inbox.emptying = malloc(LIMIT_LANES_PASSED_BYTES);
+	if (!worker->inbox.filling || !worker->inbox.emptying)
+		return -ENOMEM;
+	if (worker->index >= tun_queue_count(tun))
+		return 0;
+	int result = loop_io_open(worker->loop, tun_descriptor(tun, worker->index), on_device, worker, &worker->io);
+	if (result == 0)
+		loop_io_want(worker->io, LOOP_READ);
+	return result;
+}
+
+void lanes_outward_close(struct lanes_worker *worker)
+{
+	loop_io_close(&worker->io);
+	worker->is_held = false;
+}
