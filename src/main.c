@@ -13,6 +13,7 @@
 #include "cmd/source.h"
 #include "cmd/status.h"
 #include "cmd/version.h"
+#include "cmd/vpn.h"
 #include "config/flags.h"
 #include "config/text.h"
 
@@ -36,6 +37,7 @@ static const struct command {
 	{"drain", drain_command, true, "have a running node finish its flows and stop"},
 	{"health", health_command, false, "probe a running node"},
 	{"psk", psk_command, true, "layer-3 tunnel with a pre-shared key"},
+	{"vpn", vpn_command, true, "layer-3 tunnel over TLS, with certificates"},
 	{"check", check_command, true, "judge a configuration and its certificates"},
 	{"doctor", doctor_command, true, "diagnose this machine, and a configuration's files (also check-environment)"},
 	{"check-environment", doctor_command, true, "the same as doctor"},
@@ -44,7 +46,7 @@ static const struct command {
 	{"hub", NULL, true, "reverse tunnels: where devices connect to"},
 	{"agent", NULL, true, "reverse tunnels: on the device"},
 	{"connect", NULL, true, "reverse tunnels: reach a device"},
-	{"vpn", NULL, true, "layer-3 tunnel over QUIC or TLS"},
+	{"vpn-quic", NULL, true, "the layer-3 tunnel over QUIC: server and client of rust-vpn"},
 	{"top", NULL, false, "watch a running node"},
 	{"bench", NULL, false, "measure this machine"},
 };

@@ -12,11 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COMMANDS (CONFIG_PROXY + 1)
+#define COMMANDS (CONFIG_VPN_CLIENT + 1)
 enum { EXIT_GOOD = 0, EXIT_CERTIFICATES = 1, EXIT_CONFIG = 2 };
 
 static const char usage[] =
-	"usage: qanat check [-c FILE] [source|dest|proxy|psk server|psk client] [--json] [flags of that command]\n"
+	"usage: qanat check [-c FILE] [source|dest|proxy|psk server|psk client|vpn server|vpn client] [--json] [flags of that command]\n"
 	"       qanat check --schema\n\n"
 	"Reads the configuration as that command would, lists every problem, prints each value with where it comes from, and\n"
 	"tries the certificate or key files. Without a word it checks whichever sections the file has.\n\n"
@@ -48,6 +48,10 @@ static void read_words(struct check *check, int argc, char **argv)
 			check->is_wanted[CONFIG_PSK_SERVER] = argv[++at] != NULL;
 		else if (strcmp(word, "psk") == 0 && at + 1 < argc && strcmp(argv[at + 1], "client") == 0)
 			check->is_wanted[CONFIG_PSK_CLIENT] = argv[++at] != NULL;
+		else if (strcmp(word, "vpn") == 0 && at + 1 < argc && strcmp(argv[at + 1], "server") == 0)
+			check->is_wanted[CONFIG_VPN_SERVER] = argv[++at] != NULL;
+		else if (strcmp(word, "vpn") == 0 && at + 1 < argc && strcmp(argv[at + 1], "client") == 0)
+			check->is_wanted[CONFIG_VPN_CLIENT] = argv[++at] != NULL;
 		else if (strcmp(word, "--json") == 0)
 			check->is_json = true;
 		else if (strcmp(word, "--schema") == 0)
@@ -74,7 +78,7 @@ static bool try_certificates(const struct load *load, char problem[IDENTITY_PROB
 		.key_path = config->auth.key_path,
 		.crl_paths = (const char *const *)config->auth.crl_paths,
 		.crl_count = config->auth.crl_count,
-		.usage = load->command == CONFIG_SOURCE ? IDENTITY_CLIENT : IDENTITY_SERVER,
+		.usage = load->command == CONFIG_SOURCE || load->command == CONFIG_VPN_CLIENT ? IDENTITY_CLIENT : IDENTITY_SERVER,
 	};
 	struct identity *identity = NULL;
 	int result = identity_load(&files, &identity, problem);
@@ -217,9 +221,11 @@ static bool find_sections(struct check *check)
 	check->is_wanted[CONFIG_PSK_SERVER] = load.has_psk && !load.has_psk_client;
 	check->is_wanted[CONFIG_PSK_CLIENT] = load.has_psk_client;
 	check->is_wanted[CONFIG_PROXY] = load.has_proxy;
+	check->is_wanted[CONFIG_VPN_SERVER] = load.has_vpn && !load.has_vpn_client;
+	check->is_wanted[CONFIG_VPN_CLIENT] = load.has_vpn_client;
 	bool is_found = is_any_wanted(check);
 	if (!is_found && load.has_file)
-		fprintf(stderr, "%s: has no section [source], [dest], [proxy] or [psk]\n", load.file);
+		fprintf(stderr, "%s: has no section [source], [dest], [proxy], [vpn] or [psk]\n", load.file);
 	else if (!is_found)
 		fprintf(
 			stderr,

@@ -19,6 +19,9 @@ static const struct guise_word proxy_words[] = {
 	{NULL, NULL},
 };
 
+// Its server and client speak QUIC; tcpserver and tcpclient are words of our vpn.
+static const struct guise_word vpn_words[] = {{"server", "vpn-quic"}, {"client", "vpn-quic"}, {NULL, NULL}};
+
 static const struct guise {
 	const char *name;
 	const char *config;  // its default configuration file
@@ -27,7 +30,7 @@ static const struct guise {
 	const struct guise_word *words; // that are commands of ours instead, when they come first
 } guises[] = {
 	{"utun", "/etc/utun/config.toml", NULL, true, NULL},
-	{"rust-vpn", NULL, NULL, false, NULL},
+	{"rust-vpn", NULL, "vpn", true, vpn_words},
 	{"quantum-safe-proxy", NULL, "proxy", true, proxy_words},
 	{"shadow-server", NULL, NULL, false, NULL},
 	{"shadow-client", NULL, NULL, false, NULL},

@@ -7,6 +7,7 @@
 #include "core/outcome.h"
 #include "core/log.h"
 #include "config/config_proxy.h"
+#include "config/config_vpn.h"
 #include "policy/cidr.h"
 
 #include <stdbool.h>
@@ -14,7 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum config_command { CONFIG_SOURCE, CONFIG_DEST, CONFIG_PSK_SERVER, CONFIG_PSK_CLIENT, CONFIG_PROXY };
+enum config_command { CONFIG_SOURCE, CONFIG_DEST, CONFIG_PSK_SERVER, CONFIG_PSK_CLIENT, CONFIG_PROXY, CONFIG_VPN_SERVER, CONFIG_VPN_CLIENT };
 enum config_psk_method { CONFIG_PSK_CHACHA20, CONFIG_PSK_AES };
 enum config_psk_mptcp { CONFIG_MPTCP_AUTO, CONFIG_MPTCP_ON, CONFIG_MPTCP_OFF };
 enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIECE };
@@ -121,6 +122,7 @@ struct config {
 		uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms;
 	} psk;
 	struct config_of_proxy proxy;
+	struct config_of_vpn vpn;
 	struct { // [auth]
 		char *ca_cert_path;
 		char *cert_path, *key_path; // client_* for source, server_* for dest

@@ -8,6 +8,7 @@ static const char *const headings[][2] = {
 	{"udp", "UDP"},
 	{"psk", "The tunnel"},
 	{"proxy", "The proxy"},
+	{"vpn", "The tunnel"},
 	{"auth", "Certificates"},
 	{"crypto", "Keys"},
 	{"link", "The link"},
@@ -101,6 +102,20 @@ static void print_psk_head(enum config_command command, FILE *out)
 	        schema_command_name(command), is_server ? "" : " --server tunnel.example.net:20203");
 }
 
+static void print_vpn_head(enum config_command command, FILE *out)
+{
+	bool is_server = command == CONFIG_VPN_SERVER;
+	fprintf(out,
+	        "usage: qanat %s [-c FILE] [flags]\n\n"
+	        "%s of a layer-3 tunnel over TLS with certificates. Needs the right to make a TUN device (root, or\n"
+	        "CAP_NET_ADMIN).\n\n"
+	        "  qanat %s%s --ipv4 192.168.3.%d/24 --route 10.%d.0.0/16\n\n"
+	        "Without others the files ca.pem, %s.pem and %s.key of the current directory are used.\n",
+	        schema_command_name(command), is_server ? "The listening side" : "The dialling side",
+	        schema_command_name(command), is_server ? "" : " --server server.example.com", is_server ? 1 : 2,
+	        is_server ? 2 : 1, is_server ? "server" : "client", is_server ? "server" : "client");
+}
+
 static void print_proxy_head(FILE *out)
 {
 	fputs("usage: qanat proxy [-c FILE] [flags]\n\n"
@@ -129,6 +144,10 @@ void help_print(enum config_command command, FILE *out)
 	case CONFIG_PSK_SERVER:
 	case CONFIG_PSK_CLIENT:
 		print_psk_head(command, out);
+		break;
+	case CONFIG_VPN_SERVER:
+	case CONFIG_VPN_CLIENT:
+		print_vpn_head(command, out);
 		break;
 	case CONFIG_PROXY:
 		print_proxy_head(out);

@@ -3,6 +3,7 @@
 #include "config/validate_life.h"
 #include "config/validate_proxy.h"
 #include "config/validate_psk.h"
+#include "config/validate_vpn.h"
 #include "config/text.h"
 #include "config/value_text.h"
 
@@ -52,6 +53,8 @@ void validate_complete(struct load *load)
 	complete_user_timeout(load);
 	if (load->command == CONFIG_PSK_SERVER || load->command == CONFIG_PSK_CLIENT)
 		validate_psk_complete(load);
+	if (load->command == CONFIG_VPN_SERVER || load->command == CONFIG_VPN_CLIENT)
+		validate_vpn_complete(load);
 	if (load->command == CONFIG_PROXY)
 		validate_proxy_complete(load);
 	if (config->node.name || load_is_given(load, "node.name"))
@@ -104,8 +107,10 @@ static void check_required(struct load *load)
 			refuse_missing(load, key);
 	}
 	const char *section = schema_command_section(load->command);
+	bool is_vpn = load->command == CONFIG_VPN_SERVER || load->command == CONFIG_VPN_CLIENT;
 	bool has_section = load->command == CONFIG_SOURCE ? load->has_source
 	                   : load->command == CONFIG_DEST ? load->has_dest
+	                   : is_vpn                       ? load->has_vpn
 	                                                  : load->has_psk;
 	if (load->problems.count > before && load->has_file && !has_section)
 		problem_add(&load->problems, (struct tree_place){.name = load->file}, "", "the file has no section [%s]",
@@ -323,6 +328,8 @@ static bool is_taken(const struct config *config, enum config_command command, c
 {
 	if (command == CONFIG_DEST)
 		return config->dest.tunnel_port == port && is_same_listener(config->dest.listen_ip, ip);
+	if (command == CONFIG_VPN_SERVER || command == CONFIG_VPN_CLIENT)
+		return false; // likewise
 	if (command == CONFIG_PROXY)
 		return false; // config/validate_ends.h has asked
 	if (command == CONFIG_PSK_SERVER || command == CONFIG_PSK_CLIENT)
@@ -358,6 +365,10 @@ void validate(struct load *load)
 	case CONFIG_PSK_SERVER:
 	case CONFIG_PSK_CLIENT:
 		validate_psk(load);
+		break;
+	case CONFIG_VPN_SERVER:
+	case CONFIG_VPN_CLIENT:
+		validate_vpn(load);
 		break;
 	case CONFIG_PROXY:
 		validate_proxy(load);

@@ -30,7 +30,7 @@ struct lanes_settings {
 	bool takes_super; // super-packets cross whole when the peer takes them as well
 	uint32_t clamp;   // segment sizes that TCP announces are lowered to what fits into this; 0: left alone
 	uint32_t keepalive_ms, handshake_ms; // of data connections that are dialled
-	const char *congestion;              // lent until lanes_free
+	char congestion[SOCKET_CONGESTION_BYTES];
 };
 struct lanes_ops {
 	// From any worker, once: somebody has deleted the device.

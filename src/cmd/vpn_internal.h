@@ -1,0 +1,98 @@
+// `qanat vpn`, shared by the vpn*.c files: who owns what, and which thread may touch it.
+//
+// Worker 0 is the main thread: doors, initiator, device, reloads. Each worker has its share of the lanes (flow/lanes)
+// and on a server a responder. The HTTP thread reads copies, under the lock.
+
+#pragma once
+
+#include "config/reload.h"
+#include "edge/listener.h"
+#include "edge/netlink.h"
+#include "edge/tun.h"
+#include "flow/lanes.h"
+#include "link/initiator.h"
+#include "link/responder.h"
+#include "net/dial.h"
+#include "node/process.h"
+#include "node/watchdog.h"
+#include "node/workers.h"
+#include "ops/control_socket.h"
+#include "ops/http.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct vpn;
+
+struct vpn_worker {
+	struct vpn *vpn;
+	unsigned index;
+	struct loop *loop;
+	struct responder *responder; // server
+};
+
+struct vpn {
+	bool is_server;
+	int argc; // after the words, for reloads
+	char **argv;
+	struct workers *workers;
+	struct vpn_worker *worker;
+	unsigned worker_count, turn;
+	struct tun *tun;
+	struct netlink *netlink;
+	struct lanes *lanes;
+	struct process *process;
+	struct watchdog *watchdog;
+	struct http *http;
+	struct control_socket *control_socket;
+	uint64_t started_ms;
+	_Atomic bool draining;
+
+	struct registry *registry; // server
+	struct gate *gate;
+	struct keyserver *keyserver;
+	struct listener *doors[2];
+
+	struct initiator *initiator; // client
+	struct keycache *keycache;
+	struct address known[DIAL_ADDRESSES]; // of the server, when routes need them
+	char known_text[DIAL_ADDRESSES][ADDRESS_TEXT_BYTES];
+	size_t known_count;
+	bool is_pinned; // they have routes of their own, and are dialled without asking for names
+
+	pthread_mutex_t lock; // what the HTTP thread and other workers read as well
+	struct config *config;
+	struct identity *identity;
+	struct link *link; // client: for new data connections; server: of the client that is served
+	uint64_t last_up_ms, refused_ms;
+	char last_refusal[256];
+};
+
+// The device with its addresses, then its routes. Exit status; what was wrong has been logged.
+MUST_USE int vpn_device_open(struct vpn *vpn);
+void vpn_device_close(struct vpn *vpn);
+MUST_USE int vpn_routes_open(struct vpn *vpn);
+
+struct control_settings vpn_control(const struct vpn *vpn, const struct config *config, enum control_role role);
+void vpn_note_refusal(struct vpn *vpn, const char *reason);
+// Every worker drops the lanes of other links, cuts this link's streams, or drops what is parked of it. A reference is
+// passed to each.
+void vpn_tell_all(struct vpn *vpn, void (*open)(void *contents), struct link *link);
+struct vpn_news {
+	struct vpn_worker *worker;
+	struct link *link; // a reference, or NULL
+};
+void vpn_on_cut(void *contents); // mail_fn
+
+MUST_USE int vpn_client_start(struct vpn *vpn);
+void vpn_client_set(struct vpn *vpn);
+
+MUST_USE int vpn_server_tables(struct vpn *vpn, const struct config *config);
+MUST_USE int vpn_server_worker(struct vpn_worker *worker);
+MUST_USE int vpn_server_doors(struct vpn *vpn);
+MUST_USE int vpn_server_set(struct vpn_worker *worker);
+void vpn_server_drain(struct vpn *vpn);
+
+// status_fn
+void vpn_fill_status(void *owner, struct status_node *status);
+bool vpn_reload(struct vpn *vpn, struct config_reload *outcome);
