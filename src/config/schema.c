@@ -49,7 +49,7 @@ static const struct schema_word psk_methods[] = {
 };
 static const struct schema_word vpn_transports[] = {
 	{"tls", CONFIG_VPN_TLS, NULL},
-	{"quic", 0, "not built yet; \"tls\" is"},
+	{"quic", 0, "is not built yet; \"tls\" is"},
 	{NULL, 0, NULL},
 };
 static const struct schema_word mptcp_choices[] = {

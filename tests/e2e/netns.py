@@ -101,9 +101,11 @@ class Process:
 class Psk(Process):
     """`qanat psk server` or `qanat psk client`, with its status on a Unix socket."""
 
+    WORD = "psk"
+
     def __init__(self, host, arguments, name, config=None, program=None, **options):
         self.socket_path = os.path.join(host.folder, name + ".sock")
-        command = [program] if program else [QANAT, "psk"]
+        command = [program] if program else [QANAT, self.WORD]
         command += [*arguments, "--metrics-ip", "unix:" + self.socket_path]
         # Its default place is the machine's, and a killed process leaves it there.
         if not (config and "control" in config):
@@ -138,6 +140,16 @@ class Psk(Process):
 
     def wait_up(self, seconds=20.0):
         return self.wait_log("connected with", seconds)
+
+
+class Vpn(Psk):
+    """`qanat vpn server` or `qanat vpn client`."""
+
+    WORD = "vpn"
+
+    def wait_lanes(self, count, seconds=20.0):
+        wait(lambda: self.status()["flows_open"] == count, "%d data connections" % count, seconds)
+        return self
 
 
 class Host:
