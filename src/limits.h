@@ -232,7 +232,7 @@
 // A pre-shared key: longer ones add nothing; a file that is longer is another file.
 #define LIMIT_PSK_BYTES 4096
 
-// Data connections that carry packets of one vpn: the range of rust-vpn. Each holds two buffers of 211 KiB together.
+// Data connections that carry packets of one vpn: the range of rust-vpn. Each holds two buffers of 272 KiB together.
 #define LIMIT_LANES 100
 // Packets that wait to be passed to the worker of their data connection: the first ones of a flow, before the kernel
 // has learned which queue is its, and flows that only go one way. Twice so much for each worker.

@@ -19,6 +19,7 @@
 #include "ops/control_socket.h"
 #include "ops/http.h"
 
+#include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -55,8 +56,8 @@ struct vpn {
 
 	struct initiator *initiator; // client
 	struct keycache *keycache;
-	struct address known[DIAL_ADDRESSES]; // of the server, when routes need them
-	char known_text[DIAL_ADDRESSES][ADDRESS_TEXT_BYTES];
+	struct address known[DIAL_ADDRESSES];        // of the server, when routes need them
+	char known_text[DIAL_ADDRESSES][NI_MAXHOST]; // without ports
 	size_t known_count;
 	bool is_pinned; // they have routes of their own, and are dialled without asking for names
 

@@ -85,6 +85,10 @@ static void find_server(struct vpn *vpn)
 			continue;
 		memcpy(&address->storage, item->ai_addr, item->ai_addrlen);
 		address->length = item->ai_addrlen;
+		// Syscalls at start: socket, ioctl (the name of an IPv6 zone)
+		if (getnameinfo(item->ai_addr, item->ai_addrlen, vpn->known_text[vpn->known_count], NI_MAXHOST, NULL, 0,
+		                NI_NUMERICHOST) != 0)
+			continue;
 		vpn->known_count++;
 	}
 	freeaddrinfo(list);

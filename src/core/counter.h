@@ -130,6 +130,7 @@
 	X(PACKETS_INWARD, "qanat_packets_total", "direction=\"inward\"", "IP packets carried, outward = from our device to the peer") \
 	X(SUPER_OUTWARD, "qanat_super_packets_total", "direction=\"outward\"", "Super-packets cut or joined by direction") \
 	X(SUPER_INWARD, "qanat_super_packets_total", "direction=\"inward\"", "Super-packets cut or joined by direction") \
+	X(PACKET_PASSED, "qanat_packets_passed_on_total", "", "IP packets that came out of another queue of the device than that of their data connection") \
 	X(PACKET_NO_SESSION, "qanat_packets_dropped_total", "reason=\"no_session\"", "IP packets dropped by reason") \
 	X(PACKET_CONGESTED, "qanat_packets_dropped_total", "reason=\"congested\"", "IP packets dropped by reason") \
 	X(PACKET_STRANGE, "qanat_packets_dropped_total", "reason=\"strange_offload\"", "IP packets dropped by reason") \

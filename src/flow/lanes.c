@@ -23,7 +23,7 @@ struct lane *lane_new(struct lanes_worker *worker, unsigned number, bool is_supe
 	struct lane *lane = calloc(1, sizeof *lane);
 	if (!lane)
 		return NULL;
-	lane->tx = malloc(LIMIT_UNIT_BYTES);
+	lane->tx = malloc(LANES_TX_BYTES);
 	lane->rx = malloc(LIMIT_FRAMES_BYTES);
 	if (!lane->tx || !lane->rx) {
 		free(lane->tx);

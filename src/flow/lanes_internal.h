@@ -15,6 +15,9 @@
 #include <stdatomic.h>
 
 #define LANES_NOWHERE 0xffff
+// A unit of what the worker has read itself, whose queue of the device then waits, and one of what others pass on, for
+// whom nobody waits.
+#define LANES_TX_BYTES (2 * LIMIT_UNIT_BYTES)
 
 // A data connection. It sends while it is its number's `current`, and is read until the peer has ended it.
 struct lane {
@@ -29,7 +32,7 @@ struct lane {
 	bool is_finished, is_ended; // our direction, the peer's
 	bool is_gone;               // only the memory is left
 	size_t tx_used, rx_used;
-	uint8_t *tx; // parcels that wait: LIMIT_UNIT_BYTES
+	uint8_t *tx; // parcels that wait: LANES_TX_BYTES
 	uint8_t *rx; // LIMIT_FRAMES_BYTES
 };
 

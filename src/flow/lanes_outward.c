@@ -22,24 +22,29 @@
 
 void lanes_outward_flush(struct lane *lane)
 {
-	if (lane->tx_used > 0 && stream_has_room(lane->stream)) {
+	size_t at = 0;
+	while (at < lane->tx_used && stream_has_room(lane->stream)) {
+		size_t length = lane->tx_used - at < LIMIT_UNIT_BYTES ? lane->tx_used - at : LIMIT_UNIT_BYTES;
 		// A stream that breaks here says so by itself.
-		(void)!stream_send(lane->stream, lane->tx, lane->tx_used);
-		lane->tx_used = 0;
+		(void)!stream_send(lane->stream, lane->tx + at, length);
+		at += length;
 	}
+	if (at > 0)
+		memmove(lane->tx, lane->tx + at, lane->tx_used - at);
+	lane->tx_used -= at;
 	if (!lane->is_retired || lane->is_finished || lane->tx_used > 0 || !stream_has_room(lane->stream))
 		return;
 	lane->is_finished = true;
 	(void)!stream_finish(lane->stream);
 }
 
-// All of it, or nothing and false.
-static bool put(struct lane *lane, const uint8_t *parcel, size_t length)
+// All of it, or nothing and false. At most `limit` bytes wait in `tx` afterwards.
+static bool put(struct lane *lane, size_t limit, const uint8_t *parcel, size_t length)
 {
 	bool is_large = length >= LARGE_BYTES;
-	if (lane->tx_used > 0 && (is_large || lane->tx_used + length > LIMIT_UNIT_BYTES))
+	if (lane->tx_used > 0 && (is_large || lane->tx_used + length > limit))
 		lanes_outward_flush(lane);
-	if (lane->tx_used + length <= LIMIT_UNIT_BYTES && !(is_large && stream_has_room(lane->stream))) {
+	if (lane->tx_used + length <= limit && !(is_large && stream_has_room(lane->stream))) {
 		memcpy(lane->tx + lane->tx_used, parcel, length);
 		lane->tx_used += length;
 		return true;
@@ -123,7 +128,9 @@ static void on_passed(struct loop_task *task)
 	for (size_t at = 0; is_open && at < used;) {
 		uint32_t length = packet_read32(bytes + at + 2);
 		struct lane *lane = worker->current[bytes[at]];
-		if (!lane || lane->is_super != bytes[at + 1] || !put(lane, bytes + at + PASSED_HEAD_BYTES, length))
+		if (!lane || lane->is_super != bytes[at + 1] ||
+		    !put(lane, length < LARGE_BYTES ? LANES_TX_BYTES : LIMIT_UNIT_BYTES, bytes + at + PASSED_HEAD_BYTES,
+		         length))
 			counter_add(COUNTER_PACKET_CONGESTED, 1);
 		at += PASSED_HEAD_BYTES + length;
 	}
@@ -149,6 +156,7 @@ static void pass_on(struct lanes_worker *to, unsigned number, bool is_super, con
 		inbox->is_woken = is_taken = true;
 	}
 	pthread_mutex_unlock(&inbox->lock);
+	counter_add(COUNTER_PACKET_PASSED, 1);
 	counter_add(is_taken ? COUNTER_PACKETS_OUTWARD : COUNTER_PACKET_CONGESTED, 1);
 }
 
@@ -167,7 +175,7 @@ static bool deliver(struct lanes_worker *worker, struct target to, const uint8_t
 		return true;
 	}
 	struct lane *lane = worker->current[to.number];
-	if (lane && !put(lane, parcel, length))
+	if (lane && !put(lane, LIMIT_UNIT_BYTES, parcel, length))
 		return false;
 	counter_add(COUNTER_PACKETS_OUTWARD, 1);
 	return true;

@@ -37,10 +37,10 @@ def start_server(wire, papers, *arguments, name="server", **options):
     return Vpn(wire.server, words, name, **options).wait_log("running as server")
 
 
-def start_client(wire, papers, *arguments, name="client", to="192.0.2.1", cert=None, key=None, **options):
+def start_client(wire, papers, *arguments, name="client", to="192.0.2.1", cert=None, key=None, inner=True, **options):
     words = ["client", "--server", to, "--ca-bundle", papers.ca]
     words += ["--client-cert", cert or papers.client, "--client-key", key or papers.client_key]
-    words += ["--ipv4", "192.168.3.2/24", "--ipv6", "fd03::2/64", *arguments]
+    words += [*(["--ipv4", "192.168.3.2/24", "--ipv6", "fd03::2/64"] if inner else []), *arguments]
     return Vpn(wire.client, words, name, **options).wait_log("running as client")
 
 
@@ -156,9 +156,11 @@ def lost(process):
     """Ends a ping and says how many had no answer."""
     process.process.send_signal(signal.SIGINT)
     process.wait_end()
-    sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", process.log()).groups())
+    heard = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", process.log())]
+    sent = int(re.search(r"(\d+) packets transmitted", process.log()).group(1))
     assert sent > 20, process.log()[-500:]
-    return sent - received
+    # Of the last ones the answers may still be on their way.
+    return [number for number in range(1, sent - 10) if number not in heard]
 
 
 @pytest.mark.skipif(not shutil.which("iperf3"), reason="there is no iperf3")
@@ -178,7 +180,9 @@ def test_no_packet_is_lost_when_keys_change_every_second(wire, papers):
     assert link["epoch"] >= before + 4, link
     assert link["streams_total"] >= 4 * LANES, link
     assert min(rates) > 0, text
-    assert lost(ping) == 0
+    missing = lost(ping)
+    drops = [line for line in client.get("/metrics")[1].splitlines() if line.startswith("qanat_packets_dropped")]
+    assert not missing, (missing, drops)
 
 
 def test_a_client_that_is_killed_and_returns_is_let_in_at_once(wire, papers):
@@ -212,10 +216,9 @@ def test_another_client_waits_until_the_first_has_gone(wire, papers, tmp_path):
     """
     cert, key = papers.path("other.crt"), papers.path("other.key")
     if not os.path.exists(cert):
-        papers.make("client", cert, key, "--cn", "other.example")
+        papers.make("client", cert, key, "--common-name", "other.test", "--ca-cert", papers.ca, "--ca-key", papers.ca_key)
     server, first = pair(wire, papers)
-    second = start_client(wire, papers, "--device", "second", "--ipv4", "192.168.4.2/24", "--ipv6", "fd04::2/64",
-                          name="second", cert=cert, key=key)
+    second = start_client(wire, papers, "--device", "second", name="second", inner=False, cert=cert, key=key)
     second.wait_log("serves another client")
     assert second.status()["flows_open"] == 0
     wire.client.ping("192.168.3.1")
@@ -308,4 +311,4 @@ def test_a_reload_takes_over_what_can_change_and_packets_go_on(wire, papers):
     client.wait_log("vpn.clamp_mss has changed")
     client.wait_log("vpn.mtu has changed, but needs a restart")
     wait(lambda: ping.count("icmp_seq=") > 40, "more answers", 20 * PATIENCE)
-    assert lost(ping) == 0
+    assert not lost(ping)
