@@ -44,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	enum control_reason reason = hello_judge(&ours, &hello, text);
 	assert(message_text_is_printable(text) && strlen(text) <= LIMIT_REASON_BYTES);
-	assert((reason == CONTROL_REASON_NONE) == (hello.role == CONTROL_INITIATOR && hello.legs == ours.legs && !hello.terms.is_given));
+	assert((reason == CONTROL_REASON_NONE) ==
+	       (hello.role == CONTROL_INITIATOR && hello.legs == ours.legs && !hello.terms.is_given));
 	return 0;
 }

@@ -78,7 +78,8 @@ static bool try_certificates(const struct load *load, char problem[IDENTITY_PROB
 		.key_path = config->auth.key_path,
 		.crl_paths = (const char *const *)config->auth.crl_paths,
 		.crl_count = config->auth.crl_count,
-		.usage = load->command == CONFIG_SOURCE || load->command == CONFIG_VPN_CLIENT ? IDENTITY_CLIENT : IDENTITY_SERVER,
+		.usage = load->command == CONFIG_SOURCE || load->command == CONFIG_VPN_CLIENT ? IDENTITY_CLIENT
+	                                                                                  : IDENTITY_SERVER,
 	};
 	struct identity *identity = NULL;
 	int result = identity_load(&files, &identity, problem);

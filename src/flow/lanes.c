@@ -146,8 +146,9 @@ void lanes_take(struct lanes *lanes, unsigned index, struct stream *stream, uint
 	if (worker && worker->loop && number >= 1 && number <= lanes->settings.count)
 		lane = lane_new(worker, number - 1u, is_super);
 	if (!lane) {
-		stream_refuse(&stream, lanes->settings.count < number ? HEADER_NO_SERVICE : HEADER_INTERNAL,
-		              lanes->settings.count < number ? "there is no such data connection" : "out of memory");
+		bool is_known = number >= 1 && number <= lanes->settings.count;
+		stream_refuse(&stream, is_known ? HEADER_INTERNAL : HEADER_NO_SERVICE,
+		              is_known ? "out of memory" : "there is no such data connection");
 		return;
 	}
 	lane->stream = stream;

@@ -10,7 +10,7 @@ import pytest
 
 import netns
 from netns import Vpn
-from qanat import PATIENCE, QANAT, Certs, wait
+from qanat import QANAT, Certs, wait
 from test_psk import transfer
 
 REASON = netns.why_not()
@@ -94,9 +94,22 @@ def test_without_offload_packet_by_packet(wire, papers, who):
     assert counted(node, 'super_packets_total{direction="outward"}') == 0
 
 
-@pytest.mark.parametrize("arguments", [["--stream-count", "1"], ["--stream-count", "100"], ["--mtu", "9000"],
-                                       ["--workers", "1"], ["--data-port", "1107"], ["--mtu", "1280"]],
-                         ids=lambda words: "-".join(words).strip("-"))
+RANGES = [
+    ["--stream-count", "1"],
+    ["--stream-count", "100"],
+    ["--mtu", "9000"],
+    ["--mtu", "1280"],
+    ["--workers", "1"],
+    ["--data-port", "1107"],
+]
+DIFFERENCES = [
+    (["--mtu", "1400"], ["--mtu", "1500"], "mtu"),
+    (["--stream-count", "3"], ["--stream-count", "4"], "stream_count"),
+    (["--build-id", "one"], ["--build-id", "two"], "build_id"),
+]
+
+
+@pytest.mark.parametrize("arguments", RANGES, ids=lambda words: "-".join(words).strip("-"))
 def test_ends_of_the_ranges_carry_packets(wire, papers, arguments):
     """
     client ═════ server
@@ -120,9 +133,7 @@ def test_the_link_may_run_over_ipv6(wire, papers):
 # ---- what must agree
 
 
-@pytest.mark.parametrize("theirs,ours,key", [(["--mtu", "1400"], ["--mtu", "1500"], "mtu"),
-                                             (["--stream-count", "3"], ["--stream-count", "4"], "stream_count"),
-                                             (["--build-id", "one"], ["--build-id", "two"], "build_id")])
+@pytest.mark.parametrize("theirs,ours,key", DIFFERENCES)
 def test_what_differs_is_refused_on_both_sides_with_both_values(wire, papers, theirs, ours, key):
     """
     client (--mtu 1400) ──── "mtu: the responder has 1500, the initiator has 1400" ──── server (--mtu 1500)
@@ -141,7 +152,7 @@ def test_the_peer_must_have_the_common_name_that_was_asked_for(wire, papers):
     """
     server = start_server(wire, papers, "--peer-cn", "somebody-else")
     client = start_client(wire, papers)
-    server.wait_log("not allowed|not_allowed|allow")
+    server.wait_log("not allowed")
     assert client.status()["flows_open"] == 0
 
 
@@ -216,7 +227,8 @@ def test_another_client_waits_until_the_first_has_gone(wire, papers, tmp_path):
     """
     cert, key = papers.path("other.crt"), papers.path("other.key")
     if not os.path.exists(cert):
-        papers.make("client", cert, key, "--common-name", "other.test", "--ca-cert", papers.ca, "--ca-key", papers.ca_key)
+        issuer = ["--ca-cert", papers.ca, "--ca-key", papers.ca_key]
+        papers.make("client", cert, key, "--common-name", "other.test", *issuer)
     server, first = pair(wire, papers)
     second = start_client(wire, papers, "--device", "second", name="second", inner=False, cert=cert, key=key)
     second.wait_log("serves another client")
@@ -310,5 +322,5 @@ def test_a_reload_takes_over_what_can_change_and_packets_go_on(wire, papers):
     client.process.send_signal(signal.SIGHUP)
     client.wait_log("vpn.clamp_mss has changed")
     client.wait_log("vpn.mtu has changed, but needs a restart")
-    wait(lambda: ping.count("icmp_seq=") > 40, "more answers", 20 * PATIENCE)
+    wait(lambda: ping.count("icmp_seq=") > 40, "more answers")
     assert not lost(ping)
