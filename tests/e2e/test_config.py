@@ -237,7 +237,7 @@ def test_unknown_and_coming_commands_are_refused_by_name():
     done = call("suorce")
     assert done.returncode == 2
     assert done.stderr == 'qanat: unknown command "suorce" (did you mean "source"?); `qanat help` lists them\n'
-    for word in ("hub", "agent", "connect", "vpn", "top", "bench", "drain"):
+    for word in ("hub", "agent", "connect", "vpn-quic", "top", "bench", "drain"):
         done = call(word)
         if done.returncode == 2:
             assert 'qanat: "%s" is not built yet; `qanat help` lists what is\n' % word == done.stderr
@@ -268,11 +268,11 @@ def test_started_as_utun_it_takes_that_command_line(pair, tmp_path):
     if not os.path.exists("/etc/utun/config.toml"):
         assert done.returncode == 2
         assert "/etc/utun/config.toml: cannot be opened: " in done.stderr
-    other = str(tmp_path / "rust-vpn")
+    other = str(tmp_path / "shadow-server")
     os.symlink(QANAT, other)
     done = call("server", program=other)
     assert done.returncode == 2
-    assert 'the command line of "rust-vpn" is not built yet' in done.stderr
+    assert 'the command line of "shadow-server" is not built yet' in done.stderr
 
 
 # ---- hostile and broken files
