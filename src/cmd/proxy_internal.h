@@ -37,7 +37,7 @@ struct proxy_door {
 
 // What comes of the files of a configuration: whom we are, whom we believe, whom we let in. References are counted, and
 // the null value holds none.
-#define PROXY_IDENTITIES (LIMIT_CERTIFICATES + 2)
+#define PROXY_IDENTITIES LIFE_CERTIFICATES
 struct proxy_material {
 	struct identity *identities[PROXY_IDENTITIES];
 	size_t identity_count;

@@ -4,7 +4,6 @@
 #include "config/certificates.h"
 #include "core/log.h"
 
-_Static_assert(PROXY_IDENTITIES <= LIFE_CERTIFICATES, "each certificate has its place");
 _Static_assert(PROXY_PROBLEM_BYTES >= LIFE_PROBLEM_BYTES, "problems are handed on");
 
 // As the CA that renews them issued them. The others are judged without a CA, for theirs need not be the one whose

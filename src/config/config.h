@@ -162,7 +162,7 @@ struct config {
 	} expiry;
 	struct { // [renewal] of our own certificate
 		enum config_renewal method;
-		char *ca_cert_path; // proxy; NULL: proxy.ca_cert_path
+		char *ca_cert_path;       // proxy; NULL: proxy.ca_cert_path
 		char *drop_folder, *name; // drop; the name is NULL: node.name
 		char *endpoint;           // link
 		char *before;             // a span of policy/span

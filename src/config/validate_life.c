@@ -33,12 +33,14 @@ static void check_proxy(struct load *load)
 	if (certificates_count(config) == 0)
 		refuse(load, "renewal.method", "is given, but there is no certificate to renew");
 	if (!config->renewal.ca_cert_path && !config->proxy.ca_cert_path)
-		refuse(load, "renewal.ca_cert_path", "is needed: without a CA nobody could tell a renewed certificate from a forged one");
+		refuse(load, "renewal.ca_cert_path",
+		       "is needed: without a CA nobody could tell a renewed certificate from a forged one");
 	for (size_t i = 0; i < certificates_count(config); i++)
 		if (certificates_at(config, i).ocsp_path)
-			refuse(load, "renewal.method",
-			       "is given, and an OCSP response to staple as well: that is of one certificate and would not be of the "
-			       "renewed one. Leave one of them out");
+			refuse(
+				load, "renewal.method",
+				"is given, and an OCSP response to staple as well: that is of one certificate and would not be of the "
+				"renewed one. Leave one of them out");
 }
 
 static void check_renewal(struct load *load)

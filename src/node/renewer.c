@@ -251,9 +251,9 @@ void renewer_show(struct renewer *renewer, struct status_renewal *renewal)
 
 	pthread_mutex_lock(&renewer->lock);
 	*renewal = (struct status_renewal){.method = methods[renewer->method],
-	                                          .state = state_name(renewer->state),
-	                                          .due = renewer->due,
-	                                          .next = renewer->next};
+	                                   .state = state_name(renewer->state),
+	                                   .due = renewer->due,
+	                                   .next = renewer->next};
 	memcpy(renewal->last_error, renewer->last_error, sizeof renewer->last_error);
 	pthread_mutex_unlock(&renewer->lock);
 }

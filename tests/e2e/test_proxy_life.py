@@ -77,8 +77,8 @@ def test_a_client_that_dials_out_renews_as_well(world, tmp_path, echo):
     plain ── proxy, client: 20 s ══ proxy, server ── echo
     """
     short = ShortCerts(str(tmp_path / "short"))
-    Certs.make(short, "server", short.server, short.server_key, "--common-name", "dest.test", "--dns-names", "localhost",
-               "--ip-addresses", "127.0.0.1", "--force", *issuer(short))
+    Certs.make(short, "server", short.server, short.server_key, "--common-name", "dest.test", "--dns-names",
+               "localhost", "--ip-addresses", "127.0.0.1", "--force", *issuer(short))
     authority = world.add(Authority(short, str(tmp_path)).start())
     first = serial(short.client)
     far, server = sidecars.server(world, echo.address, certs=short)

@@ -81,7 +81,7 @@ static bool read_address(char *text)
 		return false;
 	*colon = '\0';
 	address.sin_family = AF_INET;
-	address.sin_port = htons((uint16_t)atoi(colon + 1));
+	address.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
 	return inet_pton(AF_INET, text, &address.sin_addr) == 1;
 }
 
@@ -107,9 +107,9 @@ int main(int argc, char **argv)
 	pthread_t thread[THREADS_MAX];
 	for (int i = 5; i + 1 < argc; i += 2) {
 		if (strcmp(argv[i], "--seconds") == 0)
-			seconds = atof(argv[i + 1]);
+			seconds = strtod(argv[i + 1], NULL);
 		else if (strcmp(argv[i], "--threads") == 0)
-			threads = atoi(argv[i + 1]);
+			threads = (int)strtol(argv[i + 1], NULL, 10);
 		else if (strcmp(argv[i], "--group") == 0)
 			groups = argv[i + 1];
 	}
