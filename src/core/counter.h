@@ -117,6 +117,13 @@
 	X(DATAGRAM_NOT_EXPOSED, "qanat_datagrams_dropped_total", "reason=\"not_exposed\"", "Datagrams dropped by reason") \
 	X(ICMP_REPORTS, "qanat_datagrams_unreachable_reports_total", "", "Reports that a target was not reached") \
 	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
+	X(OPEN_SENT, "qanat_opens_total", "outcome=\"sent\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(OPEN_CLAIMED, "qanat_opens_total", "outcome=\"claimed\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(OPEN_REFUSED, "qanat_opens_total", "outcome=\"refused\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(OPEN_LATE, "qanat_opens_total", "outcome=\"late\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(CLAIM_UNKNOWN, "qanat_offers_refused_total", "reason=\"unknown_token\"", "Data connections of agents that were ended when they came") \
+	X(PARK_TOO_MANY, "qanat_offers_refused_total", "reason=\"too_many_parked\"", "Data connections of agents that were ended when they came") \
+	X(OFFER_NO_LINK, "qanat_offers_refused_total", "reason=\"link_over\"", "Data connections of agents that were ended when they came") \
 	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \

@@ -55,6 +55,11 @@ uint32_t flows_open(const struct flows *flows);
 // Source: a local connection (fd is taken) that wants `header`'s service. Waits for a link when there is none.
 void flows_take_local(struct flows *flows, int *fd, const struct address *peer, const struct header *header);
 void flows_take(struct flows *flows, const struct flow_arrival *arrival);
+// Hub: a local connection and the parked stream (link/reverse) that is to carry it. An origin in the header is kept; no
+// client is charged here. The stream is taken in any case. 0: the descriptor is as well. FLOW_UNSENT: the stream was
+// broken and nothing has left, so another one may have it. Negative: it broke, or no memory.
+enum { FLOW_UNSENT = 1 };
+MUST_USE int flows_take_joined(struct flows *flows, const struct flow_arrival *arrival, struct stream **stream);
 // Source: a link has come up; flows that waited for one go on.
 void flows_link_is_up(struct flows *flows);
 // Source: nothing new is to begin: flows that still wait for a link are turned away.

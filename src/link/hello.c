@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-// Everything of fixed length, three texts with their lengths.
-_Static_assert(87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 <= LIMIT_HELLO_BYTES, "the largest HELLO we write fits");
+enum { EXTENSION_DEVICE = 1 };
+
+// Everything of fixed length, three texts with their lengths, and the extension.
+_Static_assert(4 + LIMIT_DEVICE_NAME_BYTES + 87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 <= LIMIT_HELLO_BYTES, "the largest HELLO we write fits");
 
 size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_BYTES])
 {
@@ -29,18 +31,24 @@ size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_B
 	writer_text(&writer, hello->node_name);
 	writer_text(&writer, hello->build_id);
 	writer_text(&writer, hello->services);
+	if (hello->device[0]) {
+		writer_u16(&writer, EXTENSION_DEVICE);
+		writer_text(&writer, hello->device);
+	}
 	assert(!writer.bad);
 	size_t length = writer_length(&writer);
 	frame_encode_header(out, MESSAGE_HELLO, length);
 	return FRAME_HEADER_BYTES + length;
 }
 
-// What a later version may add: u16 type | u16 length | value. None is defined, so all are skipped.
-static void skip_extensions(struct reader *reader)
+// u16 type | u16 length | value, as texts are. What a later version may add is skipped.
+static void read_extensions(struct reader *reader, struct control_hello *hello)
 {
 	while (!reader->bad && reader_left(reader) > 0) {
-		reader_u16(reader);
-		reader_bytes(reader, reader_u16(reader));
+		if (reader_u16(reader) == EXTENSION_DEVICE && !hello->device[0])
+			reader_text(reader, hello->device, sizeof hello->device);
+		else
+			reader_bytes(reader, reader_u16(reader));
 	}
 }
 
@@ -70,12 +78,12 @@ int hello_decode(const struct frame *frame, struct control_hello *hello)
 	reader_text(&reader, decoded.node_name, sizeof decoded.node_name);
 	reader_text(&reader, decoded.build_id, sizeof decoded.build_id);
 	reader_text(&reader, decoded.services, sizeof decoded.services);
-	skip_extensions(&reader);
+	read_extensions(&reader, &decoded);
 	if (!reader_is_done(&reader) || decoded.role > CONTROL_RESPONDER)
 		return HELLO_BAD;
 	// Hostile: these reach logs, metrics and the status page.
 	if (!message_text_is_printable(decoded.node_name) || !message_text_is_printable(decoded.build_id) ||
-	    !message_text_is_printable(decoded.services))
+	    !message_text_is_printable(decoded.services) || !message_text_is_printable(decoded.device))
 		return HELLO_BAD;
 	*hello = decoded;
 	return 0;
@@ -110,6 +118,13 @@ enum control_reason hello_judge(const struct control_hello *ours, const struct c
 	if (theirs->role == ours->role) {
 		snprintf(text, LIMIT_REASON_BYTES + 1, "HELLO: both sides say they are the %s", our_role);
 		return CONTROL_REASON_PROTOCOL;
+	}
+	if ((ours->features ^ theirs->features) & HELLO_REVERSE) {
+		bool is_ours = ours->features & HELLO_REVERSE, is_initiator = ours->role == CONTROL_INITIATOR;
+		const char *initiator = is_ours == is_initiator ? "an agent" : "a source";
+		snprintf(text, LIMIT_REASON_BYTES + 1, "the initiator is %s, the responder a %s: an agent links with a hub, a source with a dest",
+		         initiator, is_ours == is_initiator ? "dest" : "hub");
+		return CONTROL_REASON_KIND;
 	}
 	// Never the weaker of the two: whoever runs the nodes decides which one is meant.
 	if (theirs->legs != ours->legs) {

@@ -55,11 +55,12 @@ static inline void link_rig_header(void *owner, struct stream *stream, const str
 	link_rig_on_header(link_rig_owner, stream, header);
 }
 
-static inline void link_rig_dest_up(void *owner, struct link *link)
+static inline bool link_rig_dest_up(void *owner, struct link *link)
 {
 	struct link_rig *rig = owner;
 	(void)link;
 	rig->dest_ups++;
+	return true;
 }
 
 static inline void link_rig_dest_down(void *owner, struct link *link, bool cut)
