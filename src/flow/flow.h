@@ -22,6 +22,7 @@ struct flows_settings {
 	uint32_t keepalive_ms;
 	uint32_t wait_ms;               // source: for a link and dest's answer
 	uint32_t target_ms;             // dest: to connect to a target, one that is just coming up included
+	bool is_impatient;              // agent: a target that refuses is not tried again
 	uint32_t idle_ms;               // a flow that moves nothing either way for so long is reset, 0: never
 	unsigned dials_max;             // source: data connections dialled at once; 0: LIMIT_DIALS
 	uint64_t age_ms;                // a flow that has lived so long is reset, whatever it does, 0: never

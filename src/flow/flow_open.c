@@ -232,8 +232,8 @@ void flows_take_local(struct flows *flows, int *fd, const struct address *peer, 
 // The flow has been let go without its descriptor.
 static int give_back(struct flow *flow, const struct flow_arrival *arrival, int r)
 {
-	*arrival->fd = flow->fd;
-	flow->fd = -1;
+	*arrival->fd = flow->joint.fd;
+	flow->joint.fd = -1;
 	flow->charged = false;
 	flow_close(flow);
 	return r == STREAM_UNSENT ? FLOW_UNSENT : r;
@@ -322,7 +322,7 @@ static void on_redial(void *owner)
 static bool waits_for_target(struct flow *flow)
 {
 	struct loop *loop = flow->flows->settings.loop;
-	if (loop_now_ms(loop) + REDIAL_MS >= flow->dial_until_ms)
+	if (flow->flows->settings.is_impatient || loop_now_ms(loop) + REDIAL_MS >= flow->dial_until_ms)
 		return false;
 	if (!flow->timer && loop_timer_open(loop, on_redial, flow, &flow->timer) < 0)
 		return false;

@@ -47,6 +47,7 @@ struct responder_ops {
 	stream_header_fn on_header;
 };
 
+// `reverse` is freed after the responder.
 MUST_USE int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
                            struct responder **responder);
 // New settings for connections that come from now on; loop and tables stay. Links of this worker that stand are judged

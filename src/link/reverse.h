@@ -30,7 +30,8 @@ void reverse_free(struct reverse **reverse);
 
 MUST_USE int reverse_worker_new(struct reverse *reverse, unsigned index, struct loop *loop,
                                 struct reverse_worker **worker);
-// On its loop's thread, before its responder is freed: wishes that are granted here are refused (HEADER_DRAINING).
+// On its loop's thread, after its responder has been freed: what is parked here is closed, and wishes on their way here
+// will be refused (HEADER_DRAINING).
 void reverse_worker_free(struct reverse_worker **worker);
 
 // ---- wishes --------------------------------------------------------------------------------------------------------
