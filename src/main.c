@@ -1,5 +1,6 @@
 // The command table, and nothing else.
 
+#include "cmd/agent.h"
 #include "cmd/cert.h"
 #include "cmd/check.h"
 #include "cmd/dest.h"
@@ -30,6 +31,7 @@ static const struct command {
 	{"source", source_command, true, "carry local services through a quantum-safe link to dest"},
 	{"dest", dest_command, true, "accept links and hand what they carry to the services here"},
 	{"proxy", proxy_command, true, "post-quantum TLS in front of a plain service, or of a plain client"},
+	{"agent", agent_command, true, "reverse tunnels: on the device, keeps a link with a hub"},
 	{"cert", cert_command, false, "a small CA: make, renew, revoke, show and verify certificates"},
 	{"status", status_command, true, "ask a running node what it does"},
 	{"reload", reload_command, true, "have a running node read its configuration anew"},
@@ -42,7 +44,6 @@ static const struct command {
 	{"version", version_command, false, "say which build this is"},
 	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
 	{"hub", NULL, true, "reverse tunnels: where devices connect to"},
-	{"agent", NULL, true, "reverse tunnels: on the device"},
 	{"connect", NULL, true, "reverse tunnels: reach a device"},
 	{"vpn", NULL, true, "layer-3 tunnel over QUIC or TLS"},
 	{"top", NULL, false, "watch a running node"},

@@ -19,6 +19,11 @@ static const struct guise_word proxy_words[] = {
 	{NULL, NULL},
 };
 
+static const struct guise_word shadow_words[] = {
+	{"--version", "version"},
+	{NULL, NULL},
+};
+
 static const struct guise {
 	const char *name;
 	const char *config;  // its default configuration file
@@ -30,7 +35,7 @@ static const struct guise {
 	{"rust-vpn", NULL, NULL, false, NULL},
 	{"quantum-safe-proxy", NULL, "proxy", true, proxy_words},
 	{"shadow-server", NULL, NULL, false, NULL},
-	{"shadow-client", NULL, NULL, false, NULL},
+	{"shadow-client", NULL, "agent", true, shadow_words},
 	{"ttun", NULL, "psk", true, NULL},
 };
 

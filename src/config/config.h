@@ -6,6 +6,7 @@
 
 #include "core/outcome.h"
 #include "core/log.h"
+#include "config/config_agent.h"
 #include "config/config_proxy.h"
 #include "policy/cidr.h"
 
@@ -14,7 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum config_command { CONFIG_SOURCE, CONFIG_DEST, CONFIG_PSK_SERVER, CONFIG_PSK_CLIENT, CONFIG_PROXY };
+enum config_command { CONFIG_SOURCE, CONFIG_DEST, CONFIG_PSK_SERVER, CONFIG_PSK_CLIENT, CONFIG_PROXY, CONFIG_AGENT };
 enum config_psk_method { CONFIG_PSK_CHACHA20, CONFIG_PSK_AES };
 enum config_psk_mptcp { CONFIG_MPTCP_AUTO, CONFIG_MPTCP_ON, CONFIG_MPTCP_OFF };
 enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIECE };
@@ -120,6 +121,7 @@ struct config {
 		uint32_t handshake_timeout_ms, peer_timeout_ms;
 		uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms;
 	} psk;
+	struct config_of_agent agent;
 	struct config_of_proxy proxy;
 	struct { // [auth]
 		char *ca_cert_path;

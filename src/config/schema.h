@@ -43,7 +43,8 @@ enum {
 	SCHEMA_FOR_PSK_CLIENT = 8,
 	SCHEMA_FOR_PSK = 12,
 	SCHEMA_FOR_PROXY = 16,
-	SCHEMA_FOR_ALL = 31,
+	SCHEMA_FOR_AGENT = 32,
+	SCHEMA_FOR_ALL = 63,
 };
 
 struct schema_word {
