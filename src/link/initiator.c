@@ -463,7 +463,7 @@ void initiator_free(struct initiator **slot, enum control_reason reason)
 		return;
 	struct loop *loop = initiator->settings.loop;
 	while (initiator->lines) {
-		session_close(&initiator->lines->session, reason, "source stops");
+		session_close(&initiator->lines->session, reason, initiator->ops->on_open ? "agent stops" : "source stops");
 		line_drop(initiator->lines);
 	}
 	leftovers_drop(&initiator->left);

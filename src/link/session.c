@@ -38,7 +38,10 @@ static uint64_t now_us(void)
 
 static const char *role_of(const struct session *session)
 {
-	return session->settings.control.role == CONTROL_INITIATOR ? "source" : "dest";
+	bool is_reverse = session->settings.control.hello.features & HELLO_REVERSE;
+	if (session->settings.control.role == CONTROL_INITIATOR)
+		return is_reverse ? "agent" : "source";
+	return is_reverse ? "hub" : "dest";
 }
 
 // ---- the end -------------------------------------------------------------------------------------------------------
