@@ -350,6 +350,9 @@ static void after_engine(struct session *session, int r)
 		control_read(session->control, &state);
 		link_set_rtt(session->link, state.rtt_us);
 	}
+	// A control connection says little and is open for long: its buffers (some 35 KiB) are made again when needed.
+	if (session->queue_length == 0 && !(tls_conn_wants(session->tls) & LOOP_WRITE))
+		tls_conn_trim(session->tls);
 	rearm(session);
 	want(session);
 }
