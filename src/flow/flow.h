@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/loop.h"
+#include "flow/account.h"
 #include "flow/reply.h"
 #include "flow/service.h"
 #include "link/pool.h"
@@ -42,6 +43,7 @@ struct flow_arrival {
 	const uint8_t *first;  // what it has said behind its request, copied
 	size_t first_length;
 	bool charged; // to `clients`, under its address
+	struct account *account; // hub: kept until its on_end; may be NULL
 };
 
 MUST_USE int flows_new(const struct flows_settings *settings, struct flows **flows);

@@ -55,6 +55,7 @@ void flow_refuse(struct flow *flow, enum counter counter, enum reply_verdict ver
 		log_warn("flow", "%s from %s: %s refused: %s", flow_name(flow, name), peer, flow_wanted(&flow->header, service),
 		         reason);
 	loop_io_close(&flow->io);
+	flow_ended(flow, reason);
 	if (length > 0)
 		farewell_say(flow->flows->farewells, &flow->joint.fd, answer, length);
 	flow_close(flow);
@@ -179,6 +180,7 @@ static bool keep_arrival(struct flow *flow, const struct flow_arrival *arrival)
 	flow->peer = *arrival->peer;
 	flow->reply = arrival->reply;
 	flow->charged = arrival->charged;
+	flow->account = arrival->account;
 	quota_key_of_address(&flow->peer.any, &flow->charge);
 	address_format(arrival->peer, origin);
 	if (!flow->header.origin[0]) // a hub says itself who it is
@@ -235,6 +237,7 @@ static int give_back(struct flow *flow, const struct flow_arrival *arrival, int 
 	*arrival->fd = flow->joint.fd;
 	flow->joint.fd = -1;
 	flow->charged = false;
+	flow->account = NULL;
 	flow_close(flow);
 	return r == STREAM_UNSENT ? FLOW_UNSENT : r;
 }
@@ -255,6 +258,7 @@ int flows_take_joined(struct flows *flows, const struct flow_arrival *arrival, s
 	tune(flow);
 	if (!look_at_first(flow, &first)) {
 		counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
+		flow_ended(flow, "the user went before it began");
 		stream_close(stream);
 		flow_close(flow);
 		return 0;
@@ -269,6 +273,8 @@ int flows_take_joined(struct flows *flows, const struct flow_arrival *arrival, s
 	flow->stream = *stream;
 	*stream = NULL;
 	drop_first(flow, first);
+	if (flow->account)
+		flow_pay(flow, first, 0);
 	loop_timer_arm(flow->timer, flows->settings.wait_ms, 0);
 	if (flow_watch(flow) < 0)
 		flow_close(flow);
