@@ -249,3 +249,22 @@
 #define LIMIT_GREETING_LINES_PER_SECOND 5
 // A pre-shared key: longer ones add nothing; a file that is longer is another file.
 #define LIMIT_PSK_BYTES 4096
+
+// ---- fleets --------------------------------------------------------------------------------------------------------
+
+// Links that one device may bring up in a window; then it is told to wait, because two agents with one identity would
+// throw each other out for ever. Each costs a handshake, two sockets and a line in the log.
+#define LIMIT_DEVICE_UPS 8
+#define LIMIT_DEVICE_UPS_MS 60000
+#define LIMIT_DEVICE_REST_MS 30000
+// Devices a hub knows at most, those that are away included: some 500 bytes each.
+#define LIMIT_DEVICES 65536
+// Services that get a socket of their own on a hub, for each device: each is a descriptor.
+#define LIMIT_DEVICE_SERVICES 16
+// Lines of the audit log that wait for the disk, and their length: 4 MiB at most. More are dropped and counted.
+#define LIMIT_AUDIT_LINES 4096
+#define LIMIT_AUDIT_LINE_BYTES 1024
+// A file of pinned names or of denied devices: some 100 000 lines.
+#define LIMIT_DEVICE_FILE_BYTES (16 * 1024 * 1024)
+// Devices in one answer of the control socket: about 200 KiB.
+#define LIMIT_DEVICES_PER_ANSWER 500

@@ -166,6 +166,25 @@
 	X(STAPLE_SERVED, "qanat_proxy_staples_total", "outcome=\"served\"", "OCSP responses that clients of a proxy asked for, by outcome") \
 	X(STAPLE_OVER, "qanat_proxy_staples_total", "outcome=\"over\"", "OCSP responses that clients of a proxy asked for, by outcome") \
 	X(SIDECAR_CLASSICAL, "qanat_proxy_classical_total", "", "Handshakes of a proxy without a post-quantum key agreement") \
+	X(DEVICE_UP, "qanat_device_links_total", "outcome=\"up\"", "Links of devices by outcome") \
+	X(DEVICE_TAKEOVER, "qanat_device_links_total", "outcome=\"takeover\"", "Links of devices by outcome") \
+	X(DEVICE_NO_NAME, "qanat_device_links_total", "outcome=\"no_name\"", "Links of devices by outcome") \
+	X(DEVICE_OTHER_NAME, "qanat_device_links_total", "outcome=\"other_name\"", "Links of devices by outcome") \
+	X(DEVICE_TAKEN, "qanat_device_links_total", "outcome=\"name_taken\"", "Links of devices by outcome") \
+	X(DEVICE_DENIED, "qanat_device_links_total", "outcome=\"denied\"", "Links of devices by outcome") \
+	X(DEVICE_FLAPS, "qanat_device_links_total", "outcome=\"flaps\"", "Links of devices by outcome") \
+	X(DEVICE_FULL, "qanat_device_links_total", "outcome=\"too_many\"", "Links of devices by outcome") \
+	X(DEVICE_KICKED, "qanat_device_links_ended_total", "reason=\"kicked\"", "Links of devices that the hub ended") \
+	X(DEVICE_CUT, "qanat_device_links_ended_total", "reason=\"denied\"", "Links of devices that the hub ended") \
+	X(CHANNEL_OPENED, "qanat_channels_total", "outcome=\"opened\"", "Connections to devices by outcome") \
+	X(CHANNEL_NOT_ALLOWED, "qanat_channels_total", "outcome=\"not_allowed\"", "Connections to devices by outcome") \
+	X(CHANNEL_OFFLINE, "qanat_channels_total", "outcome=\"offline\"", "Connections to devices by outcome") \
+	X(CHANNEL_LIMIT, "qanat_channels_total", "outcome=\"limit\"", "Connections to devices by outcome") \
+	X(CHANNEL_REFUSED, "qanat_channels_total", "outcome=\"refused_by_device\"", "Connections to devices by outcome") \
+	X(CHANNEL_FAILED, "qanat_channels_total", "outcome=\"failed\"", "Connections to devices by outcome") \
+	X(DOOR_BLOCKED, "qanat_device_sockets_blocked_total", "", "Sockets of devices that could not be made") \
+	X(AUDIT_WRITTEN, "qanat_audit_lines_total", "outcome=\"written\"", "Lines of the audit log by outcome") \
+	X(AUDIT_DROPPED, "qanat_audit_lines_total", "outcome=\"dropped\"", "Lines of the audit log by outcome") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \
 	X(POOL_MISS, "qanat_pool_total", "outcome=\"miss\"", "New streams that found a parked data connection, or had to dial")
 // clang-format on
