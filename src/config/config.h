@@ -7,6 +7,7 @@
 #include "core/outcome.h"
 #include "core/log.h"
 #include "config/config_agent.h"
+#include "config/config_hub.h"
 #include "config/config_proxy.h"
 #include "policy/cidr.h"
 
@@ -15,7 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum config_command { CONFIG_SOURCE, CONFIG_DEST, CONFIG_PSK_SERVER, CONFIG_PSK_CLIENT, CONFIG_PROXY, CONFIG_AGENT };
+enum config_command { CONFIG_SOURCE, CONFIG_DEST, CONFIG_PSK_SERVER, CONFIG_PSK_CLIENT, CONFIG_PROXY, CONFIG_AGENT, CONFIG_HUB };
 enum config_psk_method { CONFIG_PSK_CHACHA20, CONFIG_PSK_AES };
 enum config_psk_mptcp { CONFIG_MPTCP_AUTO, CONFIG_MPTCP_ON, CONFIG_MPTCP_OFF };
 enum config_kem_mode { CONFIG_KEM_HYBRID, CONFIG_KEM_MLKEM768, CONFIG_KEM_MCELIECE };
@@ -123,6 +124,7 @@ struct config {
 	} psk;
 	struct config_of_agent agent;
 	struct config_of_proxy proxy;
+	struct config_of_hub hub;
 	struct { // [auth]
 		char *ca_cert_path;
 		char *cert_path, *key_path; // client_* for source, server_* for dest

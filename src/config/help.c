@@ -9,6 +9,7 @@ static const char *const headings[][2] = {
 	{"psk", "The tunnel"},
 	{"proxy", "The proxy"},
 	{"agent", "The agent"},
+	{"hub", "The hub and its devices"},
 	{"auth", "Certificates"},
 	{"crypto", "Keys"},
 	{"link", "The link"},
@@ -129,6 +130,17 @@ static void print_agent_head(FILE *out)
 	      out);
 }
 
+static void print_hub_head(FILE *out)
+{
+	fputs("usage: qanat hub [-4|-6] [-c FILE] [flags]\n\n"
+	      "Devices connect here with `qanat agent`; each appears as a Unix socket with its name in a folder.\n\n"
+	      "  qanat hub --lport 2222 --ldir /run/devices --ca ca.crt --crt server.crt --key server.key\n"
+	      "  ssh -o ProxyCommand=\"qanat connect --ldir /run/devices %h\" robot011\n\n"
+	      "  -4    listen on 0.0.0.0 only\n"
+	      "  -6    listen on ::, IPv4 included (the default)\n",
+	      out);
+}
+
 void help_print(enum config_command command, FILE *out)
 {
 	switch (command) {
@@ -141,6 +153,9 @@ void help_print(enum config_command command, FILE *out)
 	case CONFIG_PSK_SERVER:
 	case CONFIG_PSK_CLIENT:
 		print_psk_head(command, out);
+		break;
+	case CONFIG_HUB:
+		print_hub_head(out);
 		break;
 	case CONFIG_PROXY:
 		print_proxy_head(out);

@@ -17,8 +17,9 @@
 #define PSK SCHEMA_FOR_PSK
 #define PROXY SCHEMA_FOR_PROXY
 #define AGENT SCHEMA_FOR_AGENT
+#define HUB SCHEMA_FOR_HUB
 // Who has a link.
-#define LINKED (SCHEMA_FOR_BOTH | SCHEMA_FOR_AGENT)
+#define LINKED (SCHEMA_FOR_BOTH | SCHEMA_FOR_AGENT | SCHEMA_FOR_HUB)
 #define ALL SCHEMA_FOR_ALL
 // What the seed of `proxy` called it in the environment, and where it looked outside of production.
 #define SEED(name) "QUANTUM_SAFE_PROXY_" name
@@ -78,6 +79,22 @@ static const struct schema_word renewal_keys[] = {
 	{"ml-dsa-87", CONFIG_RENEWAL_ML_DSA_87, NULL},
 	{NULL, 0, NULL},
 };
+static const struct schema_word hub_identities[] = {
+	{"certificate", CONFIG_HUB_CERTIFICATE, NULL},
+	{"claimed", CONFIG_HUB_CLAIMED, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word hub_takeovers[] = {
+	{"same-key", CONFIG_HUB_SAME_KEY, NULL},
+	{"same-name", CONFIG_HUB_SAME_NAME, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word hub_offline[] = {
+	{"remove", CONFIG_HUB_REMOVE, NULL},
+	{"refuse", CONFIG_HUB_REFUSE, NULL},
+	{NULL, 0, NULL},
+};
+
 static const struct schema_word selections[] = {
 	{"priority", CONFIG_DEST_PRIORITY, NULL},
 	{"round-robin", CONFIG_DEST_ROUND_ROBIN, NULL},
@@ -345,6 +362,9 @@ static const struct schema_key keys[] = {
 	// ---- [agent]
 #include "config/schema_agent.inc"
 
+	// ---- [hub]
+#include "config/schema_hub.inc"
+
 	// ---- [auth]
 	{.path = "auth.ca_cert_path", .type = SCHEMA_PATH, .commands = LINKED, .required = LINKED, .reloads = true,
 	 FIELD(auth.ca_cert_path), .flag = "--ca-cert", .flag_aliases = {"--ca"}, .value_name = "FILE",
@@ -355,11 +375,11 @@ static const struct schema_key keys[] = {
 	{.path = "auth.client_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = SOURCE | AGENT,
 	 .required = SOURCE | AGENT, .reloads = true, FIELD(auth.key_path), .flag = "--key", .value_name = "FILE",
 	 .help = "PEM file with its private key, readable by nobody else"},
-	{.path = "auth.server_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = DEST,
-	 .required = DEST, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .value_name = "FILE",
-	 .help = "PEM file with the certificate of dest, then its intermediates"},
-	{.path = "auth.server_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = DEST,
-	 .required = DEST, .reloads = true, FIELD(auth.key_path), .flag = "--key", .value_name = "FILE",
+	{.path = "auth.server_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = DEST | HUB,
+	 .required = DEST | HUB, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .flag_aliases = {"--crt"}, .value_name = "FILE",
+	 .help = "PEM file with the certificate of dest or hub, then its intermediates"},
+	{.path = "auth.server_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = DEST | HUB,
+	 .required = DEST | HUB, .reloads = true, FIELD(auth.key_path), .flag = "--key", .value_name = "FILE",
 	 .help = "PEM file with its private key, readable by nobody else"},
 	{.path = "auth.peer_name", .type = SCHEMA_HOST, .commands = SOURCE | AGENT, .reloads = true,
 	 .initial_note = "the host that is dialled", FIELD(auth.peer_name), .flag = "--peer-name", .value_name = "NAME",
@@ -459,15 +479,15 @@ static const struct schema_key keys[] = {
 	 .help = "its address, or unix:/path; plain HTTP without a password, so think before leaving loopback"},
 
 	// ---- [control]
-	{.path = "control.socket", .type = SCHEMA_PATH, .commands = BOTH | PSK | PROXY,
+	{.path = "control.socket", .type = SCHEMA_PATH, .commands = LINKED | PSK | PROXY,
 	 .initial_note = "COMMAND.sock (as psk-server.sock) in $RUNTIME_DIRECTORY, /run/qanat or $XDG_RUNTIME_DIR/qanat",
 	 FIELD(control.socket), .flag = "--control-socket", .value_name = "PATH",
 	 .help = "Unix socket of `qanat status`, `reload` and `drain`; off: none"},
-	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PSK | PROXY, .initial = "[]",
+	{.path = "control.allowed_users", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = LINKED | PSK | PROXY, .initial = "[]",
 	 LIST(control.allowed_users, control.allowed_user_count),
 	 .help = "users (names or numbers) that may use it beside root and the node's own; its mode is 0660, so they "
 	         "must be in its group as well"},
-	{.path = "control.allowed_groups", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | PSK | PROXY, .initial = "[]",
+	{.path = "control.allowed_groups", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = LINKED | PSK | PROXY, .initial = "[]",
 	 LIST(control.allowed_groups, control.allowed_group_count),
 	 .help = "groups (names or numbers) whose members may use it; the socket is given to the first of them"},
 
@@ -475,11 +495,11 @@ static const struct schema_key keys[] = {
 	{.path = "node.name", .type = SCHEMA_NAME, .min = 1, .max = LIMIT_NODE_NAME_BYTES, .commands = ALL,
 	 .initial_note = "the host name", FIELD(node.name), .flag = "--node-name", .value_name = "NAME",
 	 .help = "shown to the peer and in the status"},
-	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = BOTH | PSK | PROXY, .initial = "0",
+	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = LINKED | PSK | PROXY, .initial = "0",
 	 FIELD(node.workers), .flag = "--workers", .value_name = "N",
 	 .help = "threads that move data; 0: one per core (psk: one for two cores, at most 4)"},
 	{.path = "node.drain_timeout_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 86400, .unit = "s",
-	 .commands = BOTH | PROXY, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
+	 .commands = LINKED | PROXY, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
 	 .value_name = "SECONDS", .help = "on SIGTERM flows may finish so long"},
 	{.path = "node.watch_files", .type = SCHEMA_BOOL, .commands = BOTH, .reloads = true, .initial = "false",
 	 FIELD(node.watch_files), .flag = "--watch-files", .value_name = "BOOL",

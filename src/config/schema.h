@@ -44,7 +44,8 @@ enum {
 	SCHEMA_FOR_PSK = 12,
 	SCHEMA_FOR_PROXY = 16,
 	SCHEMA_FOR_AGENT = 32,
-	SCHEMA_FOR_ALL = 63,
+	SCHEMA_FOR_HUB = 64,
+	SCHEMA_FOR_ALL = 127,
 };
 
 struct schema_word {

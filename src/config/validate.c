@@ -1,6 +1,7 @@
 #include "config/validate.h"
 #include "config/dests.h"
 #include "config/validate_agent.h"
+#include "config/validate_hub.h"
 #include "config/validate_life.h"
 #include "config/validate_proxy.h"
 #include "config/validate_psk.h"
@@ -326,6 +327,8 @@ static bool is_taken(const struct config *config, enum config_command command, c
 {
 	if (command == CONFIG_DEST)
 		return config->dest.tunnel_port == port && is_same_listener(config->dest.listen_ip, ip);
+	if (command == CONFIG_HUB)
+		return config->hub.listen_port == port && is_same_listener(config->hub.listen_ip, ip);
 	if (command == CONFIG_PROXY || command == CONFIG_AGENT)
 		return false; // config/validate_ends.h has asked
 	if (command == CONFIG_PSK_SERVER || command == CONFIG_PSK_CLIENT)
@@ -361,6 +364,9 @@ void validate(struct load *load)
 	case CONFIG_PSK_SERVER:
 	case CONFIG_PSK_CLIENT:
 		validate_psk(load);
+		break;
+	case CONFIG_HUB:
+		validate_hub(load);
 		break;
 	case CONFIG_PROXY:
 		validate_proxy(load);
