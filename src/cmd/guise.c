@@ -34,7 +34,7 @@ static const struct guise {
 	{"utun", "/etc/utun/config.toml", NULL, true, NULL},
 	{"rust-vpn", NULL, NULL, false, NULL},
 	{"quantum-safe-proxy", NULL, "proxy", true, proxy_words},
-	{"shadow-server", NULL, NULL, false, NULL},
+	{"shadow-server", NULL, "hub", true, shadow_words},
 	{"shadow-client", NULL, "agent", true, shadow_words},
 	{"ttun", NULL, "psk", true, NULL},
 };

@@ -65,7 +65,7 @@ static void every_prefix_of_a_request_is_refused(void **state)
 	enum control_request request;
 	(void)state;
 	for (size_t length = 0; length < sizeof line - 1; length++)
-		assert_int_equal(control_request_parse(line, length, &request, problem), CONTROL_REQUEST_BAD);
+		assert_int_equal(control_request_parse(line, length, &request, device, problem), CONTROL_REQUEST_BAD);
 }
 
 int main(void)
