@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+static const char *const usual_rules[] = {"URI:urn:qanat:device:*", "DNS:*", "CN=*"};
+
 // ---- lists ---------------------------------------------------------------------------------------------------------
 
 static void free_list(char **list, size_t count)
@@ -140,8 +142,9 @@ int hub_policy_new(const struct config *config, struct hub_policy **out, char pr
 	if (!policy)
 		return -ENOMEM;
 	policy->identity = hub->identity;
-	policy->rules = copy_list(hub->name_rules, hub->name_rule_count);
-	policy->rule_count = hub->name_rule_count;
+	bool has_rules = hub->name_rule_count > 0;
+	policy->rule_count = has_rules ? hub->name_rule_count : COUNT_OF(usual_rules);
+	policy->rules = copy_list(has_rules ? hub->name_rules : (char *const *)usual_rules, policy->rule_count);
 	policy->services = copy_list(hub->services, hub->service_count);
 	policy->service_count = hub->service_count;
 	int r = policy->rules && policy->services ? 0 : -ENOMEM;

@@ -47,9 +47,6 @@ static void check_identity(struct load *load)
 			problem_add(&load->problems, place_of(load, "hub.name_rules"), "hub.name_rules", "\"%s\": %s",
 			            hub->name_rules[i], problem);
 	}
-	if (hub->identity == CONFIG_HUB_CERTIFICATE && hub->name_rule_count == 0)
-		problem_add(&load->problems, place_of(load, "hub.name_rules"), "hub.name_rules",
-		            "at least one is needed with identity = \"certificate\"");
 	if (hub->identity == CONFIG_HUB_CLAIMED && !hub->claims_path)
 		problem_add(&load->problems, place_of(load, "hub.identity"), "hub.claims_path",
 		            "required with identity = \"claimed\": the names must stay with their keys over a restart");

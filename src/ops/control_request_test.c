@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static char problem[CONTROL_REQUEST_PROBLEM_BYTES];
+static char problem[CONTROL_REQUEST_PROBLEM_BYTES], device[CONTROL_REQUEST_DEVICE_BYTES];
 
 static int parse(const char *line, enum control_request *request)
 {
-	return control_request_parse(line, strlen(line), request, problem);
+	return control_request_parse(line, strlen(line), request, device, problem);
 }
 
 static void every_command_is_known_by_its_name(void **state)
