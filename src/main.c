@@ -50,7 +50,7 @@ static const struct command {
 	{"check-environment", doctor_command, true, "the same as doctor"},
 	{"version", version_command, false, "say which build this is"},
 	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
-	
+
 	{"vpn", NULL, true, "layer-3 tunnel over QUIC or TLS"},
 	{"top", NULL, false, "watch a running node"},
 	{"bench", NULL, false, "measure this machine"},

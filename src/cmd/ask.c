@@ -140,7 +140,8 @@ static bool is_socket_name(const char *name)
 {
 	size_t length = strlen(name);
 	return length > 5 && strcmp(name + length - 5, ".sock") == 0 &&
-	       (strncmp(name, "source", 6) == 0 || strncmp(name, "dest", 4) == 0 || strncmp(name, "hub", 3) == 0 || strncmp(name, "proxy", 5) == 0);
+	       (strncmp(name, "source", 6) == 0 || strncmp(name, "dest", 4) == 0 || strncmp(name, "hub", 3) == 0 ||
+	        strncmp(name, "proxy", 5) == 0);
 }
 
 struct found {
@@ -234,7 +235,8 @@ static json_t *exchange(int fd, const char *command, const char *device)
 {
 	char line[256];
 	size_t length = 0;
-	int n = device ? snprintf(line, sizeof line, "{\"command\":\"%s\",\"device\":\"%.*s\"}\n", command, LIMIT_DEVICE_NAME_BYTES, device)
+	int n = device ? snprintf(line, sizeof line, "{\"command\":\"%s\",\"device\":\"%.*s\"}\n", command,
+	                          LIMIT_DEVICE_NAME_BYTES, device)
 	               : snprintf(line, sizeof line, "{\"command\":\"%s\"}\n", command);
 	// A node that refuses us may have said so, and gone, before we asked: its answer is read in any case.
 	(void)!send(fd, line, (size_t)n, MSG_NOSIGNAL);

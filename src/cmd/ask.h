@@ -9,8 +9,8 @@
 #include <sys/types.h>
 
 struct ask_words {
-	const char *socket; // --control-socket
-	const char *config; // -c
+	const char *socket;    // --control-socket
+	const char *config;    // -c
 	const char *name;      // the word without a flag, NULL: none
 	const char *directory; // --directory, --ldir
 	bool json, wait, help;

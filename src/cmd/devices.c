@@ -64,7 +64,9 @@ static void print_device(const json_t *device)
 	if (number(device, "rtt_us") > 0)
 		snprintf(rtt, sizeof rtt, "%.1fms", (double)number(device, "rtt_us") / 1000);
 	printf("%-24s %-8s %6s %9s %5" PRId64 " %12" PRId64 " %12" PRId64 " %-10s  %s\n", text(device, "name"),
-	       online ? "online" : json_is_true(json_object_get(device, "resting")) ? "resting" : "away",
+	       online                                             ? "online"
+	       : json_is_true(json_object_get(device, "resting")) ? "resting"
+	                                                          : "away",
 	       show_age(number(device, "last_seen_ms"), seen), rtt, number(device, "channels"),
 	       number(device, "bytes_sent"), number(device, "bytes_received"), show_date(number(device, "not_after"), date),
 	       text(device, "address"));
@@ -92,8 +94,7 @@ static bool print_pages(const char *path, bool as_json)
 		ask_print_problems("devices", answer);
 		bool ok = json_is_true(json_object_get(answer, "ok"));
 		left = ok ? number(answer, "left") : 0;
-		json_array_foreach(json_object_get(answer, "devices"), index, device)
-		{
+		json_array_foreach(json_object_get(answer, "devices"), index, device) {
 			if (as_json)
 				print_json(device);
 			else

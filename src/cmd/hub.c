@@ -212,8 +212,9 @@ static int open_files(struct hub *hub)
 	}
 	if (config->identity != CONFIG_HUB_CLAIMED)
 		return 0;
-	log_warn("hub", "hub.identity is \"claimed\": devices are called what they say; one that has another's key can pass "
-	                "for it. Certificates of their own are better");
+	log_warn("hub",
+	         "hub.identity is \"claimed\": devices are called what they say; one that has another's key can pass "
+	         "for it. Certificates of their own are better");
 	problem[0] = '\0';
 	r = pins_open(config->claims_path, LIMIT_DEVICES, &hub->pins, problem);
 	if (r != 0)
@@ -382,10 +383,7 @@ static void take_families(int argc, char **argv)
 
 int hub_command(int argc, char **argv)
 {
-	struct hub hub = {.argc = argc - 1,
-	                  .argv = argv + 1,
-	                  .lock = PTHREAD_MUTEX_INITIALIZER,
-	                  .started_ms = clock_ms()};
+	struct hub hub = {.argc = argc - 1, .argv = argv + 1, .lock = PTHREAD_MUTEX_INITIALIZER, .started_ms = clock_ms()};
 	take_families(hub.argc, hub.argv);
 	int r = config_load(CONFIG_HUB, hub.argc, hub.argv, stdout, stderr, &hub.config);
 	if (r != 0)

@@ -128,7 +128,8 @@ static void on_refused(void *owner, unsigned index, const struct header_answer *
 	struct channel *channel = owner;
 	char why[LIMIT_REASON_BYTES + 64];
 	(void)index;
-	snprintf(why, sizeof why, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "", answer->reason);
+	snprintf(why, sizeof why, "%s%s%s", header_status_name(answer->status), *answer->reason ? ": " : "",
+	         answer->reason);
 	refuse(channel, COUNTER_CHANNEL_REFUSED, why);
 }
 
@@ -173,8 +174,9 @@ static const struct reverse_ops reverse_ops = {.on_stream = on_stream, .on_refus
 static int wish(struct channel *channel, unsigned here)
 {
 	struct hub *hub = channel->hub;
-	struct reverse_wish wanted = {
-		.deadline_ms = atomic_load(&hub->open_timeout_ms), .ops = &reverse_ops, .owner = channel};
+	struct reverse_wish wanted = {.deadline_ms = atomic_load(&hub->open_timeout_ms),
+	                              .ops = &reverse_ops,
+	                              .owner = channel};
 	snprintf(wanted.service, sizeof wanted.service, "%s", channel->service);
 	return reverse_open(hub->worker[here].reverse, channel->link, &wanted);
 }

@@ -89,9 +89,8 @@ static bool on_up(void *owner, struct link *link)
 	uint8_t pin[PIN_BYTES];
 	struct fleet_up up;
 	// Asked again: a reload, or another device, may have come between its HELLO and its keys.
-	int r = identify(worker, peer, name, pin, text) == CONTROL_REASON_NONE
-	            ? fleet_up(hub->fleet, name, pin, link, &up)
-	            : -EACCES;
+	int r = identify(worker, peer, name, pin, text) == CONTROL_REASON_NONE ? fleet_up(hub->fleet, name, pin, link, &up)
+	                                                                       : -EACCES;
 	if (r != 0) {
 		if (r > 0)
 			(void)refuse_by(r, name, text);
@@ -103,7 +102,8 @@ static bool on_up(void *owner, struct link *link)
 	         link_name(link), peer->address);
 	if (up.replaced) {
 		counter_add(COUNTER_DEVICE_TAKEOVER, 1);
-		reverse_end_link(hub->reverse, up.replaced, CONTROL_REASON_SHUTDOWN, "a new link of this device has taken over");
+		reverse_end_link(hub->reverse, up.replaced, CONTROL_REASON_SHUTDOWN,
+		                 "a new link of this device has taken over");
 		link_unref(&up.replaced);
 	}
 	hub_seat_look(hub, &up.device);
@@ -147,8 +147,10 @@ static void on_header(void *owner, struct stream *stream, const struct header *h
 	stream_refuse(&stream, HEADER_NO_SERVICE, "the hub opens the streams");
 }
 
-const struct responder_ops hub_responder_ops = {
-	.may_link = may_link, .on_up = on_up, .on_down = on_down, .on_header = on_header};
+const struct responder_ops hub_responder_ops = {.may_link = may_link,
+                                                .on_up = on_up,
+                                                .on_down = on_down,
+                                                .on_header = on_header};
 
 // ---- sockets -------------------------------------------------------------------------------------------------------
 
@@ -178,7 +180,8 @@ static void open_door(struct seat_door *door)
 	struct hub *hub = door->seat->hub;
 	char name[2 * NAMING_BYTES + 8];
 	bool is_own = strcmp(door->service, SERVICE_DEFAULT) == 0;
-	snprintf(name, sizeof name, "%s%s%s.sock", door->seat->device->name, is_own ? "" : ".", is_own ? "" : door->service);
+	snprintf(name, sizeof name, "%s%s%s.sock", door->seat->device->name, is_own ? "" : ".",
+	         is_own ? "" : door->service);
 	int r = door_open(hub->doors, name, door, &door->door);
 	if (r == 0)
 		return;
@@ -259,8 +262,7 @@ void hub_seat_look(struct hub *hub, struct device **device)
 void hub_seats_look_all(struct hub *hub)
 {
 	struct seat *seat, *next;
-	HASH_ITER(hh, hub->seats, seat, next)
-	{
+	HASH_ITER(hh, hub->seats, seat, next) {
 		struct device *device = device_ref(seat->device);
 		look(hub, device);
 		device_unref(&device);
@@ -271,7 +273,7 @@ void hub_seats_close(struct hub *hub)
 {
 	struct seat *seat, *next;
 	HASH_ITER(hh, hub->seats, seat, next)
-	free_seat(seat);
+		free_seat(seat);
 }
 
 // ---- ends ----------------------------------------------------------------------------------------------------------

@@ -220,7 +220,8 @@ static const char *clashing_service(const struct hub_policy *policy, const char 
 	size_t length = strlen(name);
 	for (size_t i = 0; i < policy->service_count; i++) {
 		size_t tail = strlen(policy->services[i]);
-		if (length > tail + 1 && name[length - tail - 1] == '.' && strcmp(name + length - tail, policy->services[i]) == 0)
+		if (length > tail + 1 && name[length - tail - 1] == '.' &&
+		    strcmp(name + length - tail, policy->services[i]) == 0)
 			return policy->services[i];
 	}
 	return NULL;

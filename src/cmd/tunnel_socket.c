@@ -80,8 +80,10 @@ int tunnel_socket_open(const struct config *config, const char *command, struct 
 	json_object_seed(0);
 	if (config->control.socket && strcmp(config->control.socket, "off") == 0)
 		return 0;
-	uint32_t *uids = accounts_users(config->control.allowed_users, config->control.allowed_user_count, "control.allowed_users");
-	uint32_t *gids = accounts_groups(config->control.allowed_groups, config->control.allowed_group_count, "control.allowed_groups");
+	uint32_t *uids = accounts_users(config->control.allowed_users, config->control.allowed_user_count,
+	                                "control.allowed_users");
+	uint32_t *gids = accounts_groups(config->control.allowed_groups, config->control.allowed_group_count,
+	                                 "control.allowed_groups");
 	struct opening opening = {.settings = {.loop = loop,
 	                                       .uids = uids,
 	                                       .uid_count = config->control.allowed_user_count,

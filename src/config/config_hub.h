@@ -12,7 +12,7 @@ enum config_hub_takeover { CONFIG_HUB_SAME_KEY, CONFIG_HUB_SAME_NAME };
 enum config_hub_offline { CONFIG_HUB_REMOVE, CONFIG_HUB_REFUSE };
 
 struct config_hub_access { // [[hub.access]]
-	char **devices; // patterns; empty: every device
+	char **devices;        // patterns; empty: every device
 	size_t device_count;
 	char **services; // patterns; empty: every service
 	size_t service_count;
@@ -44,8 +44,8 @@ struct config_of_hub {
 	size_t access_count;
 	uint32_t open_timeout_ms, idle_timeout_ms;
 	uint32_t max_devices;
-	uint32_t max_channels_per_device;          // 0: no limit of its own
-	uint64_t max_bytes_per_second_per_device;  // 0: no limit
+	uint32_t max_channels_per_device;         // 0: no limit of its own
+	uint64_t max_bytes_per_second_per_device; // 0: no limit
 	uint32_t handshakes_at_once, handshakes_per_address;
 	char *audit_path; // NULL: none
 };

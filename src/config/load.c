@@ -85,9 +85,8 @@ static void refuse_unknown(struct load *load, const struct tree_node *node, cons
 			if (!strchr(key->aliases[k], '.') && key->state == SCHEMA_BUILT)
 				text_nearest_try(&nearest, key->aliases[k]);
 	}
-	const char *const sections[] = {"source",  "dest",    "udp",  "psk",   "auth",   "crypto",  "link", "logging",
-	                                "metrics", "control", "node", "proxy", "expiry", "renewal", "agent",
-	                                "hub"};
+	const char *const sections[] = {"source",  "dest",    "udp",  "psk",   "auth",   "crypto",  "link",  "logging",
+	                                "metrics", "control", "node", "proxy", "expiry", "renewal", "agent", "hub"};
 	for (size_t i = 0; parent == 0 && i < COUNT_OF(sections); i++)
 		text_nearest_try(&nearest, sections[i]);
 	const char *what = node->kind == TREE_TABLE ? "section" : "key";
@@ -320,8 +319,7 @@ static void note_unknown_environment(struct load *load, char *const *environment
 {
 	static const char *const prefixes[] = {"QANAT_SOURCE_", "QANAT_DEST_",    "QANAT_AUTH_",    "QANAT_CRYPTO_",
 	                                       "QANAT_LINK_",   "QANAT_LOGGING_", "QANAT_METRICS_", "QANAT_NODE_",
-	                                       "QANAT_PSK_",    "QANAT_PROXY_",   "QANAT_AGENT_",
-	                                       "QANAT_HUB_"};
+	                                       "QANAT_PSK_",    "QANAT_PROXY_",   "QANAT_AGENT_",   "QANAT_HUB_"};
 	for (; *environment; environment++) {
 		char *name = text_copy_part(*environment, strcspn(*environment, "="));
 		bool is_ours = with_seed_names && strncmp(name, SEED_PREFIX, strlen(SEED_PREFIX)) == 0;

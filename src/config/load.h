@@ -42,9 +42,9 @@ struct load {
 	bool has_file, has_source, has_dest, has_psk, has_psk_client; // the file; its sections
 	bool has_agent;
 	bool has_hub;
-	bool has_proxy;                                               // [proxy], or keys of its seed's flat file
-	bool is_unreadable;                                           // nothing can be said about what the file gives
-	bool is_file_named;                                           // by a flag or the environment
+	bool has_proxy;     // [proxy], or keys of its seed's flat file
+	bool is_unreadable; // nothing can be said about what the file gives
+	bool is_file_named; // by a flag or the environment
 };
 
 // 0, CONFIG_BAD (see load->problems) or CONFIG_HELP. load_fini is due in every case.

@@ -18,8 +18,12 @@ unsigned schema_command_bit(enum config_command command)
 const char *schema_command_name(enum config_command command)
 {
 	static const char *const names[] = {
-		[CONFIG_SOURCE] = "source",         [CONFIG_DEST] = "dest",   [CONFIG_PSK_SERVER] = "psk server",
-		[CONFIG_PSK_CLIENT] = "psk client", [CONFIG_PROXY] = "proxy", [CONFIG_AGENT] = "agent",
+		[CONFIG_SOURCE] = "source",
+		[CONFIG_DEST] = "dest",
+		[CONFIG_PSK_SERVER] = "psk server",
+		[CONFIG_PSK_CLIENT] = "psk client",
+		[CONFIG_PROXY] = "proxy",
+		[CONFIG_AGENT] = "agent",
 		[CONFIG_HUB] = "hub",
 	};
 	_Static_assert(COUNT_OF(names) == COMMANDS, "a name for every command");
@@ -29,9 +33,8 @@ const char *schema_command_name(enum config_command command)
 const char *schema_command_section(enum config_command command)
 {
 	static const char *const names[] = {
-		[CONFIG_SOURCE] = "source",  [CONFIG_DEST] = "dest",   [CONFIG_PSK_SERVER] = "psk",
-		[CONFIG_PSK_CLIENT] = "psk", [CONFIG_PROXY] = "proxy", [CONFIG_AGENT] = "agent",
-		[CONFIG_HUB] = "hub",
+		[CONFIG_SOURCE] = "source", [CONFIG_DEST] = "dest",   [CONFIG_PSK_SERVER] = "psk", [CONFIG_PSK_CLIENT] = "psk",
+		[CONFIG_PROXY] = "proxy",   [CONFIG_AGENT] = "agent", [CONFIG_HUB] = "hub",
 	};
 	_Static_assert(COUNT_OF(names) == COMMANDS, "a section for every command");
 	return names[command];

@@ -1,6 +1,7 @@
 #include "config/schema_items.h"
 
-#define FIELD(member) .offset = offsetof(struct config_hub_access, member), .size = sizeof(((struct config_hub_access *)0)->member)
+#define FIELD(member) \
+	.offset = offsetof(struct config_hub_access, member), .size = sizeof(((struct config_hub_access *)0)->member)
 #define LIST(member, counter) FIELD(member), .count_offset = offsetof(struct config_hub_access, counter)
 
 static const struct schema_key access_keys[] = {

@@ -11,7 +11,7 @@
 
 #define ACCESS_GROUPS 256 // of one user that are looked at
 
-struct access_rule { // lists are lent
+struct access_rule {            // lists are lent
 	const char *const *devices; // patterns; none: every device
 	size_t device_count;
 	const char *const *services; // patterns; none: every service, "" is the default one

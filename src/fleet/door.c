@@ -250,8 +250,10 @@ static int open_folder(struct doors *doors, char problem[DOORS_PROBLEM_BYTES])
 	if (doors->folder < 0 || fstat(doors->folder, &seen) != 0)
 		return refuse(doors, problem, outcome_text(-errno));
 	if ((seen.st_mode & (S_IWGRP | S_IWOTH)) && !(seen.st_mode & S_ISVTX))
-		log_warn("door", "%s may be written to by others, who can take sockets away or put their own in their place; "
-		                 "\"chmod go-w\" helps", doors->settings.path);
+		log_warn("door",
+		         "%s may be written to by others, who can take sockets away or put their own in their place; "
+		         "\"chmod go-w\" helps",
+		         doors->settings.path);
 	return 0;
 }
 

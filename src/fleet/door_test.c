@@ -37,8 +37,8 @@ static int setup(void **state)
 	room = (struct room){.path = "/tmp/door-test-XXXXXX"};
 	if (!mkdtemp(room.path) || loop_new(&room.loop) != 0)
 		return -1;
-	struct doors_settings settings = {.loop = room.loop, .path = room.path, .mode = 0620, .uid = (uid_t)-1,
-	                                  .gid = (gid_t)-1, .on_accept = on_accept};
+	struct doors_settings settings = {
+		.loop = room.loop, .path = room.path, .mode = 0620, .uid = (uid_t)-1, .gid = (gid_t)-1, .on_accept = on_accept};
 	*state = &room;
 	return doors_new(&settings, &room.doors, problem);
 }

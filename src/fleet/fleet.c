@@ -12,8 +12,8 @@
 
 struct entry {
 	struct device *device;
-	struct link *link; // a reference
-	uint8_t pin[PIN_BYTES]; // of the key it came with last
+	struct link *link;                 // a reference
+	uint8_t pin[PIN_BYTES];            // of the key it came with last
 	uint64_t ups_ms[LIMIT_DEVICE_UPS]; // a ring
 	unsigned last;
 	uint64_t rest_until_ms, last_up_ms, last_down_ms;
@@ -68,8 +68,7 @@ static bool make_room(struct fleet *fleet)
 	struct entry *oldest = NULL, *entry, *next;
 	if (HASH_CNT(by_name, fleet->names) < fleet->settings.devices_max)
 		return true;
-	HASH_ITER(by_name, fleet->names, entry, next)
-	{
+	HASH_ITER(by_name, fleet->names, entry, next) {
 		if (!entry->link && atomic_load(&entry->device->channels) == 0 &&
 		    (!oldest || entry->last_down_ms < oldest->last_down_ms))
 			oldest = entry;
@@ -224,8 +223,7 @@ size_t fleet_visit(struct fleet *fleet, const char *after, size_t most, fleet_vi
 	struct entry *entry, *next;
 	pthread_mutex_lock(&fleet->lock);
 	struct entry **list = calloc(HASH_CNT(by_name, fleet->names) + 1, sizeof *list);
-	HASH_ITER(by_name, fleet->names, entry, next)
-	{
+	HASH_ITER(by_name, fleet->names, entry, next) {
 		if (list && strcmp(entry->device->name, after) > 0)
 			list[count++] = entry;
 	}
@@ -258,7 +256,7 @@ void fleet_set(struct fleet *fleet, const struct fleet_settings *settings)
 	pthread_mutex_lock(&fleet->lock);
 	fleet->settings = *settings;
 	HASH_ITER(by_name, fleet->names, entry, next)
-	rate_set(&entry->device->rate, settings->bytes_per_second);
+		rate_set(&entry->device->rate, settings->bytes_per_second);
 	pthread_mutex_unlock(&fleet->lock);
 }
 
@@ -270,7 +268,7 @@ void fleet_free(struct fleet **slot)
 	if (!fleet)
 		return;
 	HASH_ITER(by_name, fleet->names, entry, next)
-	forget(fleet, entry);
+		forget(fleet, entry);
 	pthread_mutex_destroy(&fleet->lock);
 	free(fleet);
 }

@@ -29,7 +29,7 @@ struct device { // shared; counted references
 
 struct fleet_settings {
 	uint32_t devices_max;
-	bool any_key;           // a name is taken over by whoever proves it, not by the same key only
+	bool any_key;              // a name is taken over by whoever proves it, not by the same key only
 	uint64_t bytes_per_second; // of each device, 0: no limit
 };
 
@@ -60,7 +60,7 @@ unsigned fleet_online(struct fleet *fleet);
 
 struct fleet_view { // lent
 	const struct device *device;
-	struct link *link;  // NULL: away
+	struct link *link;                 // NULL: away
 	uint64_t last_up_ms, last_down_ms; // 0: never
 	uint32_t ups, flaps;
 	bool rests;

@@ -24,7 +24,8 @@ struct rule {
 	size_t before_length, after_length;
 };
 
-static const char *const prefixes[] = {[IDENTITY_COMMON_NAME] = "CN=", [IDENTITY_DNS] = "DNS:", [IDENTITY_URI] = "URI:"};
+static const char *const prefixes[] = {
+	[IDENTITY_COMMON_NAME] = "CN=", [IDENTITY_DNS] = "DNS:", [IDENTITY_URI] = "URI:"};
 
 static const char *read_rule(const char *text, struct rule *rule)
 {
@@ -91,8 +92,7 @@ static bool on_name(void *owner, enum identity_name_kind kind, const char *value
 	return !search->is_claimed;
 }
 
-int naming_find(X509 *certificate, const char *const *rules, size_t count, const char *claimed,
-                char name[NAMING_BYTES])
+int naming_find(X509 *certificate, const char *const *rules, size_t count, const char *claimed, char name[NAMING_BYTES])
 {
 	char found[NAMING_BYTES] = "";
 	struct search search = {.claimed = claimed, .name = found};

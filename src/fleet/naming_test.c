@@ -9,8 +9,20 @@
 
 static void names_are_file_names_and_nothing_else(void **state)
 {
-	static const char *const good[] = {"011", "a", "A.b_c-9", "0123456789012345678901234567890123456789012345678901234567890123"};
-	static const char *const bad[] = {"", ".", "..", ".a", "-a", "_a", "a/b", "../x", "a b", "a\n", "\xc3\xa4", "a:b",
+	static const char *const good[] = {"011", "a", "A.b_c-9",
+	                                   "0123456789012345678901234567890123456789012345678901234567890123"};
+	static const char *const bad[] = {"",
+	                                  ".",
+	                                  "..",
+	                                  ".a",
+	                                  "-a",
+	                                  "_a",
+	                                  "a/b",
+	                                  "../x",
+	                                  "a b",
+	                                  "a\n",
+	                                  "\xc3\xa4",
+	                                  "a:b",
 	                                  "01234567890123456789012345678901234567890123456789012345678901234"};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(good); i++)
@@ -40,7 +52,8 @@ static void a_rule_cuts_the_name_out_of_a_value(void **state)
 	assert_int_equal(naming_apply("URI:urn:device:*", IDENTITY_URI, "urn:device:a.b", name), 0);
 	assert_string_equal(name, "a.b");
 	strcpy(name, "untouched");
-	assert_int_equal(naming_apply("DNS:*.robots.example", IDENTITY_COMMON_NAME, "011.robots.example", name), NAMING_NONE);
+	assert_int_equal(naming_apply("DNS:*.robots.example", IDENTITY_COMMON_NAME, "011.robots.example", name),
+	                 NAMING_NONE);
 	assert_int_equal(naming_apply("DNS:*.robots.example", IDENTITY_DNS, ".robots.example", name), NAMING_NONE);
 	assert_int_equal(naming_apply("DNS:*.robots.example", IDENTITY_DNS, "x.other.example", name), NAMING_NONE);
 	assert_int_equal(naming_apply("CN=a*a", IDENTITY_COMMON_NAME, "a", name), NAMING_NONE);

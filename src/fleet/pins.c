@@ -125,8 +125,7 @@ void pins_close(struct pins **slot)
 	*slot = NULL;
 	if (!pins)
 		return;
-	HASH_ITER(hh, pins->claims, claim, next)
-	{
+	HASH_ITER(hh, pins->claims, claim, next) {
 		HASH_DEL(pins->claims, claim);
 		free(claim);
 	}

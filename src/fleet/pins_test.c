@@ -81,7 +81,8 @@ static void a_torn_last_line_is_forgotten(void **state)
 
 static void a_file_that_is_something_else_is_refused(void **state)
 {
-	static const char *const bad[] = {"hello\n", "a b\n", "../x ab01000000000000000000000000000000000000000000000000000000000000\n",
+	static const char *const bad[] = {"hello\n", "a b\n",
+	                                  "../x ab01000000000000000000000000000000000000000000000000000000000000\n",
 	                                  "a ab01000000000000000000000000000000000000000000000000000000000000\n"
 	                                  "a ab01000000000000000000000000000000000000000000000000000000000000\n"};
 	char problem[PINS_PROBLEM_BYTES];

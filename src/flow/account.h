@@ -11,10 +11,10 @@
 #define ACCOUNT_REASON_BYTES 160
 
 struct account {
-	struct rate *rate;                 // NULL: no limit
+	struct rate *rate;                  // NULL: no limit
 	_Atomic uint64_t *outward, *inward; // added to while bytes move, may be NULL
-	uint64_t sent, received;           // to the peer, from the peer
-	char ended[ACCOUNT_REASON_BYTES];  // "finished", or what broke it
+	uint64_t sent, received;            // to the peer, from the peer
+	char ended[ACCOUNT_REASON_BYTES];   // "finished", or what broke it
 	// The flow is over, on its thread, once. Only for a flow that was taken.
 	void (*on_end)(struct account *account);
 };

@@ -42,7 +42,7 @@ struct flow_arrival {
 	enum reply_kind reply; // how the client waits for an answer; REPLY_NONE: it does not
 	const uint8_t *first;  // what it has said behind its request, copied
 	size_t first_length;
-	bool charged; // to `clients`, under its address
+	bool charged;            // to `clients`, under its address
 	struct account *account; // hub: kept until its on_end; may be NULL
 };
 

@@ -42,7 +42,7 @@ struct flow {
 	size_t first_length;
 	struct quota_key charge; // who has been charged for it, when `charged`
 	bool charged;
-	struct account *account;  // hub, may be NULL
+	struct account *account; // hub, may be NULL
 	struct loop_timer *pace; // hub: while it rests
 	bool resting;            // it has been faster than its account may be
 	struct loop_task release;

@@ -1,5 +1,5 @@
-// What somebody on the control socket asks for: one line of JSON, {"command":"status"}; devices and kick have a "device"
-// as well. Pure.
+// What somebody on the control socket asks for: one line of JSON, {"command":"status"}; devices and kick have a
+// "device" as well. Pure.
 
 #pragma once
 
