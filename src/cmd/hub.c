@@ -191,9 +191,9 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 {
 	struct hub *hub = owner;
 	(void)loop;
-	if (hub->worker[index].reverse)
-		reverse_worker_free(&hub->worker[index].reverse);
+	// The responder tells its reverse worker of the links that go with it.
 	responder_free(&hub->worker[index].responder, CONTROL_REASON_SHUTDOWN);
+	reverse_worker_free(&hub->worker[index].reverse);
 	return 0;
 }
 

@@ -22,8 +22,9 @@ static void every_command_is_known_by_its_name(void **state)
 	(void)state;
 	for (int i = 0; i < CONTROL_REQUEST_COUNT; i++) {
 		enum control_request request;
-		char line[64];
-		snprintf(line, sizeof line, " {\"command\" : \"%s\"} ", control_request_name((enum control_request)i));
+		char line[96];
+		snprintf(line, sizeof line, " {\"command\" : \"%s\"%s} ", control_request_name((enum control_request)i),
+		         i == CONTROL_REQUEST_KICK ? ", \"device\" : \"011\"" : "");
 		assert_int_equal(parse(line, &request), 0);
 		assert_int_equal(request, i);
 	}
