@@ -14,10 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	enum control_request request = CONTROL_REQUEST_COUNT;
-	char problem[CONTROL_REQUEST_PROBLEM_BYTES] = "";
+	char problem[CONTROL_REQUEST_PROBLEM_BYTES] = "", device[CONTROL_REQUEST_DEVICE_BYTES];
 	if (size > LIMIT_CONTROL_REQUEST_BYTES)
 		return 0;
-	if (control_request_parse((const char *)data, size, &request, problem) == 0) {
+	if (control_request_parse((const char *)data, size, &request, device, problem) == 0) {
 		assert(request < CONTROL_REQUEST_COUNT && *control_request_name(request));
 		return 0;
 	}

@@ -5,6 +5,7 @@
 #include "link/schedule.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -30,8 +31,9 @@ static void try_header(const uint8_t *data, size_t size)
 	if (outcome != 0)
 		return;
 	assert(used <= size && used <= LIMIT_STREAM_HEADER_BYTES);
-	assert(header.kind >= HEADER_TCP && header.kind <= HEADER_PACKETS);
-	assert(header.service[0] != '\0' || header.port != 0);
+	bool is_offer = header.kind == HEADER_CLAIM || header.kind == HEADER_PARK;
+	assert(header.kind >= HEADER_TCP && header.kind <= HEADER_PARK);
+	assert(is_offer == (header.service[0] == '\0' && header.port == 0));
 	check_word(header.service, sizeof header.service);
 	check_word(header.origin, sizeof header.origin);
 	for (size_t cut = 0; cut < used; cut++)

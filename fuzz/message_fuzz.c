@@ -48,12 +48,34 @@ static void try_close(const struct frame *frame)
 	enum control_reason reason, reason_again;
 	if (message_decode_close(frame, &reason, text) != 0)
 		return;
-	assert(reason > CONTROL_REASON_NONE && reason <= CONTROL_REASON_EXPIRED);
+	assert(reason > CONTROL_REASON_NONE && reason <= CONTROL_REASON_KIND);
 	assert(strlen(text) <= LIMIT_REASON_BYTES && message_text_is_printable(text));
 	size_t length = message_encode_close(reason, text, out);
 	struct frame second = {MESSAGE_CLOSE, out, length, out + FRAME_HEADER_BYTES, length - FRAME_HEADER_BYTES};
 	assert(message_decode_close(&second, &reason_again, again) == 0);
 	assert(reason == reason_again && strcmp(text, again) == 0);
+}
+
+static void try_open(const struct frame *frame)
+{
+	uint8_t out[MESSAGE_SMALL_FRAME_BYTES];
+	struct control_open open;
+	if (message_decode_open(frame, &open) != 0)
+		return;
+	assert(open.service[0] != '\0' && header_is_word(open.service));
+	assert(message_encode_open(&open, out) == frame->length);
+	assert(memcmp(out + FRAME_HEADER_BYTES, frame->body, frame->body_length) == 0);
+}
+
+static void try_open_failed(const struct frame *frame)
+{
+	uint8_t token[STREAM_TOKEN_BYTES], out[MESSAGE_SMALL_FRAME_BYTES];
+	struct header_answer answer;
+	if (message_decode_open_failed(frame, token, &answer) != 0)
+		return;
+	assert(answer.status > HEADER_OK && answer.status <= HEADER_INTERNAL);
+	assert(message_text_is_printable(answer.reason));
+	assert(message_encode_open_failed(token, &answer, out) == frame->length);
 }
 
 static void try_goaway(const struct frame *frame)
@@ -92,6 +114,8 @@ static unsigned read_stream(const uint8_t *data, size_t size, size_t cut, uint8_
 			try_accept(&frame);
 			try_close(&frame);
 			try_goaway(&frame);
+			try_open(&frame);
+			try_open_failed(&frame);
 			framer_next(&framer);
 		}
 	}

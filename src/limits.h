@@ -21,6 +21,8 @@
 #define LIMIT_REASON_BYTES 255
 #define LIMIT_NODE_NAME_BYTES 128
 #define LIMIT_SERVICE_NAME_BYTES 64
+// NAME.SERVICE.sock of both fits a file name (255); NAME.sock in most folders a socket's path (107).
+#define LIMIT_DEVICE_NAME_BYTES 64
 // Bytes queued towards a peer that does not read its control connection: one KEY and a handful of small messages.
 #define LIMIT_CONTROL_QUEUE_BYTES (1024 * 1024)
 // Control messages a peer may send per second (pings, opens): beyond it the link is ended, so a peer cannot keep a
@@ -76,6 +78,23 @@
 #define LIMIT_TLS_KEY_BYTES (64ULL << 30)
 // The least it may be set to: an update costs a record and a key derivation on both sides.
 #define LIMIT_TLS_KEY_BYTES_LEAST 65536
+
+// ---- reverse links -------------------------------------------------------------------------------------------------
+
+// Data connections of one agent that wait at the hub for a stream: each costs it about 20 KiB. More are ended.
+#define LIMIT_PARKED_PER_LINK 64
+// OPENs of one agent that are not answered yet, so that a burst of local connections makes a device dial no more at
+// once; further wishes wait for their turn.
+#define LIMIT_OPENS_PER_LINK 64
+// And so many of them a second, well below what a control connection takes (LIMIT_CONTROL_MESSAGES_PER_S), so that the
+// answers of an agent that refuses each at once fit as well.
+#define LIMIT_OPENS_PER_S 500
+// Wishes without a stream, of one agent and in all; each holds a local connection and some 200 bytes.
+#define LIMIT_WISHES_PER_LINK 4096
+#define LIMIT_WISHES 65536
+// OPENs that an agent carries out at once (a hub that sends more is refused them), and the longest deadline it heeds.
+#define LIMIT_CLAIMS (2 * LIMIT_OPENS_PER_LINK)
+#define LIMIT_OPEN_MS 60000
 
 // ---- descriptors ---------------------------------------------------------------------------------------------------
 
@@ -237,3 +256,22 @@
 // Packets that wait to be passed to the worker of their data connection: the first ones of a flow, before the kernel
 // has learned which queue is its, and flows that only go one way. Twice so much for each worker.
 #define LIMIT_LANES_PASSED_BYTES (512 * 1024)
+
+// ---- fleets --------------------------------------------------------------------------------------------------------
+
+// Links that one device may bring up in a window; then it is told to wait, because two agents with one identity would
+// throw each other out for ever. Each costs a handshake, two sockets and a line in the log.
+#define LIMIT_DEVICE_UPS 8
+#define LIMIT_DEVICE_UPS_MS 60000
+#define LIMIT_DEVICE_REST_MS 30000
+// Devices a hub knows at most, those that are away included: some 500 bytes each.
+#define LIMIT_DEVICES 65536
+// Services that get a socket of their own on a hub, for each device: each is a descriptor.
+#define LIMIT_DEVICE_SERVICES 16
+// Lines of the audit log that wait for the disk, and their length: 4 MiB at most. More are dropped and counted.
+#define LIMIT_AUDIT_LINES 4096
+#define LIMIT_AUDIT_LINE_BYTES 1024
+// A file of pinned names or of denied devices: some 100 000 lines.
+#define LIMIT_DEVICE_FILE_BYTES (16 * 1024 * 1024)
+// Devices in one answer of the control socket: about 200 KiB.
+#define LIMIT_DEVICES_PER_ANSWER 500

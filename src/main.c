@@ -1,12 +1,16 @@
 // The command table, and nothing else.
 
+#include "cmd/agent.h"
 #include "cmd/cert.h"
 #include "cmd/check.h"
+#include "cmd/connect.h"
 #include "cmd/dest.h"
+#include "cmd/devices.h"
 #include "cmd/doctor.h"
 #include "cmd/drain.h"
 #include "cmd/guise.h"
 #include "cmd/health.h"
+#include "cmd/hub.h"
 #include "cmd/reload.h"
 #include "cmd/proxy.h"
 #include "cmd/psk.h"
@@ -31,6 +35,11 @@ static const struct command {
 	{"source", source_command, true, "carry local services through a quantum-safe link to dest"},
 	{"dest", dest_command, true, "accept links and hand what they carry to the services here"},
 	{"proxy", proxy_command, true, "post-quantum TLS in front of a plain service, or of a plain client"},
+	{"hub", hub_command, true, "reverse tunnels: where devices link to, each a Unix socket"},
+	{"connect", connect_command, true, "reverse tunnels: join standard input and output to a device"},
+	{"devices", devices_command, true, "list the devices of a running hub"},
+	{"kick", kick_command, true, "end a device's link with a running hub"},
+	{"agent", agent_command, true, "reverse tunnels: on the device, keeps a link with a hub"},
 	{"cert", cert_command, false, "a small CA: make, renew, revoke, show and verify certificates"},
 	{"status", status_command, true, "ask a running node what it does"},
 	{"reload", reload_command, true, "have a running node read its configuration anew"},
@@ -43,9 +52,6 @@ static const struct command {
 	{"check-environment", doctor_command, true, "the same as doctor"},
 	{"version", version_command, false, "say which build this is"},
 	{"help", help_command, false, "this text; `qanat help COMMAND` says more"},
-	{"hub", NULL, true, "reverse tunnels: where devices connect to"},
-	{"agent", NULL, true, "reverse tunnels: on the device"},
-	{"connect", NULL, true, "reverse tunnels: reach a device"},
 	{"vpn-quic", NULL, true, "the layer-3 tunnel over QUIC: server and client of rust-vpn"},
 	{"top", NULL, false, "watch a running node"},
 	{"bench", NULL, false, "measure this machine"},

@@ -3,6 +3,7 @@
 #include "config/json.h"
 #include "config/schema.h"
 #include "core/outcome.h"
+#include "limits.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -41,6 +42,12 @@ bool ask_words_read(int argc, char **argv, int may, struct ask_words *words)
 		const char *word = argv[at];
 		if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
 			words->help = true;
+		else if ((may & ASK_MAY_NAME) && *word != '-' && !words->name)
+			words->name = word;
+		else if ((may & ASK_MAY_NAME) && take_value(argc, argv, &at, "--ldir", &words->directory))
+			continue;
+		else if ((may & ASK_MAY_NAME) && take_value(argc, argv, &at, "--directory", &words->directory))
+			continue;
 		else if ((may & ASK_MAY_JSON) && strcmp(word, "--json") == 0)
 			words->json = true;
 		else if ((may & ASK_MAY_WAIT) && strcmp(word, "--wait") == 0)
@@ -133,7 +140,8 @@ static bool is_socket_name(const char *name)
 {
 	size_t length = strlen(name);
 	return length > 5 && strcmp(name + length - 5, ".sock") == 0 &&
-	       (strncmp(name, "source", 6) == 0 || strncmp(name, "dest", 4) == 0 || strncmp(name, "proxy", 5) == 0);
+	       (strncmp(name, "source", 6) == 0 || strncmp(name, "dest", 4) == 0 || strncmp(name, "hub", 3) == 0 ||
+	        strncmp(name, "proxy", 5) == 0);
 }
 
 struct found {
@@ -223,11 +231,13 @@ static char *read_answer(int fd, size_t *length)
 	return NULL;
 }
 
-static json_t *exchange(int fd, const char *command)
+static json_t *exchange(int fd, const char *command, const char *device)
 {
-	char line[64];
+	char line[256];
 	size_t length = 0;
-	int n = snprintf(line, sizeof line, "{\"command\":\"%s\"}\n", command);
+	int n = device ? snprintf(line, sizeof line, "{\"command\":\"%s\",\"device\":\"%.*s\"}\n", command,
+	                          LIMIT_DEVICE_NAME_BYTES, device)
+	               : snprintf(line, sizeof line, "{\"command\":\"%s\"}\n", command);
 	// A node that refuses us may have said so, and gone, before we asked: its answer is read in any case.
 	(void)!send(fd, line, (size_t)n, MSG_NOSIGNAL);
 	char *text = read_answer(fd, &length);
@@ -240,7 +250,7 @@ static json_t *exchange(int fd, const char *command)
 	return answer;
 }
 
-json_t *ask_quietly(const char *path, const char *command, pid_t *pid, int *refused)
+static json_t *ask_about(const char *path, const char *command, const char *device, pid_t *pid, int *refused)
 {
 	struct ucred who = {0};
 	socklen_t length = sizeof who;
@@ -250,8 +260,24 @@ json_t *ask_quietly(const char *path, const char *command, pid_t *pid, int *refu
 		return NULL;
 	if (pid && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) == 0)
 		*pid = who.pid;
-	json_t *answer = exchange(fd, command);
+	json_t *answer = exchange(fd, command, device);
 	close(fd);
+	return answer;
+}
+
+json_t *ask_quietly(const char *path, const char *command, pid_t *pid, int *refused)
+{
+	return ask_about(path, command, NULL, pid, refused);
+}
+
+static void print_refused(const char *path, const char *command, int refused);
+
+json_t *ask_device(const char *path, const char *command, const char *device)
+{
+	int refused;
+	json_t *answer = ask_about(path, command, device, NULL, &refused);
+	if (!answer)
+		print_refused(path, command, refused);
 	return answer;
 }
 
@@ -259,8 +285,13 @@ json_t *ask(const char *path, const char *command, pid_t *pid)
 {
 	int refused;
 	json_t *answer = ask_quietly(path, command, pid, &refused);
-	if (answer)
-		return answer;
+	if (!answer)
+		print_refused(path, command, refused);
+	return answer;
+}
+
+static void print_refused(const char *path, const char *command, int refused)
+{
 	if (refused == 0)
 		fprintf(stderr, "%s: %s: the node gave no answer that can be understood within %d s\n", command, path,
 		        ANSWER_S);
@@ -269,7 +300,6 @@ json_t *ask(const char *path, const char *command, pid_t *pid)
 		        refused == -ECONNREFUSED || refused == -ENOENT ? ": no node answers there"
 		        : refused == -EACCES ? ": only root, the node's user and the groups it allows may ask"
 		                             : "");
-	return NULL;
 }
 
 void ask_print_problems(const char *command, const json_t *answer)

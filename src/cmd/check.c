@@ -12,11 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COMMANDS (CONFIG_VPN_CLIENT + 1)
+#define COMMANDS (CONFIG_HUB + 1)
 enum { EXIT_GOOD = 0, EXIT_CERTIFICATES = 1, EXIT_CONFIG = 2 };
 
 static const char usage[] =
-	"usage: qanat check [-c FILE] [source|dest|proxy|psk server|psk client|vpn server|vpn client] [--json] [flags of that command]\n"
+	"usage: qanat check [-c FILE] [source|dest|proxy|hub|agent|psk server|psk client|vpn server|vpn client] [--json]\n"
+	"                   [flags of that command]\n"
 	"       qanat check --schema\n\n"
 	"Reads the configuration as that command would, lists every problem, prints each value with where it comes from, and\n"
 	"tries the certificate or key files. Without a word it checks whichever sections the file has.\n\n"
@@ -42,8 +43,12 @@ static void read_words(struct check *check, int argc, char **argv)
 			check->is_wanted[CONFIG_SOURCE] = true;
 		else if (strcmp(word, "dest") == 0)
 			check->is_wanted[CONFIG_DEST] = true;
+		else if (strcmp(word, "hub") == 0)
+			check->is_wanted[CONFIG_HUB] = true;
 		else if (strcmp(word, "proxy") == 0)
 			check->is_wanted[CONFIG_PROXY] = true;
+		else if (strcmp(word, "agent") == 0)
+			check->is_wanted[CONFIG_AGENT] = true;
 		else if (strcmp(word, "psk") == 0 && at + 1 < argc && strcmp(argv[at + 1], "server") == 0)
 			check->is_wanted[CONFIG_PSK_SERVER] = argv[++at] != NULL;
 		else if (strcmp(word, "psk") == 0 && at + 1 < argc && strcmp(argv[at + 1], "client") == 0)
@@ -224,9 +229,11 @@ static bool find_sections(struct check *check)
 	check->is_wanted[CONFIG_PROXY] = load.has_proxy;
 	check->is_wanted[CONFIG_VPN_SERVER] = load.has_vpn && !load.has_vpn_client;
 	check->is_wanted[CONFIG_VPN_CLIENT] = load.has_vpn_client;
+	check->is_wanted[CONFIG_AGENT] = load.has_agent;
+	check->is_wanted[CONFIG_HUB] = load.has_hub;
 	bool is_found = is_any_wanted(check);
 	if (!is_found && load.has_file)
-		fprintf(stderr, "%s: has no section [source], [dest], [proxy], [vpn] or [psk]\n", load.file);
+		fprintf(stderr, "%s: has no section [source], [dest], [proxy], [hub], [agent], [vpn] or [psk]\n", load.file);
 	else if (!is_found)
 		fprintf(
 			stderr,

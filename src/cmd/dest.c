@@ -53,10 +53,11 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 		socket_close(&fd);
 }
 
-static void on_up(void *owner, struct link *link)
+static bool on_up(void *owner, struct link *link)
 {
 	(void)owner;
 	(void)link; // the registry and the log have it
+	return true;
 }
 
 static void on_cut(void *contents)

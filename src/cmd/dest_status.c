@@ -23,22 +23,6 @@ static void visit(void *owner, struct link *link)
 		tunnel_describe_link(link, &list->links[list->count++]);
 }
 
-static void describe_services(const struct service_table *table, struct status_node *status)
-{
-	status->services = calloc(table->count + 1, sizeof *status->services);
-	status->service_count = status->services ? table->count : 0;
-	for (size_t i = 0; i < status->service_count; i++) {
-		struct status_service *to = &status->services[i];
-		const struct service_load *load = table->services[i].load;
-		snprintf(to->name, sizeof to->name, "%s", table->services[i].name);
-		to->connections = atomic_load(&load->connections);
-		to->connections_total = atomic_load(&load->connections_total);
-		to->bytes_sent = atomic_load(&load->bytes_sent);
-		to->bytes_received = atomic_load(&load->bytes_received);
-		to->errors = atomic_load(&load->errors);
-	}
-}
-
 void dest_fill_status(void *owner, struct status_node *status)
 {
 	struct dest *dest = owner;
@@ -71,7 +55,7 @@ void dest_fill_status(void *owner, struct status_node *status)
 	status->startup_complete = process_is_confined();
 	pthread_mutex_lock(&dest->lock);
 	identity_expiry(dest->identity, &status->own_not_after, &status->ca_not_after);
-	describe_services(dest->services, status);
+	tunnel_describe_services(dest->services, status);
 	snprintf(status->name, sizeof status->name, "%s", dest->config->node.name);
 	pthread_mutex_unlock(&dest->lock);
 	snprintf(status->message, sizeof status->message, "%s",

@@ -21,6 +21,10 @@ static const struct guise_word proxy_words[] = {
 
 // Its server and client speak QUIC; tcpserver and tcpclient are words of our vpn.
 static const struct guise_word vpn_words[] = {{"server", "vpn-quic"}, {"client", "vpn-quic"}, {NULL, NULL}};
+static const struct guise_word shadow_words[] = {
+	{"--version", "version"},
+	{NULL, NULL},
+};
 
 static const struct guise {
 	const char *name;
@@ -32,8 +36,8 @@ static const struct guise {
 	{"utun", "/etc/utun/config.toml", NULL, true, NULL},
 	{"rust-vpn", NULL, "vpn", true, vpn_words},
 	{"quantum-safe-proxy", NULL, "proxy", true, proxy_words},
-	{"shadow-server", NULL, NULL, false, NULL},
-	{"shadow-client", NULL, NULL, false, NULL},
+	{"shadow-server", NULL, "hub", true, shadow_words},
+	{"shadow-client", NULL, "agent", true, shadow_words},
 	{"ttun", NULL, "psk", true, NULL},
 };
 

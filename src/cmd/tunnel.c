@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint8_t legs_of(enum config_kem_mode mode)
@@ -210,4 +211,20 @@ void tunnel_describe_link(struct link *link, struct status_link *out)
 	COPY_TEXT(out->signature_peer, peer->tls.signature_peer);
 	COPY_TEXT(out->kem_legs, link_legs_text(state.legs));
 	COPY_TEXT(out->last_error, state.error);
+}
+
+void tunnel_describe_services(const struct service_table *table, struct status_node *status)
+{
+	status->services = calloc(table->count + 1, sizeof *status->services);
+	status->service_count = status->services ? table->count : 0;
+	for (size_t i = 0; i < status->service_count; i++) {
+		struct status_service *to = &status->services[i];
+		const struct service_load *load = table->services[i].load;
+		snprintf(to->name, sizeof to->name, "%s", table->services[i].name);
+		to->connections = atomic_load(&load->connections);
+		to->connections_total = atomic_load(&load->connections_total);
+		to->bytes_sent = atomic_load(&load->bytes_sent);
+		to->bytes_received = atomic_load(&load->bytes_received);
+		to->errors = atomic_load(&load->errors);
+	}
 }

@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "crypto/identity.h"
+#include "flow/service.h"
 #include "link/control.h"
 #include "link/link.h"
 #include "net/address.h"
@@ -27,4 +28,6 @@ uint64_t tunnel_refusals(void);
 // Everything of a link that people may see.
 // Why an address cannot be listened on, and what helps.
 const char *tunnel_listen_problem(const struct address *address, int error);
+// What its services carry.
+void tunnel_describe_services(const struct service_table *table, struct status_node *status);
 void tunnel_describe_link(struct link *link, struct status_link *out);

@@ -1,64 +1,16 @@
 #include "cmd/tunnel_socket.h"
 
+#include "cmd/accounts.h"
 #include "cmd/places.h"
 #include "core/log.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <jansson.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-// ---- users and groups ----------------------------------------------------------------------------------------------
-
-static bool read_number(const char *text, uint32_t *number)
-{
-	char *end;
-	errno = 0;
-	unsigned long value = strtoul(text, &end, 10);
-	*number = (uint32_t)value;
-	// The largest one means "none" to the kernel.
-	return *text >= '0' && *text <= '9' && !*end && errno == 0 && value < UINT32_MAX;
-}
-
-// Syscalls at start: openat, read, mmap, socket, connect (the name service)
-static bool find_user(const char *name, uint32_t *id)
-{
-	const struct passwd *found = read_number(name, id) ? NULL : getpwnam(name);
-	if (found)
-		*id = found->pw_uid;
-	return found || read_number(name, id);
-}
-
-static bool find_group(const char *name, uint32_t *id)
-{
-	const struct group *found = read_number(name, id) ? NULL : getgrnam(name);
-	if (found)
-		*id = found->gr_gid;
-	return found || read_number(name, id);
-}
-
-// A list of its own, NULL when a name is unknown (logged) or memory is short.
-static uint32_t *resolve(char *const *names, size_t count, bool (*find)(const char *, uint32_t *), const char *key)
-{
-	uint32_t *ids = calloc(count + 1, sizeof *ids);
-	bool all = ids != NULL;
-	for (size_t i = 0; ids && i < count; i++) {
-		if (find(names[i], &ids[i]))
-			continue;
-		log_error("tunnel", "%s: \"%s\" is not known on this machine", key, names[i]);
-		all = false;
-	}
-	if (!all) {
-		free(ids);
-		return NULL;
-	}
-	return ids;
-}
 
 // ---- where ---------------------------------------------------------------------------------------------------------
 
@@ -128,10 +80,10 @@ int tunnel_socket_open(const struct config *config, const char *command, struct 
 	json_object_seed(0);
 	if (config->control.socket && strcmp(config->control.socket, "off") == 0)
 		return 0;
-	uint32_t *uids = resolve(config->control.allowed_users, config->control.allowed_user_count, find_user,
-	                         "control.allowed_users");
-	uint32_t *gids = resolve(config->control.allowed_groups, config->control.allowed_group_count, find_group,
-	                         "control.allowed_groups");
+	uint32_t *uids = accounts_users(config->control.allowed_users, config->control.allowed_user_count,
+	                                "control.allowed_users");
+	uint32_t *gids = accounts_groups(config->control.allowed_groups, config->control.allowed_group_count,
+	                                 "control.allowed_groups");
 	struct opening opening = {.settings = {.loop = loop,
 	                                       .uids = uids,
 	                                       .uid_count = config->control.allowed_user_count,

@@ -54,10 +54,11 @@ static bool admits(struct vpn *vpn, struct link *link)
 	return true;
 }
 
-static void on_up(void *owner, struct link *link)
+static bool on_up(void *owner, struct link *link)
 {
 	(void)owner;
 	(void)link; // the registry and the log have it
+	return true;
 }
 
 static void on_over(void *contents)

@@ -6,6 +6,8 @@
 
 #include "core/outcome.h"
 #include "core/log.h"
+#include "config/config_agent.h"
+#include "config/config_hub.h"
 #include "config/config_proxy.h"
 #include "config/config_vpn.h"
 #include "policy/cidr.h"
@@ -22,7 +24,9 @@ enum config_command {
 	CONFIG_PSK_CLIENT,
 	CONFIG_PROXY,
 	CONFIG_VPN_SERVER,
-	CONFIG_VPN_CLIENT
+	CONFIG_VPN_CLIENT,
+	CONFIG_AGENT,
+	CONFIG_HUB
 };
 enum config_psk_method { CONFIG_PSK_CHACHA20, CONFIG_PSK_AES };
 enum config_psk_mptcp { CONFIG_MPTCP_AUTO, CONFIG_MPTCP_ON, CONFIG_MPTCP_OFF };
@@ -129,8 +133,10 @@ struct config {
 		uint32_t handshake_timeout_ms, peer_timeout_ms;
 		uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms;
 	} psk;
+	struct config_of_agent agent;
 	struct config_of_proxy proxy;
 	struct config_of_vpn vpn;
+	struct config_of_hub hub;
 	struct { // [auth]
 		char *ca_cert_path;
 		char *cert_path, *key_path; // client_* for source, server_* for dest

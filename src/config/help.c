@@ -9,6 +9,8 @@ static const char *const headings[][2] = {
 	{"psk", "The tunnel"},
 	{"proxy", "The proxy"},
 	{"vpn", "The tunnel"},
+	{"agent", "The agent"},
+	{"hub", "The hub and its devices"},
 	{"auth", "Certificates"},
 	{"crypto", "Keys"},
 	{"link", "The link"},
@@ -132,6 +134,29 @@ static void print_proxy_head(FILE *out)
 	      out);
 }
 
+static void print_agent_head(FILE *out)
+{
+	fputs(
+		"usage: qanat agent [-c FILE] [flags]\n\n"
+		"Runs on a device, keeps a link with a hub, and lets the hub reach the services named here, and nothing else.\n\n"
+		"  qanat agent --rhost hub.example.net --rport 2222 --robot 011 --lhost 127.0.0.1 --lport 22 \\\n"
+		"      --ca ca.crt --crt client.crt --key client.key\n"
+		"  qanat agent --hub hub.example.net:2222 --service ssh=127.0.0.1:22 --service app=unix:/run/app.sock ...\n\n"
+		"The command line of shadow-client means the same here, also when this program is started under that name.\n",
+		out);
+}
+
+static void print_hub_head(FILE *out)
+{
+	fputs("usage: qanat hub [-4|-6] [-c FILE] [flags]\n\n"
+	      "Devices connect here with `qanat agent`; each appears as a Unix socket with its name in a folder.\n\n"
+	      "  qanat hub --lport 2222 --ldir /run/devices --ca ca.crt --crt server.crt --key server.key\n"
+	      "  ssh -o ProxyCommand=\"qanat connect --ldir /run/devices %h\" robot011\n\n"
+	      "  -4    listen on 0.0.0.0 only\n"
+	      "  -6    listen on ::, IPv4 included (the default)\n",
+	      out);
+}
+
 void help_print(enum config_command command, FILE *out)
 {
 	switch (command) {
@@ -149,8 +174,14 @@ void help_print(enum config_command command, FILE *out)
 	case CONFIG_VPN_CLIENT:
 		print_vpn_head(command, out);
 		break;
+	case CONFIG_HUB:
+		print_hub_head(out);
+		break;
 	case CONFIG_PROXY:
 		print_proxy_head(out);
+		break;
+	case CONFIG_AGENT:
+		print_agent_head(out);
 		break;
 	}
 	fputs("\nA flag wins over the environment, the environment over the file, the file over the default. Lists are\n"

@@ -86,7 +86,7 @@ static void refuse_unknown(struct load *load, const struct tree_node *node, cons
 				text_nearest_try(&nearest, key->aliases[k]);
 	}
 	const char *const sections[] = {"source",  "dest",    "udp",  "psk",   "auth",   "crypto",  "link", "logging",
-	                                "metrics", "control", "node", "proxy", "expiry", "renewal", "vpn"};
+	                                "metrics", "control", "node", "proxy", "expiry", "renewal", "vpn", "agent", "hub"};
 	for (size_t i = 0; parent == 0 && i < COUNT_OF(sections); i++)
 		text_nearest_try(&nearest, sections[i]);
 	const char *what = node->kind == TREE_TABLE ? "section" : "key";
@@ -165,6 +165,8 @@ static void read_tree(struct load *load, const char *text, size_t length)
 	const struct tree_node *vpn = tree_child(root, "vpn");
 	load->has_vpn = vpn != NULL;
 	load->has_vpn_client = vpn && vpn->kind == TREE_TABLE && tree_child(vpn, "server") != NULL;
+	load->has_agent = tree_child(root, "agent") != NULL;
+	load->has_hub = tree_child(root, "hub") != NULL;
 	load->has_proxy = tree_child(root, "proxy") || is_flat(root);
 	walk(load, root, "");
 	tree_free(&root);
@@ -320,7 +322,8 @@ static void note_unknown_environment(struct load *load, char *const *environment
 {
 	static const char *const prefixes[] = {"QANAT_SOURCE_", "QANAT_DEST_",    "QANAT_AUTH_",    "QANAT_CRYPTO_",
 	                                       "QANAT_LINK_",   "QANAT_LOGGING_", "QANAT_METRICS_", "QANAT_NODE_",
-	                                       "QANAT_PSK_",    "QANAT_PROXY_",   "QANAT_VPN_"};
+	                                       "QANAT_PSK_",    "QANAT_PROXY_",   "QANAT_VPN_",     "QANAT_AGENT_",
+	                                       "QANAT_HUB_"};
 	for (; *environment; environment++) {
 		char *name = text_copy_part(*environment, strcspn(*environment, "="));
 		bool is_ours = with_seed_names && strncmp(name, SEED_PREFIX, strlen(SEED_PREFIX)) == 0;

@@ -41,6 +41,8 @@ struct load {
 	char *file;                                                   // what was or would have been read
 	bool has_file, has_source, has_dest, has_psk, has_psk_client; // the file; its sections
 	bool has_vpn, has_vpn_client;
+	bool has_agent;
+	bool has_hub;
 	bool has_proxy;     // [proxy], or keys of its seed's flat file
 	bool is_unreadable; // nothing can be said about what the file gives
 	bool is_file_named; // by a flag or the environment

@@ -19,6 +19,10 @@
 #define VPN_SERVER SCHEMA_FOR_VPN_SERVER
 #define VPN_CLIENT SCHEMA_FOR_VPN_CLIENT
 #define VPN SCHEMA_FOR_VPN
+#define AGENT SCHEMA_FOR_AGENT
+#define HUB SCHEMA_FOR_HUB
+// Who has a link.
+#define LINKED (SCHEMA_FOR_BOTH | SCHEMA_FOR_AGENT | SCHEMA_FOR_HUB)
 #define ALL SCHEMA_FOR_ALL
 // What the seed of `proxy` called it in the environment, and where it looked outside of production.
 #define SEED(name) "QUANTUM_SAFE_PROXY_" name
@@ -83,6 +87,22 @@ static const struct schema_word renewal_keys[] = {
 	{"ml-dsa-87", CONFIG_RENEWAL_ML_DSA_87, NULL},
 	{NULL, 0, NULL},
 };
+static const struct schema_word hub_identities[] = {
+	{"certificate", CONFIG_HUB_CERTIFICATE, NULL},
+	{"claimed", CONFIG_HUB_CLAIMED, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word hub_takeovers[] = {
+	{"same-key", CONFIG_HUB_SAME_KEY, NULL},
+	{"same-name", CONFIG_HUB_SAME_NAME, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_word hub_offline[] = {
+	{"remove", CONFIG_HUB_REMOVE, NULL},
+	{"refuse", CONFIG_HUB_REFUSE, NULL},
+	{NULL, 0, NULL},
+};
+
 static const struct schema_word selections[] = {
 	{"priority", CONFIG_DEST_PRIORITY, NULL},
 	{"round-robin", CONFIG_DEST_ROUND_ROBIN, NULL},
@@ -350,91 +370,97 @@ static const struct schema_key keys[] = {
 	// ---- [vpn]
 #include "config/schema_vpn.inc"
 
+	// ---- [agent]
+#include "config/schema_agent.inc"
+
+	// ---- [hub]
+#include "config/schema_hub.inc"
+
 	// ---- [auth]
-	{.path = "auth.ca_cert_path", .type = SCHEMA_PATH, .commands = BOTH | VPN, .required = BOTH, .reloads = true,
-	 FIELD(auth.ca_cert_path), .flag = "--ca-cert", .flag_aliases = {"--ca-bundle"}, .value_name = "FILE",
+	{.path = "auth.ca_cert_path", .type = SCHEMA_PATH, .commands = LINKED | VPN, .required = LINKED, .reloads = true,
+	 FIELD(auth.ca_cert_path), .flag = "--ca-cert", .flag_aliases = {"--ca-bundle", "--ca"}, .value_name = "FILE",
 	 .help = "PEM file with the CA certificates that peers are checked against"},
-	{.path = "auth.client_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = SOURCE | VPN_CLIENT,
-	 .required = SOURCE, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .flag_aliases = {"--client-cert"}, .value_name = "FILE",
-	 .help = "PEM file with the certificate of source, then its intermediates"},
-	{.path = "auth.client_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = SOURCE | VPN_CLIENT,
-	 .required = SOURCE, .reloads = true, FIELD(auth.key_path), .flag = "--key", .flag_aliases = {"--client-key"}, .value_name = "FILE",
+	{.path = "auth.client_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = SOURCE | AGENT | VPN_CLIENT,
+	 .required = SOURCE | AGENT, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .flag_aliases = {"--client-cert", "--crt"}, .value_name = "FILE",
+	 .help = "PEM file with the certificate of source or agent, then its intermediates"},
+	{.path = "auth.client_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = SOURCE | AGENT | VPN_CLIENT,
+	 .required = SOURCE | AGENT, .reloads = true, FIELD(auth.key_path), .flag = "--key", .flag_aliases = {"--client-key"}, .value_name = "FILE",
 	 .help = "PEM file with its private key, readable by nobody else"},
-	{.path = "auth.server_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = DEST | VPN_SERVER,
-	 .required = DEST, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .flag_aliases = {"--server-cert"}, .value_name = "FILE",
-	 .help = "PEM file with the certificate of dest, then its intermediates"},
-	{.path = "auth.server_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = DEST | VPN_SERVER,
-	 .required = DEST, .reloads = true, FIELD(auth.key_path), .flag = "--key", .flag_aliases = {"--server-key"}, .value_name = "FILE",
+	{.path = "auth.server_cert_path", .aliases = {"auth.cert_path"}, .type = SCHEMA_PATH, .commands = DEST | HUB | VPN_SERVER,
+	 .required = DEST | HUB, .reloads = true, FIELD(auth.cert_path), .flag = "--cert", .flag_aliases = {"--server-cert", "--crt"}, .value_name = "FILE",
+	 .help = "PEM file with the certificate of dest or hub, then its intermediates"},
+	{.path = "auth.server_key_path", .aliases = {"auth.key_path"}, .type = SCHEMA_PATH, .commands = DEST | HUB | VPN_SERVER,
+	 .required = DEST | HUB, .reloads = true, FIELD(auth.key_path), .flag = "--key", .flag_aliases = {"--server-key"}, .value_name = "FILE",
 	 .help = "PEM file with its private key, readable by nobody else"},
-	{.path = "auth.peer_name", .type = SCHEMA_HOST, .commands = SOURCE | VPN_CLIENT, .reloads = true,
-	 .initial_note = "source.dest_host", FIELD(auth.peer_name), .flag = "--peer-name", .value_name = "NAME",
-	 .help = "name or IP address that dest's certificate must carry"},
-	{.path = "auth.allowed_peers", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = BOTH | VPN, .reloads = true,
+	{.path = "auth.peer_name", .type = SCHEMA_HOST, .commands = SOURCE | AGENT | VPN_CLIENT, .reloads = true,
+	 .initial_note = "the host that is dialled", FIELD(auth.peer_name), .flag = "--peer-name", .value_name = "NAME",
+	 .help = "name or IP address that the certificate of dest or hub must carry"},
+	{.path = "auth.allowed_peers", .type = SCHEMA_TEXTS, .min = 1, .max = 255, .commands = LINKED | VPN, .reloads = true,
 	 .initial = "[]", LIST(auth.allowed_peers, auth.allowed_peer_count), .flag = "--allow-peer",
 	 .value_name = "PATTERN",
 	 .help = "patterns ('*' matches anything) of the peer's certificate: \"CN=...\", \"DNS:...\", \"URI:...\" or, without a "
 	         "prefix, any of them; an empty list allows every certificate of the CA"},
-	{.path = "auth.crl_paths", .type = SCHEMA_TEXTS, .min = 1, .max = 4095, .commands = BOTH | VPN, .reloads = true,
+	{.path = "auth.crl_paths", .type = SCHEMA_TEXTS, .min = 1, .max = 4095, .commands = LINKED | VPN, .reloads = true,
 	 .initial = "[]", LIST(auth.crl_paths, auth.crl_count), .flag = "--crl", .value_name = "FILE",
 	 .help = "PEM files with certificate revocation lists; with any, every certificate needs a current list of its issuer"},
-	{.path = "auth.use_mtls", .type = SCHEMA_BOOL, .commands = BOTH, .only = "true",
+	{.path = "auth.use_mtls", .type = SCHEMA_BOOL, .commands = LINKED, .only = "true",
 	 .refusal = NO_SHARED_SECRET_LINKS "; unauthenticated tunnels do not exist here; delete this key", .initial = "true",
 	 .help = "both sides prove themselves with certificates; nothing else exists"},
-	{.path = "auth.verify_client_cert", .type = SCHEMA_BOOL, .commands = BOTH, .only = "true",
+	{.path = "auth.verify_client_cert", .type = SCHEMA_BOOL, .commands = LINKED, .only = "true",
 	 .refusal = NO_SHARED_SECRET_LINKS "; unauthenticated tunnels do not exist here; delete this key", .initial = "true",
 	 .help = "dest checks the certificate of source; nothing else exists"},
 
 	// ---- [crypto]
-	{.path = "crypto.kem_mode", .type = SCHEMA_ENUM, .words = kem_modes, .commands = BOTH | VPN, .reloads = true,
+	{.path = "crypto.kem_mode", .type = SCHEMA_ENUM, .words = kem_modes, .commands = LINKED | VPN, .reloads = true,
 	 .initial = "hybrid", FIELD(crypto.kem_mode), .flag = "--kem-mode", .value_name = "MODE",
 	 .help = "key encapsulation in every epoch: ML-KEM-768 and Classic McEliece 460896, or one of them"},
-	{.path = "crypto.pq", .type = SCHEMA_ENUM, .words = pq_policies, .commands = BOTH | VPN, .reloads = true,
+	{.path = "crypto.pq", .type = SCHEMA_ENUM, .words = pq_policies, .commands = LINKED | VPN, .reloads = true,
 	 .initial = "require", FIELD(crypto.pq), .flag = "--pq", .value_name = "POLICY",
 	 .help = "post-quantum TLS groups; a peer outside the policy is refused"},
 	{.path = "crypto.key_rotation_interval_seconds", .type = SCHEMA_NUMBER, .min = 1, .max = 604800, .unit = "s",
-	 .commands = BOTH | VPN, .reloads = true, .initial = "3600", FIELD(crypto.key_rotation_interval_seconds),
+	 .commands = LINKED | VPN, .reloads = true, .initial = "3600", FIELD(crypto.key_rotation_interval_seconds),
 	 .flag = "--key-rotation-interval", .value_name = "SECONDS", .help = "new link keys so often"},
 	{.path = "crypto.key_rotation_bytes", .type = SCHEMA_NUMBER, .min = 0, .max = UINT64_MAX / 2, .unit = "bytes",
-	 .commands = BOTH | VPN, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_bytes),
+	 .commands = LINKED | VPN, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_bytes),
 	 .help = "new link keys after so many bytes as well; 0: never for that"},
 	{.path = "crypto.key_rotation_streams", .type = SCHEMA_NUMBER, .min = 0, .max = LIMIT_EPOCH_INDICES / 2,
-	 .commands = BOTH | VPN, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_streams),
+	 .commands = LINKED | VPN, .reloads = true, .initial = "0", FIELD(crypto.key_rotation_streams),
 	 .help = "new link keys after so many streams as well; 0: never for that"},
 	{.path = "crypto.tls_key_update_bytes", .type = SCHEMA_NUMBER, .min = LIMIT_TLS_KEY_BYTES_LEAST,
-	 .max = LIMIT_TLS_KEY_BYTES, .unit = "bytes", .commands = BOTH | VPN | PROXY, .reloads = true, .initial = "68719476736",
+	 .max = LIMIT_TLS_KEY_BYTES, .unit = "bytes", .commands = LINKED | VPN | PROXY, .reloads = true, .initial = "68719476736",
 	 FIELD(crypto.tls_key_update_bytes),
 	 .help = "a stream updates its sending keys after so many bytes, and at every new epoch"},
 	{.path = "crypto.key_overlap_seconds", .type = SCHEMA_NUMBER, .min = 1, .max = LIMIT_EPOCH_OVERLAP_MS / 1000,
-	 .unit = "s", .commands = BOTH | VPN, .reloads = true, .initial = "60", FIELD(crypto.key_overlap_seconds),
+	 .unit = "s", .commands = LINKED | VPN, .reloads = true, .initial = "60", FIELD(crypto.key_overlap_seconds),
 	 .help = "the previous link keys open new connections so long after a change"},
-	{.path = "crypto.rehandshake_before_expiry_seconds", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = BOTH,
+	{.path = "crypto.rehandshake_before_expiry_seconds", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = LINKED,
 	 .state = SCHEMA_MEANINGLESS, .refusal = "old keys serve until new ones are ready; see crypto.key_overlap_seconds; delete this key",
 	 .help = "lead time of the seed"},
-	{.path = "crypto.max_handshake_size", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = BOTH,
+	{.path = "crypto.max_handshake_size", .type = SCHEMA_NUMBER, .max = UINT64_MAX / 2, .commands = LINKED,
 	 .state = SCHEMA_MEANINGLESS, .refusal = "every message has its own fixed limit; delete this key",
 	 .help = "size limit of the seed"},
 
 	// ---- [link]
 	{.path = "link.heartbeat_interval_ms", .aliases = {"source.heartbeat_interval_ms"}, .type = SCHEMA_NUMBER,
-	 .min = 10, .max = HOUR_MS, .unit = "ms", .commands = BOTH | VPN, .reloads = true, .initial = "15000",
+	 .min = 10, .max = HOUR_MS, .unit = "ms", .commands = LINKED | VPN, .reloads = true, .initial = "15000",
 	 FIELD(link.heartbeat_interval_ms), .help = "a PING so often"},
 	{.path = "link.heartbeat_timeout_ms", .aliases = {"source.heartbeat_timeout_ms"}, .type = SCHEMA_NUMBER, .min = 10,
-	 .max = HOUR_MS, .unit = "ms", .commands = BOTH | VPN, .reloads = true, .initial = "5000",
+	 .max = HOUR_MS, .unit = "ms", .commands = LINKED | VPN, .reloads = true, .initial = "5000",
 	 FIELD(link.heartbeat_timeout_ms), .help = "a PONG later than this is missed"},
 	{.path = "link.max_missed_pongs", .aliases = {"source.max_missed_pongs"}, .type = SCHEMA_NUMBER, .min = 1,
-	 .max = 255, .commands = BOTH | VPN, .reloads = true, .initial = "3", FIELD(link.max_missed_pongs),
+	 .max = 255, .commands = LINKED | VPN, .reloads = true, .initial = "3", FIELD(link.max_missed_pongs),
 	 .help = "missed in a row, the peer counts as dead"},
 	{.path = "link.keep_alive_interval_ms", .aliases = {"source.keep_alive_interval_ms"}, .type = SCHEMA_NUMBER,
-	 .min = 0, .max = DAY_MS, .unit = "ms", .commands = BOTH | VPN | PROXY, .reloads = true, .initial = "30000",
+	 .min = 0, .max = DAY_MS, .unit = "ms", .commands = LINKED | VPN | PROXY, .reloads = true, .initial = "30000",
 	 FIELD(link.keep_alive_interval_ms), .help = "TCP keep-alive of the link's connections, and of those of proxy; 0: off"},
 	{.path = "link.handshake_timeout_ms", .type = SCHEMA_NUMBER, .min = 100, .max = 10 * MINUTE_MS, .unit = "ms",
-	 .commands = BOTH | VPN, .reloads = true, .initial = "10000", FIELD(link.handshake_timeout_ms),
+	 .commands = LINKED | VPN, .reloads = true, .initial = "10000", FIELD(link.handshake_timeout_ms),
 	 .help = "one deadline for a whole TLS handshake"},
-	{.path = "link.user_timeout_ms", .type = SCHEMA_NUMBER, .min = 0, .max = DAY_MS, .unit = "ms", .commands = BOTH | VPN,
+	{.path = "link.user_timeout_ms", .type = SCHEMA_NUMBER, .min = 0, .max = DAY_MS, .unit = "ms", .commands = LINKED | VPN,
 	 .reloads = true, .initial_note = "as long as a silent peer is tolerated", FIELD(link.user_timeout_ms),
 	 .help = "a connection of the link whose peer acknowledges nothing of what was sent for so long is given up; 0: never"},
 	{.path = "link.max_stream_age_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 31536000, .unit = "s",
-	 .commands = BOTH, .reloads = true, .initial = "0", FIELD(link.max_stream_age_seconds),
+	 .commands = LINKED, .reloads = true, .initial = "0", FIELD(link.max_stream_age_seconds),
 	 .help = "a flow that has lived so long is reset, whatever it does; 0: never"},
 	{.path = "link.congestion", .type = SCHEMA_NAME, .min = 1, .max = 15, .commands = ALL, .reloads = true,
 	 .initial = "auto", FIELD(link.congestion), .flag = "--congestion", .value_name = "NAME",
@@ -484,7 +510,7 @@ static const struct schema_key keys[] = {
 	 FIELD(node.workers), .flag = "--workers", .value_name = "N",
 	 .help = "threads that move data; 0: one per core (psk: one for two cores, at most 4)"},
 	{.path = "node.drain_timeout_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 86400, .unit = "s",
-	 .commands = BOTH | PROXY | VPN, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
+	 .commands = LINKED | PROXY | VPN, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
 	 .value_name = "SECONDS", .help = "on SIGTERM flows may finish so long"},
 	{.path = "node.watch_files", .type = SCHEMA_BOOL, .commands = BOTH | PROXY, .reloads = true, .initial = "false",
 	 FIELD(node.watch_files), .flag = "--watch-files", .value_name = "BOOL",

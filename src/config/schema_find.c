@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COMMANDS (CONFIG_VPN_CLIENT + 1)
+#define COMMANDS (CONFIG_HUB + 1)
 _Static_assert(SCHEMA_FOR_ALL == (1 << COMMANDS) - 1, "a bit for every command");
 
 unsigned schema_command_bit(enum config_command command)
@@ -20,7 +20,7 @@ const char *schema_command_name(enum config_command command)
 	static const char *const names[] = {
 		[CONFIG_SOURCE] = "source",         [CONFIG_DEST] = "dest",   [CONFIG_PSK_SERVER] = "psk server",
 		[CONFIG_PSK_CLIENT] = "psk client", [CONFIG_PROXY] = "proxy", [CONFIG_VPN_SERVER] = "vpn server",
-		[CONFIG_VPN_CLIENT] = "vpn client",
+		[CONFIG_VPN_CLIENT] = "vpn client", [CONFIG_AGENT] = "agent", [CONFIG_HUB] = "hub",
 	};
 	_Static_assert(COUNT_OF(names) == COMMANDS, "a name for every command");
 	return names[command];
@@ -31,7 +31,7 @@ const char *schema_command_section(enum config_command command)
 	static const char *const names[] = {
 		[CONFIG_SOURCE] = "source",  [CONFIG_DEST] = "dest",   [CONFIG_PSK_SERVER] = "psk",
 		[CONFIG_PSK_CLIENT] = "psk", [CONFIG_PROXY] = "proxy", [CONFIG_VPN_SERVER] = "vpn",
-		[CONFIG_VPN_CLIENT] = "vpn",
+		[CONFIG_VPN_CLIENT] = "vpn", [CONFIG_AGENT] = "agent", [CONFIG_HUB] = "hub",
 	};
 	_Static_assert(COUNT_OF(names) == COMMANDS, "a section for every command");
 	return names[command];

@@ -7,8 +7,10 @@
 extern const struct schema_table schema_exposed_port;
 extern const struct schema_table schema_forward;
 extern const struct schema_table schema_service;
+extern const struct schema_table schema_hub_access;
 extern const struct schema_table schema_route;
 extern const struct schema_table schema_certificate;
+extern const struct schema_table schema_agent_service;
 
 // "2222"
 struct tree_node *schema_exposed_port_from_text(const char *text, struct tree_place place);
@@ -20,3 +22,5 @@ struct tree_node *schema_service_from_text(const char *text, struct tree_place p
 struct tree_node *schema_route_from_text(const char *text, struct tree_place place);
 // "CERT:KEY[:OCSP]"
 struct tree_node *schema_certificate_from_text(const char *text, struct tree_place place);
+// "NAME=TARGET"
+struct tree_node *schema_agent_service_from_text(const char *text, struct tree_place place);

@@ -1,5 +1,7 @@
 #include "config/validate.h"
 #include "config/dests.h"
+#include "config/validate_agent.h"
+#include "config/validate_hub.h"
 #include "config/validate_life.h"
 #include "config/validate_proxy.h"
 #include "config/validate_psk.h"
@@ -57,6 +59,8 @@ void validate_complete(struct load *load)
 		validate_vpn_complete(load);
 	if (load->command == CONFIG_PROXY)
 		validate_proxy_complete(load);
+	if (load->command == CONFIG_AGENT)
+		validate_agent_complete(load);
 	if (config->node.name || load_is_given(load, "node.name"))
 		return;
 	char name[HOST_NAME_BYTES] = "";
@@ -330,7 +334,9 @@ static bool is_taken(const struct config *config, enum config_command command, c
 		return config->dest.tunnel_port == port && is_same_listener(config->dest.listen_ip, ip);
 	if (command == CONFIG_VPN_SERVER || command == CONFIG_VPN_CLIENT)
 		return false; // likewise
-	if (command == CONFIG_PROXY)
+	if (command == CONFIG_HUB)
+		return config->hub.listen_port == port && is_same_listener(config->hub.listen_ip, ip);
+	if (command == CONFIG_PROXY || command == CONFIG_AGENT)
 		return false; // config/validate_ends.h has asked
 	if (command == CONFIG_PSK_SERVER || command == CONFIG_PSK_CLIENT)
 		return false; // a clash shows when the second one is opened
@@ -370,8 +376,14 @@ void validate(struct load *load)
 	case CONFIG_VPN_CLIENT:
 		validate_vpn(load);
 		break;
+	case CONFIG_HUB:
+		validate_hub(load);
+		break;
 	case CONFIG_PROXY:
 		validate_proxy(load);
+		break;
+	case CONFIG_AGENT:
+		validate_agent(load);
 		break;
 	}
 	check_patterns(load, "auth.allowed_peers", load_setting(load, "auth.allowed_peers")->place,

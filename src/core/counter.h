@@ -117,6 +117,13 @@
 	X(DATAGRAM_NOT_EXPOSED, "qanat_datagrams_dropped_total", "reason=\"not_exposed\"", "Datagrams dropped by reason") \
 	X(ICMP_REPORTS, "qanat_datagrams_unreachable_reports_total", "", "Reports that a target was not reached") \
 	X(STREAM_BAD_HEADER, "qanat_stream_headers_refused_total", "", "Data connections ended because of their stream header") \
+	X(OPEN_SENT, "qanat_opens_total", "outcome=\"sent\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(OPEN_CLAIMED, "qanat_opens_total", "outcome=\"claimed\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(OPEN_REFUSED, "qanat_opens_total", "outcome=\"refused\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(OPEN_LATE, "qanat_opens_total", "outcome=\"late\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(CLAIM_UNKNOWN, "qanat_offers_refused_total", "reason=\"unknown_token\"", "Data connections of agents that were ended when they came") \
+	X(PARK_TOO_MANY, "qanat_offers_refused_total", "reason=\"too_many_parked\"", "Data connections of agents that were ended when they came") \
+	X(OFFER_NO_LINK, "qanat_offers_refused_total", "reason=\"link_over\"", "Data connections of agents that were ended when they came") \
 	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \
@@ -161,6 +168,25 @@
 	X(STAPLE_SERVED, "qanat_proxy_staples_total", "outcome=\"served\"", "OCSP responses that clients of a proxy asked for, by outcome") \
 	X(STAPLE_OVER, "qanat_proxy_staples_total", "outcome=\"over\"", "OCSP responses that clients of a proxy asked for, by outcome") \
 	X(SIDECAR_CLASSICAL, "qanat_proxy_classical_total", "", "Handshakes without a post-quantum group") \
+	X(DEVICE_UP, "qanat_device_links_total", "outcome=\"up\"", "Links of devices by outcome") \
+	X(DEVICE_TAKEOVER, "qanat_device_links_total", "outcome=\"takeover\"", "Links of devices by outcome") \
+	X(DEVICE_NO_NAME, "qanat_device_links_total", "outcome=\"no_name\"", "Links of devices by outcome") \
+	X(DEVICE_OTHER_NAME, "qanat_device_links_total", "outcome=\"other_name\"", "Links of devices by outcome") \
+	X(DEVICE_TAKEN, "qanat_device_links_total", "outcome=\"name_taken\"", "Links of devices by outcome") \
+	X(DEVICE_DENIED, "qanat_device_links_total", "outcome=\"denied\"", "Links of devices by outcome") \
+	X(DEVICE_FLAPS, "qanat_device_links_total", "outcome=\"flaps\"", "Links of devices by outcome") \
+	X(DEVICE_FULL, "qanat_device_links_total", "outcome=\"too_many\"", "Links of devices by outcome") \
+	X(DEVICE_KICKED, "qanat_device_links_ended_total", "reason=\"kicked\"", "Links of devices that the hub ended") \
+	X(DEVICE_CUT, "qanat_device_links_ended_total", "reason=\"denied\"", "Links of devices that the hub ended") \
+	X(CHANNEL_OPENED, "qanat_channels_total", "outcome=\"opened\"", "Connections to devices by outcome") \
+	X(CHANNEL_NOT_ALLOWED, "qanat_channels_total", "outcome=\"not_allowed\"", "Connections to devices by outcome") \
+	X(CHANNEL_OFFLINE, "qanat_channels_total", "outcome=\"offline\"", "Connections to devices by outcome") \
+	X(CHANNEL_LIMIT, "qanat_channels_total", "outcome=\"limit\"", "Connections to devices by outcome") \
+	X(CHANNEL_REFUSED, "qanat_channels_total", "outcome=\"refused_by_device\"", "Connections to devices by outcome") \
+	X(CHANNEL_FAILED, "qanat_channels_total", "outcome=\"failed\"", "Connections to devices by outcome") \
+	X(DOOR_BLOCKED, "qanat_device_sockets_blocked_total", "", "Sockets of devices that could not be made") \
+	X(AUDIT_WRITTEN, "qanat_audit_lines_total", "outcome=\"written\"", "Lines of the audit log by outcome") \
+	X(AUDIT_DROPPED, "qanat_audit_lines_total", "outcome=\"dropped\"", "Lines of the audit log by outcome") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \
 	X(POOL_MISS, "qanat_pool_total", "outcome=\"miss\"", "New streams that found a parked data connection, or had to dial")
 // clang-format on

@@ -88,6 +88,11 @@ bool identity_has_name(X509 *certificate, const char *name);
 // True when a CN or SAN DNS/URI value matches a pattern of policy/pattern (anchored, '*' matches any run). A pattern
 // that begins with "CN=", "DNS:" or "URI:" is for values of that kind only.
 bool identity_matches(X509 *certificate, const char *pattern);
+// Tells each common name and each SAN DNS and URI value, as UTF-8, but those with a NUL inside; until `visit` says
+// stop.
+enum identity_name_kind { IDENTITY_COMMON_NAME, IDENTITY_DNS, IDENTITY_URI };
+typedef bool (*identity_name_fn)(void *owner, enum identity_name_kind kind, const char *name); // false: stop
+void identity_visit_names(X509 *certificate, identity_name_fn visit, void *owner);
 // A reference to a certificate for whoever keeps it longer than its connection lives. From any thread.
 X509 *identity_keep(X509 *certificate);
 void identity_drop(X509 **certificate); // leaves NULL, harmless on NULL

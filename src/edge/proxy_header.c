@@ -102,6 +102,7 @@ size_t proxy_header_encode(const struct proxy_header *header, uint8_t out[PROXY_
 	}
 	write_tlv(&writer, PROXY_TYPE_ALPN, header->alpn);
 	write_tlv(&writer, PROXY_TYPE_AUTHORITY, header->authority);
+	write_tlv(&writer, PROXY_TYPE_ORIGIN, header->origin);
 	if (header->tls)
 		write_tls(&writer, header->tls);
 	if (header->tls && header->tls->common_name)

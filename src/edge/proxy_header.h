@@ -29,10 +29,12 @@ struct proxy_header {
 	const struct proxy_tls *tls;   // NULL: not over TLS
 	const char *authority;         // version 2: the name the client asked for (SNI); may be NULL
 	const char *alpn;              // version 2: the protocol that was agreed on; may be NULL
+	const char *origin;            // version 2: who it is when that is no address, "uid:gid:pid"; may be NULL
 };
 
 // Names have no type of their own in the protocol, so they go in one of those it leaves to applications.
 #define PROXY_TYPE_NAMES 0xe0
+#define PROXY_TYPE_ORIGIN 0xe1
 
 // Version 2. Both families are made the same (IPv4 in IPv6); without a client's address the family is UNSPEC, and the
 // receiver uses the connection's own. A server that is not known is all zeros. Returns the length.

@@ -92,6 +92,7 @@ void flow_close(struct flow *flow)
 	atomic_fetch_sub_explicit(&flows->open, 1, memory_order_relaxed);
 	dial_cancel(&flow->dial);
 	loop_timer_close(&flow->timer);
+	loop_timer_close(&flow->pace);
 	loop_io_close(&flow->io);
 	stream_close(&flow->stream);
 	// Armed in flow_watch for a process that dies; an end in order is told by the bytes before it.
@@ -107,6 +108,7 @@ void flow_close(struct flow *flow)
 	flow->first = NULL;
 	loop_defer(flows->settings.loop, &flow->release);
 	flow_dial_ends(flow);
+	flow_settle_account(flow);
 }
 
 // A side broke: the other one is reset, so that nobody takes a cut stream for a finished one.
@@ -117,6 +119,7 @@ static void abort_by_local(struct flow *flow)
 	if (flow->service)
 		service_count_error(flow->service);
 	log_debug("flow", "%s: the local side broke", flow_name(flow, name));
+	flow_ended(flow, "reset by the user");
 	flow_close(flow);
 }
 
@@ -129,6 +132,7 @@ static void abort_by_peer(struct flow *flow)
 	}
 	counter_add(COUNTER_FLOW_RESET_PEER, 1);
 	log_debug("flow", "%s: stream broke: %s", flow_name(flow, name), stream_problem(flow->stream));
+	flow_ended(flow, stream_problem(flow->stream));
 	flow_close(flow);
 }
 
@@ -139,6 +143,8 @@ static bool take_stock(struct flow *flow, int verdict)
 {
 	if (flow->service && (flow->joint.given > 0 || flow->joint.taken > 0))
 		service_count_bytes(flow->service, flow->joint.given, flow->joint.taken);
+	if (flow->account)
+		flow_pay(flow, flow->joint.taken, flow->joint.given);
 	flow->joint.given = flow->joint.taken = 0;
 	if (verdict == JOINT_LOCAL_BROKE)
 		abort_by_local(flow);
@@ -149,13 +155,13 @@ static bool take_stock(struct flow *flow, int verdict)
 
 static bool pump_outward(struct flow *flow)
 {
-	return take_stock(flow, joint_outward(&flow->joint));
+	return flow->resting || take_stock(flow, joint_outward(&flow->joint));
 }
 
 // Bounded by the reads the connection may make in a turn (tls_conn_readable).
 static bool pump_inward(struct flow *flow)
 {
-	return take_stock(flow, joint_inward(&flow->joint));
+	return flow->resting || take_stock(flow, joint_inward(&flow->joint));
 }
 
 bool flow_say(struct flow *flow, const uint8_t *bytes, size_t length)
@@ -167,8 +173,8 @@ bool flow_say(struct flow *flow, const uint8_t *bytes, size_t length)
 
 static void set_wants(struct flow *flow)
 {
-	loop_io_want(flow->io, joint_wants(&flow->joint));
-	stream_want_read(flow->stream, joint_reads_far(&flow->joint));
+	loop_io_want(flow->io, flow->resting ? 0 : joint_wants(&flow->joint));
+	stream_want_read(flow->stream, !flow->resting && joint_reads_far(&flow->joint));
 }
 
 static bool is_done(const struct flow *flow)
@@ -180,6 +186,7 @@ static void finish(struct flow *flow)
 {
 	char name[FLOW_NAME_BYTES];
 	counter_add(COUNTER_FLOW_FINISHED, 1);
+	flow_ended(flow, "finished");
 	log_debug("flow", "%s has ended", flow_name(flow, name));
 	flow_close(flow);
 }
@@ -264,6 +271,7 @@ static void end_idle(struct flows *flows)
 		if (flow->phase == FLOW_JOINED && now - flow->moved_at_ms >= flows->settings.idle_ms) {
 			char name[FLOW_NAME_BYTES];
 			counter_add(COUNTER_FLOW_IDLE, 1);
+			flow_ended(flow, "idle for too long");
 			log_info("flow", "%s was ended: nothing moved for %u ms", flow_name(flow, name), flows->settings.idle_ms);
 			flow_close(flow);
 		}
@@ -280,6 +288,7 @@ static void end_old(struct flows *flows)
 		struct flow *older = flow->older;
 		if (flow->phase == FLOW_JOINED && now - flow->begun_ms >= flows->settings.age_ms) {
 			counter_add(COUNTER_FLOW_TOO_OLD, 1);
+			flow_ended(flow, "open for too long");
 			log_info("flow", "link %s: a flow was ended: it has lived for %llu s (link.max_stream_age_seconds)",
 			         link_name(stream_link(flow->stream)), (unsigned long long)(flows->settings.age_ms / 1000));
 			flow_close(flow);

@@ -56,7 +56,9 @@ bool flow_introduce(struct flow *flow, const struct address *target)
 		.scheme = peer->tls.signature_own,
 	};
 	struct proxy_header header = {.server = *target, .tls = &tls};
-	if (address_parse(flow->header.origin, &header.client) != 0)
+	if (address_parse(flow->header.origin, &header.client) != 0) {
 		header.client = (struct address){.length = 0};
+		header.origin = flow->header.origin[0] ? flow->header.origin : NULL;
+	}
 	return flow_say(flow, bytes, proxy_header_encode(&header, bytes));
 }

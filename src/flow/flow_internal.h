@@ -42,6 +42,9 @@ struct flow {
 	size_t first_length;
 	struct quota_key charge; // who has been charged for it, when `charged`
 	bool charged;
+	struct account *account; // hub, may be NULL
+	struct loop_timer *pace; // hub: while it rests
+	bool resting;            // it has been faster than its account may be
 	struct loop_task release;
 };
 
@@ -68,6 +71,11 @@ void flow_close(struct flow *flow);
 // Moves what can be moved, sets what to wait for, closes when all is done.
 void flow_step(struct flow *flow);
 void flow_on_stream(void *owner, int events);
+// flow_pace.c: what has moved since the last call is counted, and paid for: the flow may have to rest.
+void flow_pay(struct flow *flow, uint64_t sent, uint64_t received);
+// The first reason stays.
+void flow_ended(struct flow *flow, const char *how);
+void flow_settle_account(struct flow *flow);
 // Counts it and tells who is joined with whom.
 void flow_opened(const struct flow *flow);
 void flow_on_refused(void *owner, const struct header_answer *answer);

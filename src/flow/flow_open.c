@@ -55,6 +55,7 @@ void flow_refuse(struct flow *flow, enum counter counter, enum reply_verdict ver
 		log_warn("flow", "%s from %s: %s refused: %s", flow_name(flow, name), peer, flow_wanted(&flow->header, service),
 		         reason);
 	loop_io_close(&flow->io);
+	flow_ended(flow, reason);
 	if (length > 0)
 		farewell_say(flow->flows->farewells, &flow->joint.fd, answer, length);
 	flow_close(flow);
@@ -179,9 +180,11 @@ static bool keep_arrival(struct flow *flow, const struct flow_arrival *arrival)
 	flow->peer = *arrival->peer;
 	flow->reply = arrival->reply;
 	flow->charged = arrival->charged;
+	flow->account = arrival->account;
 	quota_key_of_address(&flow->peer.any, &flow->charge);
 	address_format(arrival->peer, origin);
-	snprintf(flow->header.origin, sizeof flow->header.origin, "%.*s", (int)sizeof flow->header.origin - 1, origin);
+	if (!flow->header.origin[0]) // a hub says itself who it is
+		snprintf(flow->header.origin, sizeof flow->header.origin, "%.*s", (int)sizeof flow->header.origin - 1, origin);
 	if (arrival->first_length == 0)
 		return true;
 	flow->first = malloc(arrival->first_length);
@@ -224,6 +227,60 @@ void flows_take_local(struct flows *flows, int *fd, const struct address *peer, 
 {
 	struct flow_arrival arrival = {.fd = fd, .peer = peer, .header = header};
 	flows_take(flows, &arrival);
+}
+
+// ---- hub -----------------------------------------------------------------------------------------------------------
+
+// The flow has been let go without its descriptor.
+static int give_back(struct flow *flow, const struct flow_arrival *arrival, int r)
+{
+	*arrival->fd = flow->joint.fd;
+	flow->joint.fd = -1;
+	flow->charged = false;
+	flow->account = NULL;
+	flow_close(flow);
+	return r == STREAM_UNSENT ? FLOW_UNSENT : r;
+}
+
+int flows_take_joined(struct flows *flows, const struct flow_arrival *arrival, struct stream **stream)
+{
+	size_t first = 0;
+	struct flow *flow = flow_make(flows);
+	if (!flow) {
+		stream_close(stream);
+		return -ENOMEM;
+	}
+	flow->phase = FLOW_ASKING;
+	if (!keep_arrival(flow, arrival) || loop_timer_open(flows->settings.loop, on_timer, flow, &flow->timer) < 0) {
+		stream_close(stream);
+		return give_back(flow, arrival, -ENOMEM);
+	}
+	tune(flow);
+	if (!look_at_first(flow, &first)) {
+		counter_add(COUNTER_FLOW_RESET_LOCAL, 1);
+		flow_ended(flow, "the user went before it began");
+		stream_close(stream);
+		flow_close(flow);
+		return 0;
+	}
+	struct stream_opening opening = {
+		.header = &flow->header, .first = flows->unit, .first_length = first, .ops = &flow_stream_ops, .owner = flow};
+	int r = stream_open_parked(*stream, &opening);
+	if (r != 0) {
+		stream_close(stream);
+		return give_back(flow, arrival, r);
+	}
+	flow->stream = *stream;
+	*stream = NULL;
+	drop_first(flow, first);
+	if (flow->account)
+		flow_pay(flow, first, 0);
+	loop_timer_arm(flow->timer, flows->settings.wait_ms, 0);
+	if (flow_watch(flow) < 0)
+		flow_close(flow);
+	else
+		flow_step(flow);
+	return 0;
 }
 
 // ---- dest ----------------------------------------------------------------------------------------------------------
@@ -271,7 +328,7 @@ static void on_redial(void *owner)
 static bool waits_for_target(struct flow *flow)
 {
 	struct loop *loop = flow->flows->settings.loop;
-	if (loop_now_ms(loop) + REDIAL_MS >= flow->dial_until_ms)
+	if (flow->flows->settings.is_impatient || loop_now_ms(loop) + REDIAL_MS >= flow->dial_until_ms)
 		return false;
 	if (!flow->timer && loop_timer_open(loop, on_redial, flow, &flow->timer) < 0)
 		return false;

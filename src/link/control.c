@@ -25,8 +25,9 @@ static const char *const REASON_NAMES[] = {
 	[CONTROL_REASON_REVOKED] = "certificate revoked",
 	[CONTROL_REASON_EXPIRED] = "certificate expired",
 	[CONTROL_REASON_TERMS] = "the tunnel is set differently",
+	[CONTROL_REASON_KIND] = "wrong kind of node",
 };
-_Static_assert(COUNT_OF(REASON_NAMES) == CONTROL_REASON_TERMS + 1, "one name for each reason");
+_Static_assert(COUNT_OF(REASON_NAMES) == CONTROL_REASON_KIND + 1, "one name for each reason");
 
 const char *control_reason_name(enum control_reason reason)
 {
@@ -56,6 +57,7 @@ static void complete_hello(struct control *control)
 	message_text_clean(hello->node_name);
 	message_text_clean(hello->build_id);
 	message_text_clean(hello->services);
+	message_text_clean(hello->device);
 }
 
 int control_new(const struct control_settings *settings, const struct control_ops *ops, void *owner,
@@ -158,6 +160,22 @@ void control_goaway(struct control *control, enum control_reason reason, uint32_
 	control_send(control, frame, message_encode_goaway(reason, deadline_ms, frame));
 }
 
+void control_open(struct control *control, const struct control_open *open)
+{
+	uint8_t frame[MESSAGE_SMALL_FRAME_BYTES];
+	if (control->stage == CONTROL_STAGE_OPEN)
+		control_send(control, frame, message_encode_open(open, frame));
+}
+
+void control_open_failed(struct control *control, const uint8_t token[STREAM_TOKEN_BYTES],
+                         const struct header_answer *answer)
+{
+	uint8_t frame[MESSAGE_SMALL_FRAME_BYTES];
+	assert(answer->status != HEADER_OK);
+	if (control->stage == CONTROL_STAGE_OPEN)
+		control_send(control, frame, message_encode_open_failed(token, answer, frame));
+}
+
 // ---- frames in
 
 bool control_charge(struct control *control, unsigned cost, uint64_t now_us)
@@ -211,8 +229,9 @@ static bool is_allowed(const struct control *control, enum message_type type)
 	case MESSAGE_EPOCH_WANT:
 		return open && initiator && control->epoch > 0;
 	case MESSAGE_OPEN:
+		return open && initiator && control_is_reverse(control) && control->epoch > 0;
 	case MESSAGE_OPEN_FAILED:
-		return false;
+		return open && !initiator && control_is_reverse(control) && control->epoch > 0;
 	}
 	return false;
 }
@@ -287,6 +306,25 @@ static int on_pong(struct control *control, const struct frame *frame, uint64_t 
 	return 0;
 }
 
+static int on_open(struct control *control, const struct frame *frame)
+{
+	struct control_open open;
+	if (message_decode_open(frame, &open) != 0)
+		return control_end(control, CONTROL_REASON_PROTOCOL, "OPEN is malformed");
+	control->ops.on_open(control->owner, &open);
+	return 0;
+}
+
+static int on_open_failed(struct control *control, const struct frame *frame)
+{
+	uint8_t token[STREAM_TOKEN_BYTES];
+	struct header_answer answer;
+	if (message_decode_open_failed(frame, token, &answer) != 0)
+		return control_end(control, CONTROL_REASON_PROTOCOL, "OPEN_FAILED is malformed");
+	control->ops.on_open_failed(control->owner, token, &answer);
+	return 0;
+}
+
 static int on_goaway(struct control *control, const struct frame *frame)
 {
 	enum control_reason reason;
@@ -335,8 +373,9 @@ static int dispatch(struct control *control, const struct frame *frame, uint64_t
 	case MESSAGE_EPOCH_RETRY:
 		return control_on_epoch_retry(control, frame);
 	case MESSAGE_OPEN:
+		return on_open(control, frame);
 	case MESSAGE_OPEN_FAILED:
-		break;
+		return on_open_failed(control, frame);
 	}
 	assert(!"judge_header lets no other message through");
 	return 0;
@@ -441,6 +480,12 @@ static void send_ping(struct control *control, uint64_t now_us)
 	control->ping_outstanding = true;
 	control->ping_sent_us = now_us;
 	control_send(control, frame, message_encode_ping(MESSAGE_PING, control->ping, frame));
+}
+
+void control_probe(struct control *control, uint64_t now_us)
+{
+	if (control->stage == CONTROL_STAGE_OPEN && !control->ping_outstanding)
+		send_ping(control, now_us);
 }
 
 int control_tick(struct control *control, uint64_t now_us)

@@ -15,6 +15,7 @@
 
 #include "core/outcome.h"
 #include "core/secret.h"
+#include "link/header.h"
 #include "link/schedule.h"
 #include "link/terms.h"
 #include "limits.h"
@@ -40,6 +41,7 @@ enum control_reason {
 	CONTROL_REASON_REVOKED = 10,
 	CONTROL_REASON_EXPIRED = 11,
 	CONTROL_REASON_TERMS = 12, // what the ends of a packet tunnel must agree on differs; both values are in the text
+	CONTROL_REASON_KIND = 13,  // a source at a hub, an agent at a dest
 };
 const char *control_reason_name(enum control_reason reason);
 
@@ -49,16 +51,24 @@ struct control_hello {
 	char node_name[LIMIT_NODE_NAME_BYTES + 1];
 	uint8_t instance[16];  // of the sender's process; a random one is made when this is all zero
 	uint8_t role;          // enum control_role
-	uint32_t features;     // bit set, none defined yet: unknown bits are ignored
+	uint32_t features;     // bit set (HELLO_REVERSE): unknown bits are ignored
 	uint8_t legs;          // offered; the responder's must equal the initiator's
 	uint8_t carriers;      // bit 0 TLS, bit 1 QUIC
 	uint32_t heartbeat_ms; // how often the sender pings
 	uint32_t streams_max;  // streams the sender takes at once, 0 = no limit of its own
 	uint32_t rotation_s;
 	char build_id[64];
-	uint8_t mceliece_digest[DIGEST_BYTES]; // responder's, zero otherwise
-	char services[1024];                   // responder's: "name:port,name:port" as far as they fit, for people
-	struct terms terms;                    // of an end of a packet tunnel
+	uint8_t mceliece_digest[DIGEST_BYTES];    // responder's, zero otherwise
+	char services[1024];                      // responder's: "name:port,name:port" as far as they fit, for people
+	char device[LIMIT_DEVICE_NAME_BYTES + 1]; // agent's: the name it claims, "" for none
+	struct terms terms;                       // of an end of a packet tunnel
+};
+
+// OPEN: the responder of a reverse link asks for a data connection that claims this token.
+struct control_open {
+	uint8_t token[STREAM_TOKEN_BYTES];
+	uint32_t deadline_ms; // from now: later it is of no use any more
+	char service[LIMIT_SERVICE_NAME_BYTES + 1];
 };
 
 struct control_ops {
@@ -66,6 +76,9 @@ struct control_ops {
 	void (*send)(void *owner, const uint8_t *frame, size_t length);
 	// chain_0: TLS exporter "EXPORTER-qanat-link" with this context, 48 bytes into a new secret. Negative on failure.
 	int (*export_chain)(void *owner, const uint8_t context[DIGEST_BYTES], struct secret *chain);
+	// The owner's say about a HELLO that is right in itself: CONTROL_REASON_NONE, or why no link comes of it. May be
+	// NULL.
+	enum control_reason (*judge_peer)(void *owner, const struct control_hello *peer, char text[LIMIT_REASON_BYTES + 1]);
 	// The peer's HELLO has been accepted; link_id is known.
 	void (*on_hello)(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES]);
 	// Keys of a new epoch. Responder: called before EPOCH_ACCEPT is sent, PSKs of it are to be accepted from now on.
@@ -74,6 +87,9 @@ struct control_ops {
 	// The epoch is confirmed by both (initiator: with on_epoch; responder: EPOCH_DONE arrived).
 	void (*on_epoch_confirmed)(void *owner, uint32_t epoch);
 	void (*on_goaway)(void *owner, enum control_reason reason, uint32_t deadline_ms);
+	// Reverse links. Initiator: OPEN. Responder: it was not, or will not be, heeded. Elsewhere they may be NULL.
+	void (*on_open)(void *owner, const struct control_open *open);
+	void (*on_open_failed)(void *owner, const uint8_t token[STREAM_TOKEN_BYTES], const struct header_answer *answer);
 	// The link is over, once. `by_peer`: the peer's CLOSE; otherwise our own verdict, and CLOSE has been sent already.
 	void (*on_close)(void *owner, enum control_reason reason, const char *text, bool by_peer);
 
@@ -127,8 +143,15 @@ MUST_USE int control_tick(struct control *control, uint64_t now_us);
 // sooner than 50 ms after the last (then control_deadline moves); responder: EPOCH_WANT, once per epoch. Does nothing
 // before the first epoch: it is on its way.
 void control_want_epoch(struct control *control, uint64_t now_us);
+// A PING now instead of at the next interval, unless one is unanswered.
+void control_probe(struct control *control, uint64_t now_us);
 // May be sent again with another deadline. Epochs go on. Waits for HELLO when that has not left yet.
 void control_goaway(struct control *control, enum control_reason reason, uint32_t deadline_ms);
+// Responder of a reverse link whose first epoch is there: OPEN. Initiator: OPEN_FAILED (never with HEADER_OK). Nothing
+// is sent when the link is over.
+void control_open(struct control *control, const struct control_open *open);
+void control_open_failed(struct control *control, const uint8_t token[STREAM_TOKEN_BYTES],
+                         const struct header_answer *answer);
 // Sends CLOSE once; on_close is called.
 void control_close(struct control *control, enum control_reason reason, const char *text);
 

@@ -71,6 +71,8 @@ int control_on_hello(struct control *control, const struct frame *frame, uint64_
 	if (outcome != 0)
 		return control_end(control, CONTROL_REASON_PROTOCOL, "HELLO is malformed");
 	enum control_reason reason = hello_judge(&control->settings.hello, &peer, text);
+	if (reason == CONTROL_REASON_NONE && control->ops.judge_peer)
+		reason = control->ops.judge_peer(control->owner, &peer, text);
 	if (reason != CONTROL_REASON_NONE)
 		return control_end(control, reason, "%s", text);
 

@@ -6,6 +6,7 @@
 #include "link/control.h"
 #include "link/epoch.h"
 #include "link/frame.h"
+#include "link/hello.h"
 #include "link/message.h"
 
 #include <stdbool.h>
@@ -81,6 +82,10 @@ bool control_charge(struct control *control, unsigned cost, uint64_t now_us);
 static inline bool control_is_initiator(const struct control *control)
 {
 	return control->settings.role == CONTROL_INITIATOR;
+}
+static inline bool control_is_reverse(const struct control *control)
+{
+	return control->settings.hello.features & HELLO_REVERSE;
 }
 static inline uint8_t control_legs(const struct control *control)
 {

@@ -37,8 +37,7 @@ const char *header_status_name(enum header_status status)
 	return STATUS_NAMES[status];
 }
 
-// Names and addresses: visible ASCII, no blanks.
-static bool is_word(const char *text)
+bool header_is_word(const char *text)
 {
 	for (; *text != '\0'; text++) {
 		if (*text < 0x21 || *text > 0x7e)
@@ -51,7 +50,7 @@ static void encode_text(struct writer *writer, uint8_t type, const char *text)
 {
 	if (*text == '\0')
 		return;
-	assert(is_word(text));
+	assert(header_is_word(text));
 	writer_u8(writer, type);
 	writer_text(writer, text);
 }
@@ -67,14 +66,28 @@ static size_t encode_end(struct writer *writer, uint8_t *out)
 	return length;
 }
 
+// The two with which the side that dials offers a data connection to the other one.
+static bool is_offer(enum header_kind kind)
+{
+	return kind == HEADER_CLAIM || kind == HEADER_PARK;
+}
+
 size_t header_encode(const struct header *header, uint8_t out[LIMIT_STREAM_HEADER_BYTES])
 {
-	assert(header->kind >= HEADER_TCP && header->kind <= HEADER_PACKETS);
-	assert(header->service[0] != '\0' || header->port != 0);
+	assert(header->kind == HEADER_TCP || header->kind == HEADER_UDP || header->kind == HEADER_PACKETS ||
+	       is_offer(header->kind));
+	assert(is_offer(header->kind) || header->service[0] != '\0' || header->port != 0);
 	struct writer writer;
 	writer_init(&writer, out, LIMIT_STREAM_HEADER_BYTES);
 	writer_u8(&writer, (uint8_t)header->kind);
 	writer_u16(&writer, 0);
+	if (header->kind == HEADER_CLAIM) {
+		writer_u8(&writer, TLV_TOKEN);
+		writer_u16(&writer, STREAM_TOKEN_BYTES);
+		writer_bytes(&writer, header->token, STREAM_TOKEN_BYTES);
+	}
+	if (is_offer(header->kind))
+		return encode_end(&writer, out);
 	encode_text(&writer, TLV_SERVICE, header->service);
 	if (header->port != 0) {
 		writer_u8(&writer, TLV_PORT);
@@ -95,7 +108,7 @@ static bool decode_text(struct reader *reader, uint16_t length, char *out, size_
 		return false;
 	memcpy(out, bytes, length);
 	out[length] = '\0';
-	return is_word(out);
+	return header_is_word(out);
 }
 
 // False: not acceptable.
@@ -110,6 +123,9 @@ static bool decode_tlv(struct reader *reader, struct header *header, unsigned *s
 	if (type > TLV_OFFLOAD || (*seen & (1u << type)))
 		return false;
 	*seen |= 1u << type;
+	// An offer says nothing but its token.
+	if (is_offer(header->kind) != (type == TLV_TOKEN))
+		return false;
 	switch (type) {
 	case TLV_SERVICE:
 		return decode_text(reader, length, header->service, sizeof header->service);
@@ -121,6 +137,10 @@ static bool decode_tlv(struct reader *reader, struct header *header, unsigned *s
 	case TLV_ORIGIN:
 		return decode_text(reader, length, header->origin, sizeof header->origin);
 	case TLV_TOKEN:
+		if (header->kind != HEADER_CLAIM || length != STREAM_TOKEN_BYTES)
+			return false;
+		reader_copy(reader, header->token, STREAM_TOKEN_BYTES);
+		return !reader->bad;
 	case TLV_OFFLOAD:
 	default:
 		// Known to the protocol, but only for kinds that are not built yet.
@@ -140,9 +160,18 @@ static int decode_head(const uint8_t *bytes, size_t length, size_t limit, size_t
 	return length < *whole ? HEADER_MORE : 0;
 }
 
+static bool is_complete(const struct header *header, unsigned seen)
+{
+	if (header->kind == HEADER_PARK)
+		return true;
+	if (header->kind == HEADER_CLAIM)
+		return seen & (1u << TLV_TOKEN);
+	return header->service[0] != '\0' || header->port != 0;
+}
+
 int header_decode(const uint8_t *bytes, size_t length, struct header *header, size_t *used)
 {
-	if (length > 0 && (bytes[0] < HEADER_TCP || bytes[0] > HEADER_PACKETS))
+	if (length > 0 && (bytes[0] < HEADER_TCP || bytes[0] > HEADER_PACKETS) && !is_offer((enum header_kind)bytes[0]))
 		return HEADER_BAD;
 	size_t whole;
 	int outcome = decode_head(bytes, length, LIMIT_STREAM_HEADER_BYTES, &whole);
@@ -156,7 +185,7 @@ int header_decode(const uint8_t *bytes, size_t length, struct header *header, si
 		if (!decode_tlv(&reader, &decoded, &seen))
 			return HEADER_BAD;
 	}
-	if (decoded.service[0] == '\0' && decoded.port == 0)
+	if (!is_complete(&decoded, seen))
 		return HEADER_BAD;
 	*header = decoded;
 	*used = whole;

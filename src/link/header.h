@@ -3,9 +3,10 @@
 //
 // Header: u8 kind | u16 length | TLVs (u8 type | u16 length | value). Known types: 1 service name, 2 service port
 // (u16), 3 origin address (text "ip:port"), 4 token (16 bytes), 5 offload flags (u32). A type with the high bit set may
-// be skipped; any other unknown type, a repeated type or a wrong length is HEADER_BAD, and so are the kinds that are
-// not built yet (claim, park) and their types. Names and addresses are visible ASCII; a service or a port must
-// be given. The port of a header for packets is the number of the data connection, from 1.
+// be skipped; any other unknown type, a repeated type or a wrong length is HEADER_BAD. Names and addresses are visible
+// ASCII; tcp, udp and packets need a service or a port (of packets it is the number of the data connection, from 1),
+// claim needs its token, and park and claim have nothing else. Whether the kind may come on this link is the caller's
+// to judge.
 //
 // Answer: u8 status | u16 length | reason text.
 
@@ -14,12 +15,17 @@
 #include "core/outcome.h"
 #include "limits.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum header_kind { HEADER_TCP = 1, HEADER_UDP = 2, HEADER_PACKETS = 3, HEADER_CLAIM = 4, HEADER_PARK = 5 };
 
+#define STREAM_TOKEN_BYTES 16
+
 struct header {
 	enum header_kind kind;
+	uint8_t token[STREAM_TOKEN_BYTES];          // claim
 	char service[LIMIT_SERVICE_NAME_BYTES + 1]; // "" when not given
 	uint16_t port;                              // 0 when not given
 	char origin[64];                            // "" when not given
@@ -40,6 +46,9 @@ struct header_answer {
 	enum header_status status;
 	char reason[LIMIT_REASON_BYTES + 1];
 };
+
+// Names and addresses: visible ASCII, no blanks.
+bool header_is_word(const char *text);
 
 enum { HEADER_MORE = 1, HEADER_BAD = 2 };
 

@@ -224,9 +224,34 @@ static void kinds_that_are_not_built_are_refused_at_their_first_byte(void **stat
 	(void)state;
 	for (unsigned kind = 0; kind < 256; kind++) {
 		uint8_t byte = (uint8_t)kind;
-		if (kind != HEADER_TCP && kind != HEADER_UDP && kind != HEADER_PACKETS)
+		if (kind < HEADER_TCP || kind > HEADER_PARK)
 			expect_bad(&byte, 1);
 	}
+}
+
+static void offers_survive_and_have_nothing_but_their_token(void **state)
+{
+	(void)state;
+	uint8_t bytes[LIMIT_STREAM_HEADER_BYTES];
+	struct header decoded, claim = {.kind = HEADER_CLAIM};
+	const struct header park = {.kind = HEADER_PARK};
+	size_t used;
+	memset(claim.token, 0xa5, sizeof claim.token);
+	assert_int_equal(header_encode(&park, bytes), 3);
+	assert_int_equal(header_decode(bytes, 3, &decoded, &used), 0);
+	assert_int_equal(decoded.kind, HEADER_PARK);
+	size_t length = header_encode(&claim, bytes);
+	assert_int_equal(length, 3 + 3 + STREAM_TOKEN_BYTES);
+	for (size_t i = 0; i < length; i++)
+		assert_int_equal(header_decode(bytes, i, &decoded, &used), HEADER_MORE);
+	assert_int_equal(header_decode(bytes, length, &decoded, &used), 0);
+	assert_memory_equal(decoded.token, claim.token, sizeof claim.token);
+	static const uint8_t no_token[] = {4, 0, 0}, park_with_service[] = {5, 0, 4, 1, 0, 1, 'a'};
+	static const uint8_t claim_with_port[] = {4, 0, 5, 2, 0, 2, 0, 22}, short_token[] = {4, 0, 4, 4, 0, 1, 9};
+	expect_bad(no_token, sizeof no_token);
+	expect_bad(park_with_service, sizeof park_with_service);
+	expect_bad(claim_with_port, sizeof claim_with_port);
+	expect_bad(short_token, sizeof short_token);
 }
 
 static void garbage_never_decodes_beyond_its_end(void **state)
@@ -321,6 +346,7 @@ int main(void)
 		cmocka_unit_test(udp_header_survives_the_way_there_and_back),
 		cmocka_unit_test(fields_of_other_kinds_are_refused_on_tcp),
 		cmocka_unit_test(kinds_that_are_not_built_are_refused_at_their_first_byte),
+		cmocka_unit_test(offers_survive_and_have_nothing_but_their_token),
 		cmocka_unit_test(garbage_never_decodes_beyond_its_end),
 		cmocka_unit_test(answer_survives_the_way_there_and_back),
 		cmocka_unit_test(answer_that_says_ok_is_three_bytes),

@@ -8,8 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-// Everything of fixed length, three texts with their lengths, one extension.
-_Static_assert(87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 + 4 + TERMS_VALUE_BYTES <= LIMIT_HELLO_BYTES,
+enum { EXTENSION_DEVICE = 1 };
+
+// Everything of fixed length, three texts with their lengths, and the extensions.
+_Static_assert(4 + LIMIT_DEVICE_NAME_BYTES + 87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 + 4 + TERMS_VALUE_BYTES <=
+                   LIMIT_HELLO_BYTES,
                "the largest HELLO we write fits");
 
 size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_BYTES])
@@ -31,17 +34,27 @@ size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_B
 	writer_text(&writer, hello->build_id);
 	writer_text(&writer, hello->services);
 	terms_encode(&hello->terms, &writer);
+	if (hello->device[0]) {
+		writer_u16(&writer, EXTENSION_DEVICE);
+		writer_text(&writer, hello->device);
+	}
 	assert(!writer.bad);
 	size_t length = writer_length(&writer);
 	frame_encode_header(out, MESSAGE_HELLO, length);
 	return FRAME_HEADER_BYTES + length;
 }
 
-// What a later version may add: u16 type | u16 length | value; what we do not know is skipped. False: not acceptable.
+// What a later version may add: u16 type | u16 length | value, as texts are; what we do not know is skipped. False: not
+// acceptable.
 static bool read_extensions(struct reader *reader, struct control_hello *hello)
 {
 	while (!reader->bad && reader_left(reader) > 0) {
-		uint16_t type = reader_u16(reader), length = reader_u16(reader);
+		uint16_t type = reader_u16(reader);
+		if (type == EXTENSION_DEVICE && !hello->device[0]) {
+			reader_text(reader, hello->device, sizeof hello->device);
+			continue;
+		}
+		uint16_t length = reader_u16(reader);
 		const uint8_t *value = reader_bytes(reader, length);
 		if (type != TERMS_TYPE || !value)
 			continue;
@@ -83,7 +96,7 @@ int hello_decode(const struct frame *frame, struct control_hello *hello)
 		return HELLO_BAD;
 	// Hostile: these reach logs, metrics and the status page.
 	if (!message_text_is_printable(decoded.node_name) || !message_text_is_printable(decoded.build_id) ||
-	    !message_text_is_printable(decoded.services))
+	    !message_text_is_printable(decoded.services) || !message_text_is_printable(decoded.device))
 		return HELLO_BAD;
 	*hello = decoded;
 	return 0;
@@ -118,6 +131,14 @@ enum control_reason hello_judge(const struct control_hello *ours, const struct c
 	if (theirs->role == ours->role) {
 		snprintf(text, LIMIT_REASON_BYTES + 1, "HELLO: both sides say they are the %s", our_role);
 		return CONTROL_REASON_PROTOCOL;
+	}
+	if ((ours->features ^ theirs->features) & HELLO_REVERSE) {
+		bool is_ours = ours->features & HELLO_REVERSE, is_initiator = ours->role == CONTROL_INITIATOR;
+		const char *initiator = is_ours == is_initiator ? "an agent" : "a source";
+		snprintf(text, LIMIT_REASON_BYTES + 1,
+		         "the initiator is %s, the responder a %s: an agent links with a hub, a source with a dest", initiator,
+		         is_ours == is_initiator ? "dest" : "hub");
+		return CONTROL_REASON_KIND;
 	}
 	// Never the weaker of the two: whoever runs the nodes decides which one is meant.
 	if (theirs->legs != ours->legs) {

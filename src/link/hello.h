@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 #define HELLO_VERSION_SPOKEN 1
+// Feature: the responder opens the streams of this link (a hub, and its agents). Both sides have it or neither.
+#define HELLO_REVERSE 1u
 #define HELLO_FRAME_BYTES (FRAME_HEADER_BYTES + LIMIT_HELLO_BYTES)
 
 enum {

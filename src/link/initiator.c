@@ -191,7 +191,16 @@ static void on_goaway(void *owner, struct link *link)
 	initiator_show(initiator);
 }
 
-static const struct session_ops session_ops = {.on_up = on_up, .on_end = on_end, .on_goaway = on_goaway};
+static void on_open(void *owner, struct link *link, const struct control_open *open)
+{
+	struct line *line = owner;
+	line->initiator->ops->on_open(line->initiator->owner, link, open);
+}
+
+static const struct session_ops session_ops = {.on_up = on_up,
+                                               .on_end = on_end,
+                                               .on_goaway = on_goaway,
+                                               .on_open = on_open};
 
 int initiator_establish(struct initiator *initiator)
 {
@@ -456,7 +465,7 @@ void initiator_free(struct initiator **slot, enum control_reason reason)
 		return;
 	struct loop *loop = initiator->settings.loop;
 	while (initiator->lines) {
-		session_close(&initiator->lines->session, reason, "source stops");
+		session_close(&initiator->lines->session, reason, initiator->ops->on_open ? "agent stops" : "source stops");
 		line_drop(initiator->lines);
 	}
 	leftovers_drop(&initiator->left);
@@ -465,6 +474,26 @@ void initiator_free(struct initiator **slot, enum control_reason reason)
 	loop_timer_close(&initiator->care);
 	initiator_settings_drop(initiator);
 	loop_defer(loop, &initiator->release);
+}
+
+void initiator_open_failed(struct initiator *initiator, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                           const struct header_answer *answer)
+{
+	for (struct line *line = initiator->lines; line; line = line->next)
+		if (line->link == link && line->session) {
+			session_open_failed(line->session, token, answer);
+			return;
+		}
+}
+
+void initiator_network_changed(struct initiator *initiator)
+{
+	if (initiator->in_use) {
+		session_probe(initiator->in_use->session);
+	} else if (initiator->phase == INITIATOR_PAUSE) {
+		initiator->delay_ms = 0;
+		initiator_begin(initiator, 0);
+	}
 }
 
 void initiator_want_epoch(struct initiator *initiator)

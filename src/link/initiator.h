@@ -39,6 +39,9 @@ struct initiator_settings {
 	bool reconnect;
 	uint32_t attempts_max; // rounds over all dests in a row, 0: for ever
 	uint32_t delay_first_ms, delay_max_ms;
+	// Pauses between 0 and a ceiling that doubles from the first delay to the longest, instead of at least the first:
+	// a fleet that has lost its hub comes back evenly spread.
+	bool full_jitter;
 	struct control_settings control;
 	struct link_settings link;
 	struct keycache *keycache;
@@ -52,6 +55,8 @@ struct initiator_ops {
 	// It is over, the one in use or an earlier one. cut: its live data connections end too. May be told once more, with
 	// `cut`, when streams that outlived it must end.
 	void (*on_down)(void *owner, struct link *link, bool cut);
+	// Reverse links: the hub asks for a data connection; pool_claim, or initiator_open_failed. NULL on other links.
+	void (*on_open)(void *owner, struct link *link, const struct control_open *open);
 	// It will not be tried again (reconnect off, attempts used up).
 	void (*on_given_up)(void *owner, const char *reason);
 };
@@ -69,6 +74,12 @@ void initiator_renew(struct initiator *initiator, const char *reason);
 // Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason
 // has the peer cut them. No callback afterwards.
 void initiator_free(struct initiator **initiator, enum control_reason reason);
+// The network has changed: a pause ends at once, and a link in use is asked for a sign of life (which its heartbeat
+// then judges) instead of at the next interval.
+void initiator_network_changed(struct initiator *initiator);
+// Answers an OPEN of this link that no data connection will come of. Harmless when the link is over.
+void initiator_open_failed(struct initiator *initiator, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                           const struct header_answer *answer);
 void initiator_want_epoch(struct initiator *initiator);
 
 // For people; from any thread.

@@ -42,9 +42,20 @@ void initiator_read(struct initiator *initiator, struct initiator_state *state)
 
 // ---- when ----------------------------------------------------------------------------------------------------------
 
+static uint32_t full_jitter(struct initiator *initiator)
+{
+	uint32_t first = initiator->settings.delay_first_ms, most = initiator->settings.delay_max_ms, random;
+	uint64_t ceiling = initiator->delay_ms == 0 ? first : 2ULL * initiator->delay_ms;
+	initiator->delay_ms = ceiling < most ? (uint32_t)ceiling : most;
+	random_bytes(&random, sizeof random);
+	return random % (initiator->delay_ms + 1);
+}
+
 // Decorrelated jitter: uniform between the first delay and three times the last one, at most the maximum.
 uint32_t initiator_pause(struct initiator *initiator)
 {
+	if (initiator->settings.full_jitter)
+		return full_jitter(initiator);
 	uint32_t first = initiator->settings.delay_first_ms, most = initiator->settings.delay_max_ms, random;
 	uint64_t ceiling = (uint64_t)initiator->delay_ms * 3;
 	if (ceiling > most)

@@ -213,6 +213,11 @@ enum control_role link_role(const struct link *link)
 	return link->settings.role;
 }
 
+bool link_is_reverse(const struct link *link)
+{
+	return link->settings.is_reverse;
+}
+
 const uint8_t *link_id(const struct link *link)
 {
 	return link->settings.id;

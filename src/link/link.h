@@ -20,6 +20,8 @@ struct link;
 // What is said of the peer, set once when the control connection stands.
 struct link_peer {
 	char node_name[LIMIT_NODE_NAME_BYTES + 1];
+	char
+		device[LIMIT_DEVICE_NAME_BYTES + 1]; // the name an agent claims (--robot), "" for none: nothing is proved by it
 	char address[ADDRESS_TEXT_BYTES];
 	struct identity_text certificate;
 	struct tls_text tls;
@@ -31,6 +33,7 @@ struct link_peer {
 
 struct link_settings {
 	enum control_role role;
+	bool is_reverse; // the responder opens the streams
 	uint8_t id[LINK_ID_BYTES];
 	struct address data_address; // initiator: where to dial data connections
 	uint16_t data_port;          // initiator: another port than that of the control connection; 0: the same
@@ -64,6 +67,7 @@ void link_shut(struct link *link);
 bool link_is_up(const struct link *link);
 uint32_t link_epoch(const struct link *link); // lock-free, 0 before the first
 enum control_role link_role(const struct link *link);
+bool link_is_reverse(const struct link *link);
 const uint8_t *link_id(const struct link *link);
 const char *link_name(const struct link *link); // first 8 hex digits, for logs
 const struct address *link_data_address(const struct link *link);

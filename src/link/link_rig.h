@@ -6,6 +6,7 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "edge/listener.h"
+#include "link/hello.h"
 #include "link/initiator.h"
 #include "link/pool.h"
 #include "link/responder.h"
@@ -24,6 +25,9 @@ struct link_rig {
 	struct responder *responder;
 	struct listener *listener;
 	struct address address;
+	struct reverse *reverse;
+	struct reverse_worker *reverse_worker;
+	struct link *dest_link; // reverse: while it is up
 	unsigned dest_ups, dest_downs, dest_cuts;
 	// source
 	struct initiator *initiator;
@@ -41,6 +45,11 @@ struct link_rig_settings {
 	uint32_t connections_max;  // 0: many
 	stream_header_fn on_header;
 	void *owner;
+	bool is_reverse; // the initiator's pool offers, and on_header is its
+	bool is_source;  // with is_reverse: the responder only
+	enum control_reason (*may_link)(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1]);
+	void (*on_open)(void *owner, struct link *link, const struct control_open *open);
+	bool waits_for_nothing; // link_rig_start does not wait for a link
 };
 
 // Certificates are made once a program.
@@ -55,17 +64,23 @@ static inline void link_rig_header(void *owner, struct stream *stream, const str
 	link_rig_on_header(link_rig_owner, stream, header);
 }
 
-static inline void link_rig_dest_up(void *owner, struct link *link)
+static inline bool link_rig_dest_up(void *owner, struct link *link)
 {
 	struct link_rig *rig = owner;
-	(void)link;
 	rig->dest_ups++;
+	if (rig->reverse) {
+		link_unref(&rig->dest_link);
+		rig->dest_link = link_ref(link);
+	}
+	return true;
 }
 
 static inline void link_rig_dest_down(void *owner, struct link *link, bool cut)
 {
 	struct link_rig *rig = owner;
 	rig->dest_downs++;
+	if (link == rig->dest_link)
+		link_unref(&rig->dest_link);
 	if (cut) {
 		rig->dest_cuts++;
 		stream_cut_all(link);
@@ -186,9 +201,14 @@ static inline struct control_settings link_rig_control(enum control_role role)
 
 static inline void link_rig_start_dest(struct link_rig *rig, const struct link_rig_settings *settings)
 {
-	static const struct responder_ops ops = {.on_up = link_rig_dest_up,
-	                                         .on_down = link_rig_dest_down,
-	                                         .on_header = link_rig_header};
+	static struct responder_ops ops = {.on_up = link_rig_dest_up,
+	                                   .on_down = link_rig_dest_down,
+	                                   .on_header = link_rig_header};
+	ops.may_link = settings->may_link;
+	if (settings->is_reverse) {
+		assert_int_equal(reverse_new(1, &rig->reverse), 0);
+		assert_int_equal(reverse_worker_new(rig->reverse, 0, rig->loop, &rig->reverse_worker), 0);
+	}
 	struct admission_limits limits = {.in_flight = 64, .per_address = 1000, .window_ms = 1000, .table = 16};
 	assert_int_equal(registry_new(&rig->registry), 0);
 	assert_int_equal(gate_new(&limits, NULL, 0, &rig->gate), 0);
@@ -205,6 +225,8 @@ static inline void link_rig_start_dest(struct link_rig *rig, const struct link_r
 	             .silence_ms = settings->silence_ms,
 	             .connections_max = settings->connections_max ? settings->connections_max : 10000},
 	};
+	responder.reverse = rig->reverse_worker;
+	responder.control.hello.features = settings->is_reverse ? HELLO_REVERSE : 0;
 	link_rig_on_header = settings->on_header;
 	link_rig_owner = settings->owner;
 	assert_int_equal(responder_new(&responder, &ops, rig, &rig->responder), 0);
@@ -214,11 +236,16 @@ static inline void link_rig_start_dest(struct link_rig *rig, const struct link_r
 
 static inline void link_rig_start_source(struct link_rig *rig, const struct link_rig_settings *settings)
 {
-	static const struct initiator_ops ops = {.on_up = link_rig_up,
-	                                         .on_draining = link_rig_draining,
-	                                         .on_down = link_rig_down,
-	                                         .on_given_up = link_rig_given_up};
-	struct pool_settings pool = {.loop = rig->loop, .size = settings->pool_size, .handshake_ms = 10000};
+	static struct initiator_ops ops = {.on_up = link_rig_up,
+	                                   .on_draining = link_rig_draining,
+	                                   .on_down = link_rig_down,
+	                                   .on_given_up = link_rig_given_up};
+	ops.on_open = settings->on_open;
+	bool is_agent = settings->is_reverse && !settings->is_source;
+	struct pool_settings pool = {.loop = rig->loop,
+	                             .size = settings->pool_size,
+	                             .handshake_ms = 10000,
+	                             .on_header = is_agent ? link_rig_header : NULL};
 	assert_int_equal(pool_new(&pool, &rig->pool), 0);
 	struct initiator_settings initiator = {
 		.loop = rig->loop,
@@ -238,6 +265,8 @@ static inline void link_rig_start_source(struct link_rig *rig, const struct link
 	             .key_update_bytes = settings->key_update_bytes,
 	             .silence_ms = settings->silence_ms},
 	};
+	initiator.control.hello.features = is_agent ? HELLO_REVERSE : 0;
+	snprintf(initiator.control.hello.device, sizeof initiator.control.hello.device, "%s", is_agent ? "011" : "");
 	assert_int_equal(initiator_new(&initiator, &ops, rig, &rig->initiator), 0);
 }
 
@@ -250,7 +279,8 @@ static inline void link_rig_start(struct link_rig *rig, const struct link_rig_se
 	loop_timer_arm(rig->tick, 1, 1);
 	link_rig_start_dest(rig, settings);
 	link_rig_start_source(rig, settings);
-	link_rig_wait(rig, link_rig_is_up, rig);
+	if (!settings->waits_for_nothing)
+		link_rig_wait(rig, link_rig_is_up, rig);
 }
 
 static inline void link_rig_stop(struct link_rig *rig)
@@ -259,9 +289,12 @@ static inline void link_rig_stop(struct link_rig *rig)
 	pool_free(&rig->pool);
 	listener_close(&rig->listener);
 	responder_free(&rig->responder, CONTROL_REASON_SHUTDOWN);
+	reverse_worker_free(&rig->reverse_worker);
 	link_unref(&rig->link);
+	link_unref(&rig->dest_link);
 	loop_timer_close(&rig->tick);
 	loop_free(&rig->loop);
+	reverse_free(&rig->reverse);
 	registry_free(&rig->registry);
 	gate_free(&rig->gate);
 }

@@ -75,8 +75,9 @@ struct message_length message_length(enum message_type type, uint8_t legs)
 	case MESSAGE_EPOCH_DONE:
 		return exactly(MESSAGE_CONFIRM_BYTES);
 	case MESSAGE_OPEN:
+		return (struct message_length){MESSAGE_OPEN_MAX_BYTES - LIMIT_SERVICE_NAME_BYTES + 1, MESSAGE_OPEN_MAX_BYTES};
 	case MESSAGE_OPEN_FAILED:
-		return (struct message_length){0, LIMIT_CONTROL_BYTES};
+		return (struct message_length){STREAM_TOKEN_BYTES + 1 + 2, MESSAGE_OPEN_FAILED_MAX_BYTES};
 	case MESSAGE_PING:
 	case MESSAGE_PONG:
 		return exactly(MESSAGE_PING_BYTES);
@@ -163,7 +164,7 @@ size_t message_encode_done(const uint8_t confirm[MESSAGE_CONFIRM_BYTES], uint8_t
 
 static bool is_reason(uint16_t code)
 {
-	return code > CONTROL_REASON_NONE && code <= CONTROL_REASON_TERMS;
+	return code > CONTROL_REASON_NONE && code <= CONTROL_REASON_KIND;
 }
 
 size_t message_encode_goaway(enum control_reason reason, uint32_t deadline_ms, uint8_t out[MESSAGE_SMALL_FRAME_BYTES])
@@ -219,6 +220,65 @@ int message_decode_close(const struct frame *frame, enum control_reason *reason,
 	// A text of full length loses its end to the number.
 	int length = snprintf(text, LIMIT_REASON_BYTES + 1, "(unknown reason %u) ", code);
 	strncat(text, received, (size_t)(LIMIT_REASON_BYTES - length));
+	return 0;
+}
+
+// ---- OPEN and OPEN_FAILED
+
+size_t message_encode_open(const struct control_open *open, uint8_t out[MESSAGE_SMALL_FRAME_BYTES])
+{
+	struct writer writer;
+	begin(&writer, out, MESSAGE_SMALL_FRAME_BYTES);
+	writer_bytes(&writer, open->token, sizeof open->token);
+	writer_u32(&writer, open->deadline_ms);
+	writer_text(&writer, open->service);
+	return finish(&writer, MESSAGE_OPEN);
+}
+
+int message_decode_open(const struct frame *frame, struct control_open *open)
+{
+	struct control_open decoded = {0};
+	struct reader reader;
+	reader_init(&reader, frame->body, frame->body_length);
+	reader_copy(&reader, decoded.token, sizeof decoded.token);
+	decoded.deadline_ms = reader_u32(&reader);
+	reader_text(&reader, decoded.service, sizeof decoded.service);
+	if (!reader_is_done(&reader) || decoded.service[0] == '\0' || !header_is_word(decoded.service))
+		return MESSAGE_BAD;
+	*open = decoded;
+	return 0;
+}
+
+size_t message_encode_open_failed(const uint8_t token[STREAM_TOKEN_BYTES], const struct header_answer *answer,
+                                  uint8_t out[MESSAGE_SMALL_FRAME_BYTES])
+{
+	char clean[LIMIT_REASON_BYTES + 1];
+	snprintf(clean, sizeof clean, "%s", answer->reason);
+	message_text_clean(clean);
+	struct writer writer;
+	begin(&writer, out, MESSAGE_SMALL_FRAME_BYTES);
+	writer_bytes(&writer, token, STREAM_TOKEN_BYTES);
+	writer_u8(&writer, (uint8_t)answer->status);
+	writer_text(&writer, clean);
+	return finish(&writer, MESSAGE_OPEN_FAILED);
+}
+
+int message_decode_open_failed(const struct frame *frame, uint8_t token[STREAM_TOKEN_BYTES],
+                               struct header_answer *answer)
+{
+	struct header_answer decoded = {0};
+	struct reader reader;
+	reader_init(&reader, frame->body, frame->body_length);
+	const uint8_t *bytes = reader_bytes(&reader, STREAM_TOKEN_BYTES);
+	uint8_t status = reader_u8(&reader);
+	reader_text(&reader, decoded.reason, sizeof decoded.reason);
+	// Hostile: a failure that says it is none.
+	if (!reader_is_done(&reader) || status == HEADER_OK)
+		return MESSAGE_BAD;
+	decoded.status = status > HEADER_INTERNAL ? HEADER_INTERNAL : (enum header_status)status;
+	message_text_clean(decoded.reason);
+	memcpy(token, bytes, STREAM_TOKEN_BYTES);
+	*answer = decoded;
 	return 0;
 }
 

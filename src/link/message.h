@@ -38,9 +38,11 @@ enum {
 	                          MCELIECE_CIPHERTEXT_BYTES, // 1425
 	MESSAGE_ACCEPT_MAX_BYTES = 4 + X25519_BYTES + MLKEM768_CIPHERTEXT_BYTES + MESSAGE_CONFIRM_BYTES,
 	MESSAGE_CLOSE_MAX_BYTES = 2 + 2 + LIMIT_REASON_BYTES,
+	MESSAGE_OPEN_MAX_BYTES = STREAM_TOKEN_BYTES + 4 + 2 + LIMIT_SERVICE_NAME_BYTES,
+	MESSAGE_OPEN_FAILED_MAX_BYTES = STREAM_TOKEN_BYTES + 1 + 2 + LIMIT_REASON_BYTES,
 	MESSAGE_OFFER_FRAME_BYTES = FRAME_HEADER_BYTES + MESSAGE_OFFER_MAX_BYTES,
 	MESSAGE_ACCEPT_FRAME_BYTES = FRAME_HEADER_BYTES + MESSAGE_ACCEPT_MAX_BYTES,
-	MESSAGE_SMALL_FRAME_BYTES = FRAME_HEADER_BYTES + MESSAGE_CLOSE_MAX_BYTES, // every other message we write
+	MESSAGE_SMALL_FRAME_BYTES = FRAME_HEADER_BYTES + MESSAGE_OPEN_FAILED_MAX_BYTES, // every other message we write
 };
 _Static_assert(MESSAGE_OFFER_MAX_BYTES <= LIMIT_CONTROL_BYTES, "an offer with all legs is a small message");
 
@@ -80,6 +82,14 @@ MUST_USE int message_decode_goaway(const struct frame *frame, enum control_reaso
 size_t message_encode_close(enum control_reason reason, const char *text, uint8_t out[MESSAGE_SMALL_FRAME_BYTES]);
 MUST_USE int message_decode_close(const struct frame *frame, enum control_reason *reason,
                                   char text[LIMIT_REASON_BYTES + 1]);
+
+size_t message_encode_open(const struct control_open *open, uint8_t out[MESSAGE_SMALL_FRAME_BYTES]);
+MUST_USE int message_decode_open(const struct frame *frame, struct control_open *open);
+// Reasons are treated like texts of CLOSE; a status that is not listed is decoded as HEADER_INTERNAL.
+size_t message_encode_open_failed(const uint8_t token[STREAM_TOKEN_BYTES], const struct header_answer *answer,
+                                  uint8_t out[MESSAGE_SMALL_FRAME_BYTES]);
+MUST_USE int message_decode_open_failed(const struct frame *frame, uint8_t token[STREAM_TOKEN_BYTES],
+                                        struct header_answer *answer);
 
 // Fields of legs that are absent are NULL.
 struct message_offer {

@@ -177,7 +177,7 @@ static void close_that_is_cut_or_too_long_or_has_a_nul_is_refused(void **state)
 static void reason_nobody_knows_arrives_as_internal_with_its_number(void **state)
 {
 	(void)state;
-	static const uint16_t codes[] = {0, CONTROL_REASON_TERMS + 1, 999, UINT16_MAX};
+	static const uint16_t codes[] = {0, CONTROL_REASON_KIND + 1, 999, UINT16_MAX};
 	uint8_t body[4 + LIMIT_REASON_BYTES] = {0, 0, 0, LIMIT_REASON_BYTES};
 	memset(body + 4, 'r', LIMIT_REASON_BYTES);
 	for (size_t i = 0; i < COUNT_OF(codes); i++) {
@@ -295,9 +295,57 @@ static void accept_survives_and_refuses_every_other_length(void **state)
 	}
 }
 
+static void open_survives_and_names_a_service(void **state)
+{
+	(void)state;
+	uint8_t out[MESSAGE_SMALL_FRAME_BYTES];
+	struct control_open decoded, open = {.deadline_ms = 10000, .service = "ssh"};
+	memset(open.token, 0x5a, sizeof open.token);
+	size_t length = message_encode_open(&open, out);
+	assert_int_equal(length, FRAME_HEADER_BYTES + 16 + 4 + 2 + 3);
+	struct frame frame = {MESSAGE_OPEN, out, length, out + FRAME_HEADER_BYTES, length - FRAME_HEADER_BYTES};
+	assert_int_equal(message_decode_open(&frame, &decoded), 0);
+	assert_memory_equal(decoded.token, open.token, sizeof open.token);
+	assert_int_equal(decoded.deadline_ms, 10000);
+	assert_string_equal(decoded.service, "ssh");
+	for (size_t i = 0; i < frame.body_length; i++) {
+		struct held held = hold(MESSAGE_OPEN, out + FRAME_HEADER_BYTES, i);
+		assert_int_equal(message_decode_open(&held.frame, &decoded), MESSAGE_BAD);
+		free(held.bytes);
+	}
+	out[length - 1] = ' ';
+	assert_int_equal(message_decode_open(&frame, &decoded), MESSAGE_BAD);
+}
+
+static void open_failed_survives_and_is_never_ok(void **state)
+{
+	(void)state;
+	uint8_t out[MESSAGE_SMALL_FRAME_BYTES], token[STREAM_TOKEN_BYTES], again[STREAM_TOKEN_BYTES];
+	struct header_answer decoded, answer = {.status = HEADER_NO_SERVICE, .reason = "not here"};
+	memset(token, 0x5a, sizeof token);
+	size_t length = message_encode_open_failed(token, &answer, out);
+	struct frame frame = {MESSAGE_OPEN_FAILED, out, length, out + FRAME_HEADER_BYTES, length - FRAME_HEADER_BYTES};
+	assert_int_equal(message_decode_open_failed(&frame, again, &decoded), 0);
+	assert_memory_equal(again, token, sizeof token);
+	assert_int_equal(decoded.status, HEADER_NO_SERVICE);
+	assert_string_equal(decoded.reason, "not here");
+	for (size_t i = 0; i < frame.body_length; i++) {
+		struct held held = hold(MESSAGE_OPEN_FAILED, out + FRAME_HEADER_BYTES, i);
+		assert_int_equal(message_decode_open_failed(&held.frame, again, &decoded), MESSAGE_BAD);
+		free(held.bytes);
+	}
+	out[FRAME_HEADER_BYTES + STREAM_TOKEN_BYTES] = 200;
+	assert_int_equal(message_decode_open_failed(&frame, again, &decoded), 0);
+	assert_int_equal(decoded.status, HEADER_INTERNAL);
+	out[FRAME_HEADER_BYTES + STREAM_TOKEN_BYTES] = HEADER_OK;
+	assert_int_equal(message_decode_open_failed(&frame, again, &decoded), MESSAGE_BAD);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(open_survives_and_names_a_service),
+		cmocka_unit_test(open_failed_survives_and_is_never_ok),
 		cmocka_unit_test(every_message_has_a_name_and_a_length_it_can_have),
 		cmocka_unit_test(lengths_are_those_of_the_protocol),
 		cmocka_unit_test(small_messages_are_the_bytes_the_protocol_says),

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // How often old connections are looked for and the store is trimmed.
 #define CARE_MS 1000
@@ -18,6 +19,8 @@ struct slot {
 	struct pool *pool;
 	struct stream *stream; // parked, or still being dialled
 	bool parked;
+	bool is_claim;   // for one OPEN: beside what is parked
+	uint64_t due_ms; // of a claim
 	struct slot *next;
 };
 
@@ -26,7 +29,7 @@ struct pool {
 	struct link *link;
 	struct tls_profile *profile;
 	struct slot *slots;
-	unsigned parked, dialling, wanted;
+	unsigned parked, dialling, claims, wanted;
 	uint64_t missed_ms, rest_until_ms;
 	struct loop_timer *care;
 };
@@ -39,7 +42,9 @@ static void slot_unlist(struct slot *slot)
 	while (*at != slot)
 		at = &(*at)->next;
 	*at = slot->next;
-	if (slot->parked)
+	if (slot->is_claim)
+		slot->pool->claims--;
+	else if (slot->parked)
 		slot->pool->parked--;
 	else
 		slot->pool->dialling--;
@@ -57,8 +62,22 @@ static void on_parked_ready(void *owner, int events)
 	(void)events;
 	struct slot *slot = owner;
 	struct pool *pool = slot->pool;
+	bool is_claim = slot->is_claim;
 	slot_free(slot);
-	pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
+	if (!is_claim)
+		pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
+}
+
+// Reverse links: one of ours has been taken into use; another takes its place.
+static void on_taken(void *owner, struct stream *stream, const struct header *header)
+{
+	struct slot *slot = owner;
+	struct pool *pool = slot->pool;
+	counter_add(slot->is_claim ? COUNTER_POOL_MISS : COUNTER_POOL_HIT, 1);
+	slot_unlist(slot);
+	free(slot);
+	fill(pool);
+	pool->settings.on_header(pool->settings.owner, stream, header);
 }
 
 static void on_parked_lost(void *owner, const struct header_answer *answer)
@@ -80,18 +99,26 @@ static void on_parked(void *owner, struct stream *stream, const char *problem)
 		pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
 		return;
 	}
+	if (!slot->is_claim) {
+		pool->dialling--;
+		pool->parked++;
+	}
 	slot->parked = true;
-	pool->dialling--;
-	pool->parked++;
-	stream_own(stream, &parked_ops, slot);
+	if (pool->settings.on_header)
+		stream_lend(stream, on_taken, &parked_ops, slot);
+	else
+		stream_own(stream, &parked_ops, slot);
 }
+
+static const struct header park = {.kind = HEADER_PARK};
 
 static struct stream_dial how(const struct pool *pool)
 {
 	struct stream_dial dial = {.loop = pool->settings.loop,
 	                           .profile = pool->profile,
 	                           .keepalive_ms = pool->settings.keepalive_ms,
-	                           .timeout_ms = pool->settings.handshake_ms};
+	                           .timeout_ms = pool->settings.handshake_ms,
+	                           .offer = pool->settings.on_header ? &park : NULL};
 	snprintf(dial.congestion, sizeof dial.congestion, "%s",
 	         pool->settings.congestion ? pool->settings.congestion : "auto");
 	return dial;
@@ -128,8 +155,11 @@ static void on_care(void *owner)
 	struct slot *slot = pool->slots;
 	while (slot) {
 		struct slot *next = slot->next;
-		bool old = pool->link && slot->parked && stream_epoch(slot->stream) != link_epoch(pool->link);
-		if (old || (slot->parked && pool->parked > pool->wanted))
+		bool old = !slot->is_claim && pool->link && slot->parked &&
+		           stream_epoch(slot->stream) != link_epoch(pool->link);
+		// Hostile: a claim that the responder does not take into use has its end too.
+		if (old || (slot->is_claim && now >= slot->due_ms) ||
+		    (!slot->is_claim && slot->parked && pool->parked > pool->wanted))
 			slot_free(slot);
 		slot = next;
 	}
@@ -155,9 +185,12 @@ int pool_new(const struct pool_settings *settings, struct pool **out)
 
 void pool_set(struct pool *pool, const struct pool_settings *settings)
 {
-	struct loop *loop = pool->settings.loop;
+	struct pool_settings old = pool->settings;
+	struct loop *loop = old.loop;
 	pool->settings = *settings;
 	pool->settings.loop = loop;
+	pool->settings.on_header = old.on_header;
+	pool->settings.owner = old.owner;
 	if (pool->wanted < settings->size || pool->wanted > settings->size * GROWTH)
 		pool->wanted = settings->size;
 	fill(pool);
@@ -204,6 +237,41 @@ static struct slot *take(struct pool *pool)
 	return NULL;
 }
 
+static void grow(struct pool *pool)
+{
+	pool->missed_ms = loop_now_ms(pool->settings.loop);
+	if (pool->wanted < pool->settings.size * GROWTH)
+		pool->wanted++;
+}
+
+int pool_claim(struct pool *pool, struct link *link, const struct control_open *open)
+{
+	if (pool->link != link || !link_is_up(link))
+		return POOL_NO_LINK;
+	// Hostile: the responder sets the pace of these; it may have no more than this of us.
+	if (pool->claims >= LIMIT_CLAIMS)
+		return POOL_FULL;
+	struct header claim = {.kind = HEADER_CLAIM};
+	memcpy(claim.token, open->token, sizeof claim.token);
+	uint32_t deadline_ms = open->deadline_ms < LIMIT_OPEN_MS ? open->deadline_ms : LIMIT_OPEN_MS;
+	struct stream_dial dial = how(pool);
+	dial.offer = &claim;
+	struct slot *slot = calloc(1, sizeof *slot);
+	if (!slot)
+		return -ENOMEM;
+	*slot = (struct slot){.pool = pool, .is_claim = true, .due_ms = loop_now_ms(pool->settings.loop) + deadline_ms};
+	int r = stream_dial_parked(&dial, pool->link, on_parked, slot, &slot->stream);
+	if (r < 0) {
+		free(slot);
+		return r;
+	}
+	slot->next = pool->slots;
+	pool->slots = slot;
+	pool->claims++;
+	grow(pool);
+	return 0;
+}
+
 int pool_open(struct pool *pool, const struct stream_opening *opening, struct stream **stream)
 {
 	if (!pool->link || !link_is_up(pool->link))
@@ -224,9 +292,7 @@ int pool_open(struct pool *pool, const struct stream_opening *opening, struct st
 		fill(pool);
 		return r;
 	}
-	pool->missed_ms = loop_now_ms(pool->settings.loop);
-	if (pool->wanted < pool->settings.size * GROWTH)
-		pool->wanted++;
+	grow(pool);
 	struct stream_dial dial = how(pool);
 	return stream_dial_open(&dial, pool->link, opening, stream);
 }

@@ -13,6 +13,10 @@ struct pool_settings {
 	unsigned size;          // parked connections to keep, at least; grows up to eight times that
 	const char *congestion; // lent until pool_set names another
 	uint32_t keepalive_ms, handshake_ms;
+	// Reverse links: what is parked is offered to the responder, whose headers come to on_header (as to an acceptor's);
+	// nothing is opened from here. NULL: a link of the usual kind.
+	stream_header_fn on_header;
+	void *owner;
 };
 
 MUST_USE int pool_new(const struct pool_settings *settings, struct pool **pool);
@@ -26,5 +30,9 @@ MUST_USE int pool_set_link(struct pool *pool, struct link *link);
 // again when pool_set_link has been called. Negative: no memory, or the parked connection broke.
 enum { POOL_NO_LINK = 1 };
 MUST_USE int pool_open(struct pool *pool, const struct stream_opening *opening, struct stream **stream);
+// Reverse links: dials a data connection that claims the token of an OPEN, as long as its deadline allows; what comes
+// of it is a header, or nothing. POOL_NO_LINK; POOL_FULL: as many are under way as may. Negative: no memory.
+enum { POOL_FULL = 2 };
+MUST_USE int pool_claim(struct pool *pool, struct link *link, const struct control_open *open);
 // Whether pool_open would find a link.
 bool pool_is_ready(const struct pool *pool);

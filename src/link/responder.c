@@ -38,6 +38,7 @@ struct visitor {
 struct guest { // a control connection that stands
 	struct responder *responder;
 	struct session *session;
+	bool is_refused; // its owner would not take the link
 	struct guest *next;
 };
 
@@ -177,6 +178,22 @@ static void guest_drop(struct guest *guest)
 	free(guest);
 }
 
+static enum control_reason may_link(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1])
+{
+	struct guest *guest = owner;
+	struct responder *responder = guest->responder;
+	if (!responder->ops->may_link)
+		return CONTROL_REASON_NONE;
+	return responder->ops->may_link(responder->owner, peer, text);
+}
+
+static void leave_tables(struct responder *responder, struct link *link)
+{
+	registry_remove(responder->settings.registry, link);
+	if (responder->settings.reverse)
+		reverse_link_down(responder->settings.reverse, link);
+}
+
 static bool on_up(void *owner, struct link *link)
 {
 	struct guest *guest = owner;
@@ -195,8 +212,15 @@ static bool on_up(void *owner, struct link *link)
 	log_info("responder", "link %s with %s (%s, %s) is up: %s, %s, epoch %u of %s", link_name(link), peer->node_name,
 	         peer->address, peer->certificate.subject, peer->tls.group, peer->tls.signature_peer, state.epoch,
 	         link_legs_text(state.legs));
-	responder->ops->on_up(responder->owner, link);
-	return true;
+	if (responder->settings.reverse && reverse_link_up(responder->settings.reverse, link, guest->session) < 0) {
+		registry_remove(responder->settings.registry, link);
+		return false;
+	}
+	if (responder->ops->on_up(responder->owner, link))
+		return true;
+	leave_tables(responder, link);
+	guest->is_refused = true;
+	return false;
 }
 
 static void on_left_cut(void *owner, struct link *link)
@@ -228,6 +252,7 @@ static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 {
 	struct guest *guest = owner;
 	struct responder *responder = guest->responder;
+	bool was_refused = guest->is_refused;
 	guest_drop(guest);
 	if (!link) {
 		counter_add(COUNTER_LINK_REFUSED, 1);
@@ -235,7 +260,9 @@ static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 		return;
 	}
 	log_info("responder", "link %s is down: %s", link_name(link), reason);
-	registry_remove(responder->settings.registry, link);
+	leave_tables(responder, link);
+	if (was_refused)
+		return;
 	if (!cut)
 		cut = !leave_behind(responder, link);
 	responder->ops->on_down(responder->owner, link, cut);
@@ -247,7 +274,15 @@ static void on_goaway(void *owner, struct link *link)
 	(void)link; // the initiator opens the streams: when it says it will not, there is nothing to stop
 }
 
-static const struct session_ops session_ops = {.on_up = on_up, .on_end = on_end, .on_goaway = on_goaway};
+static void on_open_failed(void *owner, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                           const struct header_answer *answer)
+{
+	struct guest *guest = owner;
+	reverse_on_failed(guest->responder->settings.reverse, link, token, answer);
+}
+
+static const struct session_ops session_ops = {
+	.may_link = may_link, .on_up = on_up, .on_end = on_end, .on_goaway = on_goaway, .on_open_failed = on_open_failed};
 
 static int welcome_control(struct visitor *visitor)
 {
@@ -289,8 +324,10 @@ static void welcome(struct visitor *visitor)
 	}
 	int r;
 	if (tls_conn_kind(visitor->tls) == TLS_DATA) {
-		r = stream_accept(responder->settings.loop, &visitor->tls, visitor->link, responder->ops->on_header,
-		                  responder->owner);
+		struct reverse_worker *reverse = responder->settings.reverse;
+		r = reverse ? stream_accept(responder->settings.loop, &visitor->tls, visitor->link, reverse_on_header, reverse)
+		            : stream_accept(responder->settings.loop, &visitor->tls, visitor->link, responder->ops->on_header,
+		                            responder->owner);
 	} else {
 		counter_add(COUNTER_HANDSHAKE_CONTROL_OK, 1);
 		r = welcome_control(visitor);
@@ -508,6 +545,7 @@ int responder_set(struct responder *responder, const struct responder_settings *
 	responder->settings.loop = old.loop;
 	responder->settings.registry = old.registry;
 	responder->settings.gate = old.gate;
+	responder->settings.reverse = old.reverse;
 	responder->age++;
 	judge_guests(responder);
 	leftovers_sift(&responder->left, loop_now_ms(old.loop), &left_ops, responder);
@@ -527,8 +565,8 @@ void responder_free(struct responder **slot, enum control_reason reason)
 		struct guest *guest = responder->guests;
 		struct link *link = session_link(guest->session);
 		if (link)
-			registry_remove(responder->settings.registry, link);
-		session_close(&guest->session, reason, "dest stops");
+			leave_tables(responder, link);
+		session_close(&guest->session, reason, responder->settings.reverse ? "hub stops" : "dest stops");
 		guest_drop(guest);
 	}
 	leftovers_drop(&responder->left);

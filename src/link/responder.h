@@ -10,6 +10,7 @@
 #include "crypto/identity.h"
 #include "link/gate.h"
 #include "link/registry.h"
+#include "link/reverse.h"
 #include "link/session.h"
 #include "link/stream.h"
 #include "net/address.h"
@@ -29,10 +30,16 @@ struct responder_settings {
 	struct keyserver *keyserver; // shared; NULL when the McEliece leg is off
 	struct control_settings control;
 	struct link_settings link;
+	// Of this worker, when its links are reverse links (control.hello.features has HELLO_REVERSE); else NULL.
+	struct reverse_worker *reverse;
 };
 
 struct responder_ops {
-	void (*on_up)(void *owner, struct link *link);
+	// The peer has said HELLO: whether a link may come of it. CONTROL_REASON_NONE: yes; else it is told the reason and
+	// the text. Its keys do not stand yet. NULL: every peer may.
+	enum control_reason (*may_link)(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1]);
+	// False: the owner cannot take it, and it ends at once, without on_down.
+	bool (*on_up)(void *owner, struct link *link);
 	// Live data connections of the link on all workers must be cut (stream_cut_all), or without `cut` the parked ones
 	// dropped (stream_drop_parked). May be told once more, with `cut`, when streams that outlived it must end.
 	void (*on_down)(void *owner, struct link *link, bool cut);
@@ -40,6 +47,7 @@ struct responder_ops {
 	stream_header_fn on_header;
 };
 
+// `reverse` is freed after the responder.
 MUST_USE int responder_new(const struct responder_settings *settings, const struct responder_ops *ops, void *owner,
                            struct responder **responder);
 // New settings for connections that come from now on; loop and tables stay. Links of this worker that stand are judged

@@ -4,6 +4,7 @@
 #include "core/counter.h"
 #include "core/log.h"
 #include "crypto/digest.h"
+#include "link/hello.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -37,7 +38,10 @@ static uint64_t now_us(void)
 
 static const char *role_of(const struct session *session)
 {
-	return session->settings.control.role == CONTROL_INITIATOR ? "source" : "dest";
+	bool is_reverse = session->settings.control.hello.features & HELLO_REVERSE;
+	if (session->settings.control.role == CONTROL_INITIATOR)
+		return is_reverse ? "agent" : "source";
+	return is_reverse ? "hub" : "dest";
 }
 
 // ---- the end -------------------------------------------------------------------------------------------------------
@@ -148,15 +152,31 @@ static int on_export(void *owner, const uint8_t context[DIGEST_BYTES], struct se
 	return tls_conn_export(session->tls, "EXPORTER-qanat-link", context, DIGEST_BYTES, chain);
 }
 
+static void take_names(struct session *session, const struct control_hello *peer)
+{
+	snprintf(session->peer.node_name, sizeof session->peer.node_name, "%s", peer->node_name);
+	snprintf(session->peer.services, sizeof session->peer.services, "%s", peer->services);
+	snprintf(session->peer.device, sizeof session->peer.device, "%s", peer->device);
+}
+
+static enum control_reason judge_peer(void *owner, const struct control_hello *peer, char text[LIMIT_REASON_BYTES + 1])
+{
+	struct session *session = owner;
+	take_names(session, peer);
+	if (!session->ops || !session->ops->may_link)
+		return CONTROL_REASON_NONE;
+	return session->ops->may_link(session->owner, &session->peer, text);
+}
+
 static void on_hello(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES])
 {
 	struct session *session = owner;
 	struct link_settings settings = session->settings.link;
 	memcpy(settings.id, link_id, LINK_ID_BYTES);
 	settings.role = session->settings.control.role;
-	snprintf(session->peer.node_name, sizeof session->peer.node_name, "%s", peer->node_name);
-	snprintf(session->peer.services, sizeof session->peer.services, "%s", peer->services);
+	take_names(session, peer);
 	session->peer.terms = peer->terms;
+	settings.is_reverse = session->settings.control.hello.features & HELLO_REVERSE;
 	if (link_new(&settings, &session->peer, &session->link) < 0) {
 		set_reason(session, "out of memory");
 		session->ended = true;
@@ -196,6 +216,20 @@ static void on_goaway(void *owner, enum control_reason reason, uint32_t deadline
 	         session->link ? link_name(session->link) : "-", control_reason_name(reason), deadline_ms);
 	if (session->up && session->ops)
 		session->ops->on_goaway(session->owner, session->link);
+}
+
+static void on_open(void *owner, const struct control_open *open)
+{
+	struct session *session = owner;
+	if (session->up && session->ops && !session->ended)
+		session->ops->on_open(session->owner, session->link, open);
+}
+
+static void on_open_failed(void *owner, const uint8_t token[STREAM_TOKEN_BYTES], const struct header_answer *answer)
+{
+	struct session *session = owner;
+	if (session->up && session->ops && !session->ended)
+		session->ops->on_open_failed(session->owner, session->link, token, answer);
 }
 
 static void on_close(void *owner, enum control_reason reason, const char *text, bool by_peer)
@@ -255,10 +289,13 @@ static void cache_store(void *owner, const uint8_t digest[DIGEST_BYTES], const u
 static const struct control_ops engine_ops = {
 	.send = on_send,
 	.export_chain = on_export,
+	.judge_peer = judge_peer,
 	.on_hello = on_hello,
 	.on_epoch = on_epoch,
 	.on_epoch_confirmed = on_epoch_confirmed,
 	.on_goaway = on_goaway,
+	.on_open = on_open,
+	.on_open_failed = on_open_failed,
 	.on_close = on_close,
 	.key_current = key_current,
 	.key_copy = key_copy,
@@ -314,6 +351,9 @@ static void after_engine(struct session *session, int r)
 		control_read(session->control, &state);
 		link_set_rtt(session->link, state.rtt_us);
 	}
+	// A control connection says little and is open for long: its buffers (some 35 KiB) are made again when needed.
+	if (session->queue_length == 0 && !(tls_conn_wants(session->tls) & LOOP_WRITE))
+		tls_conn_trim(session->tls);
 	rearm(session);
 	want(session);
 }
@@ -500,6 +540,31 @@ bool session_judge(struct session *session, struct identity *identity, const str
 	                                             : CONTROL_REASON_PEER_POLICY,
 	            text);
 	return false;
+}
+
+void session_open(struct session *session, const struct control_open *open)
+{
+	if (session->leaving || session->ended)
+		return;
+	control_open(session->control, open);
+	after_engine(session, 0);
+}
+
+void session_open_failed(struct session *session, const uint8_t token[STREAM_TOKEN_BYTES],
+                         const struct header_answer *answer)
+{
+	if (session->leaving || session->ended)
+		return;
+	control_open_failed(session->control, token, answer);
+	after_engine(session, 0);
+}
+
+void session_probe(struct session *session)
+{
+	if (session->leaving || session->ended)
+		return;
+	control_probe(session->control, now_us());
+	after_engine(session, 0);
 }
 
 void session_want_epoch(struct session *session)

@@ -11,6 +11,9 @@
 struct session;
 
 struct session_ops {
+	// The peer's HELLO has come: whether a link may come of it; if not, it is told the reason and the text. NULL: it
+	// may.
+	enum control_reason (*may_link)(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1]);
 	// The first epoch is there; the link may carry streams. The owner takes a reference if it keeps it; false: it
 	// cannot take the link, which then ends.
 	bool (*on_up)(void *owner, struct link *link);
@@ -19,6 +22,10 @@ struct session_ops {
 	void (*on_end)(void *owner, struct link *link, bool cut, const char *reason);
 	// The peer will not take new streams (drain).
 	void (*on_goaway)(void *owner, struct link *link);
+	// Reverse links, on the initiator and on the responder; NULL elsewhere.
+	void (*on_open)(void *owner, struct link *link, const struct control_open *open);
+	void (*on_open_failed)(void *owner, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+	                       const struct header_answer *answer);
 };
 
 struct session_settings {
@@ -41,6 +48,13 @@ void session_goaway(struct session *session, uint32_t deadline_ms);
 bool session_judge(struct session *session, struct identity *identity, const struct tls_options *wanted);
 // Ends the session for a reason of the owner's, as if it had found it itself: on_end is called.
 void session_end(struct session *session, enum control_reason reason, const char *text);
+// Reverse links: the responder asks for a data connection; the initiator says that there will be none. Harmless once
+// the session is over.
+void session_open(struct session *session, const struct control_open *open);
+void session_open_failed(struct session *session, const uint8_t token[STREAM_TOKEN_BYTES],
+                         const struct header_answer *answer);
+// Asks the peer for a sign of life now, unless a PING is unanswered already.
+void session_probe(struct session *session);
 void session_want_epoch(struct session *session);
 const struct link_peer *session_peer(const struct session *session);
 struct link *session_link(const struct session *session); // NULL before it is up

@@ -153,10 +153,11 @@ void stream_on_io(void *owner, int events)
 	if (events & LOOP_WRITE && tls_conn_flush(stream->tls) == TLS_FAILED)
 		stream_take_problem(stream);
 	// An open stream of the opener that breaks is broken, not refused; the acceptor's may still have a handshake to do.
-	if (!stream->is_opener)
-		stream_on_acceptor(stream);
-	else if (!was_open)
+	if (stream->is_opener && !was_open)
 		stream_on_opener(stream);
+	// Also one that was lent this very moment: what it waits for may have been read along with the handshake.
+	if (!stream->closed && !stream->is_opener)
+		stream_on_acceptor(stream);
 	if (!stream->closed && (stream->phase == STREAM_OPEN || stream->phase == STREAM_ASKING ||
 	                        stream->phase == STREAM_DECIDING || stream->phase == STREAM_BROKEN))
 		stream_tell(stream, events);
@@ -378,8 +379,12 @@ void stream_drop_parked(struct link *link)
 {
 	for (struct stream *stream = newest; stream; stream = stream->older) {
 		struct stream *self = stream;
-		if (stream->link == link && stream->phase == STREAM_HEADER)
+		if (stream->closed || stream->link != link)
+			continue;
+		if (stream->phase == STREAM_HEADER && !stream->is_lent)
 			stream_close(&self);
+		else if (stream->phase == STREAM_PARKED && stream->ops)
+			cut(stream, "the link is over");
 	}
 }
 

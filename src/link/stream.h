@@ -44,6 +44,7 @@ struct stream_dial {
 	struct tls_profile *profile;              // data, of the link's group
 	char congestion[SOCKET_CONGESTION_BYTES]; // copied: a dial may outlive the settings it was started with
 	uint32_t keepalive_ms, timeout_ms;
+	const struct header *offer; // reverse links, stream_dial_parked: `park` or `claim`, lent; else NULL
 };
 
 // A finished data connection for the pool: `on_done` is called once with the stream, parked, or NULL and the reason.
@@ -78,6 +79,17 @@ MUST_USE int stream_confirm(struct stream *stream);
 // Answers anything else, ends in order and disappears by itself; leaves NULL.
 void stream_refuse(struct stream **stream, enum header_status status, const char *reason);
 
+// ---- reverse links (protocol.md, "Reverse links")
+// --------------------------------------------------------------------
+
+// The initiator offers a data connection: stream_dial_parked with an offer, then stream_lend. `ops` tell its owner when
+// it is lost (on_ready; the owner closes it). Once the responder's header is there on_header is called instead, and the
+// stream is an acceptor's: stream_own, then stream_confirm or stream_refuse.
+void stream_lend(struct stream *stream, stream_header_fn on_header, const struct stream_ops *ops, void *owner);
+// The responder got the offer as a header, its handshake done: from now on the stream is a parked one, for
+// stream_open_parked. `ops` (both) tell its owner when it is lost; the owner closes it.
+void stream_keep(struct stream *stream, const struct stream_ops *ops, void *owner);
+
 // ---- both ----------------------------------------------------------------------------------------------------------
 
 // Fills at most size bytes: 0 with *got > 0, STREAM_BLOCKED, STREAM_END, STREAM_FAILED.
@@ -110,7 +122,8 @@ void stream_cut_all(struct link *link);
 // Closes the acceptor's streams of this thread that have no owner: before their header has come, or refused. For when
 // whoever waits for their headers goes.
 void stream_drop_unowned(void);
-// The same for those of one link whose header has not come: parked connections of a link that is over.
+// The same for those of one link whose header has not come, and for those that are kept: parked connections of a link
+// that is over.
 void stream_drop_parked(struct link *link);
 // Gives back record buffers of streams of this thread that were idle since the last call, and breaks those whose peer
 // acknowledges nothing for too long (link_silence_ms).

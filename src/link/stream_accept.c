@@ -13,6 +13,12 @@
 static void vanish(struct stream *stream)
 {
 	struct stream *self = stream;
+	if (stream->is_lent) {
+		stream->is_lent = false;
+		stream_break(stream, "the peer closed a parked connection");
+		stream->ops->on_ready(stream->owner, LOOP_READ);
+		return;
+	}
 	stream_close(&self);
 }
 
@@ -73,24 +79,68 @@ static void await_header(struct stream *stream)
 		vanish(stream);
 }
 
-static void read_header(struct stream *stream)
+static bool is_offer(const struct header *header)
+{
+	return header->kind == HEADER_PARK || header->kind == HEADER_CLAIM;
+}
+
+// Hostile: on a reverse link the initiator offers and the responder opens, elsewhere the initiator opens; nothing else.
+static bool is_in_place(const struct stream *stream, const struct header *header)
+{
+	bool from_initiator = stream->entered;
+	return is_offer(header) == (from_initiator && link_is_reverse(stream->link));
+}
+
+// 0, HEADER_MORE, HEADER_BAD, or HEADER_GONE: the connection ended instead.
+enum { HEADER_GONE = 3 };
+
+static int look_for_header(struct stream *stream, struct header *header, size_t *used)
 {
 	int r = stream_read_prefix(stream);
-	if (r == STREAM_BLOCKED) {
-		await_header(stream);
-		return;
-	}
+	if (r == STREAM_BLOCKED && !stream->prefix)
+		return HEADER_MORE;
+	if (r != 0 && r != STREAM_BLOCKED)
+		return HEADER_GONE;
+	int decoded = header_decode(stream->prefix, stream->prefix_length, header, used);
+	if (decoded == HEADER_MORE && stream->prefix_length == LIMIT_STREAM_HEADER_BYTES)
+		return HEADER_BAD;
+	if (decoded != 0)
+		return decoded;
+	if (!is_in_place(stream, header) || (is_offer(header) && stream->prefix_length > *used))
+		return HEADER_BAD;
+	return 0;
+}
+
+static void hand_over(struct stream *stream, const struct header *header, size_t used)
+{
+	// From here on it is the owner's; only the handshake still has a deadline, when it goes on.
+	if (tls_conn_is_ready(stream->tls))
+		loop_timer_close(&stream->deadline);
+	stream->phase = STREAM_DECIDING;
+	if (!is_offer(header))
+		stream_count(stream);
+	stream_drop_prefix(stream, used);
+	void *owner = stream->owner;
+	stream->owner = NULL;
+	stream->ops = NULL;
+	stream->is_lent = false;
+	stream->on_header(owner, stream, header);
+}
+
+static void read_header(struct stream *stream)
+{
 	struct header header;
 	size_t used;
-	int decoded = HEADER_BAD;
-	if (r == 0)
-		decoded = header_decode(stream->prefix, stream->prefix_length, &header, &used);
-	if (decoded == HEADER_MORE && stream->prefix_length < LIMIT_STREAM_HEADER_BYTES) {
+	int r = look_for_header(stream, &header, &used);
+	if (r == HEADER_MORE) {
 		await_header(stream);
 		return;
 	}
-	if (decoded != 0) {
-		if (r == 0)
+	// What is offered is of use once its handshake is done, which has a deadline.
+	if (r == 0 && is_offer(&header) && !tls_conn_is_ready(stream->tls))
+		return;
+	if (r != 0) {
+		if (r == HEADER_BAD)
 			counter_add(COUNTER_STREAM_BAD_HEADER, 1);
 		vanish(stream);
 		return;
@@ -100,15 +150,7 @@ static void read_header(struct stream *stream)
 		vanish(stream);
 		return;
 	}
-	// From here on it is the owner's; only the handshake still has a deadline, when it goes on.
-	if (tls_conn_is_ready(stream->tls))
-		loop_timer_close(&stream->deadline);
-	stream->phase = STREAM_DECIDING;
-	stream_count(stream);
-	stream_drop_prefix(stream, used);
-	void *owner = stream->owner;
-	stream->owner = NULL;
-	stream->on_header(owner, stream, &header);
+	hand_over(stream, &header, used);
 }
 
 static void handshake_step(struct stream *stream)
@@ -148,6 +190,22 @@ void stream_on_acceptor(struct stream *stream)
 	}
 	if (!stream->closed && stream->phase == STREAM_BROKEN && (unowned || !stream->ops))
 		vanish(stream);
+}
+
+void stream_keep(struct stream *stream, const struct stream_ops *ops, void *owner)
+{
+	stream->is_opener = true;
+	stream->phase = STREAM_PARKED;
+	stream_own(stream, ops, owner);
+}
+
+void stream_lend(struct stream *stream, stream_header_fn on_header, const struct stream_ops *ops, void *owner)
+{
+	stream->is_opener = false;
+	stream->is_lent = true;
+	stream->phase = STREAM_HEADER;
+	stream->on_header = on_header;
+	stream_own(stream, ops, owner);
 }
 
 static int answer(struct stream *stream, const struct header_answer *answer)

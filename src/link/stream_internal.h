@@ -8,7 +8,7 @@
 enum stream_phase {
 	STREAM_DIALING,   // opener: TCP
 	STREAM_HANDSHAKE, // opener: TLS; header and first bytes may have left as early data
-	STREAM_PARKED,    // opener: finished, unused; any byte or end drops it
+	STREAM_PARKED,    // opener: finished, unused; any byte or end drops it. Reverse links: kept by the responder
 	STREAM_ASKING,    // opener: header sent, the answer is awaited; sending is allowed
 	STREAM_HEADER,    // acceptor: the header is awaited (parked on the opener's side, perhaps for long)
 	STREAM_DECIDING,  // acceptor: the owner has not answered yet
@@ -32,6 +32,7 @@ struct stream {
 	bool want_read;
 	bool had_room; // what the owner was told last
 	bool is_opener;
+	bool is_lent; // initiator of a reverse link: parked with an owner, until the responder's header comes
 	bool lacks_descriptor;
 	uint32_t epoch;     // whose PSK
 	uint32_t key_epoch; // of the last TLS key update

@@ -117,9 +117,18 @@ int stream_dial_parked(const struct stream_dial *how, struct link *link, stream_
 	int r = dial(how, link, out);
 	if (r < 0)
 		return r;
-	(*out)->on_parked = on_done;
-	(*out)->owner = owner;
-	return 0;
+	struct stream *stream = *out;
+	stream->on_parked = on_done;
+	stream->owner = owner;
+	stream->dialling.offer = NULL;
+	if (!how->offer)
+		return 0;
+	stream->opening = malloc(LIMIT_STREAM_HEADER_BYTES);
+	if (stream->opening)
+		stream->opening_length = header_encode(how->offer, stream->opening);
+	else
+		stream_close(out);
+	return stream->opening ? 0 : -ENOMEM;
 }
 
 // Header and first bytes side by side, as they leave.
@@ -193,19 +202,17 @@ static void handshake_step(struct stream *stream)
 		return;
 	}
 	counter_add(COUNTER_HANDSHAKE_DATA_OK, 1);
-	if (stream->on_parked) {
-		stream_parked_fn on_parked = stream->on_parked;
-		stream->on_parked = NULL;
-		stream->phase = STREAM_PARKED;
-		on_parked(stream->owner, stream, NULL);
-		return;
-	}
-	stream->phase = STREAM_ASKING;
+	stream->phase = stream->on_parked ? STREAM_PARKED : STREAM_ASKING;
 	// Early data that was not taken goes again on the same connection; it is never sent on another one.
-	if (tls_conn_early_was_accepted(stream->tls))
+	if (stream->opening && tls_conn_early_was_accepted(stream->tls))
 		stream->opening_length = 0;
 	if (stream_send_opening(stream) != 0)
 		return; // the phase says so
+	if (stream->on_parked) {
+		stream_parked_fn on_parked = stream->on_parked;
+		stream->on_parked = NULL;
+		on_parked(stream->owner, stream, NULL);
+	}
 }
 
 static void read_answer(struct stream *stream)

@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static char problem[CONTROL_REQUEST_PROBLEM_BYTES];
+static char problem[CONTROL_REQUEST_PROBLEM_BYTES], device[CONTROL_REQUEST_DEVICE_BYTES];
 
 static int parse(const char *line, enum control_request *request)
 {
-	return control_request_parse(line, strlen(line), request, problem);
+	return control_request_parse(line, strlen(line), request, device, problem);
 }
 
 static void every_command_is_known_by_its_name(void **state)
@@ -22,8 +22,9 @@ static void every_command_is_known_by_its_name(void **state)
 	(void)state;
 	for (int i = 0; i < CONTROL_REQUEST_COUNT; i++) {
 		enum control_request request;
-		char line[64];
-		snprintf(line, sizeof line, " {\"command\" : \"%s\"} ", control_request_name((enum control_request)i));
+		char line[96];
+		snprintf(line, sizeof line, " {\"command\" : \"%s\"%s} ", control_request_name((enum control_request)i),
+		         i == CONTROL_REQUEST_KICK ? ", \"device\" : \"011\"" : "");
 		assert_int_equal(parse(line, &request), 0);
 		assert_int_equal(request, i);
 	}
@@ -65,7 +66,7 @@ static void every_prefix_of_a_request_is_refused(void **state)
 	enum control_request request;
 	(void)state;
 	for (size_t length = 0; length < sizeof line - 1; length++)
-		assert_int_equal(control_request_parse(line, length, &request, problem), CONTROL_REQUEST_BAD);
+		assert_int_equal(control_request_parse(line, length, &request, device, problem), CONTROL_REQUEST_BAD);
 }
 
 int main(void)

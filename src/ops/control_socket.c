@@ -124,9 +124,15 @@ static char *drain_answer(struct control_socket *socket)
 }
 
 // NULL without memory. A status comes later.
-static char *answer_to(struct control_socket *socket, enum control_request request)
+static char *answer_to(struct control_socket *socket, enum control_request request, const char *device)
 {
 	char *answer = NULL;
+	bool is_of_hub = request == CONTROL_REQUEST_DEVICES || request == CONTROL_REQUEST_KICK;
+	if (is_of_hub && (!socket->ops.devices || !socket->ops.kick))
+		return no("this node is no hub: it has no devices");
+	if (is_of_hub)
+		return request == CONTROL_REQUEST_KICK ? socket->ops.kick(socket->owner, device)
+		                                       : socket->ops.devices(socket->owner, device);
 	if (request == CONTROL_REQUEST_RELOAD)
 		socket->ops.reload(socket->owner, on_report, &answer);
 	else if (request == CONTROL_REQUEST_DRAIN)
@@ -214,18 +220,18 @@ static void client_answer(struct client *client)
 {
 	struct control_socket *socket = client->socket;
 	enum control_request request;
-	char problem[CONTROL_REQUEST_PROBLEM_BYTES];
-	if (control_request_parse(client->request, client->request_length, &request, problem) != 0) {
+	char problem[CONTROL_REQUEST_PROBLEM_BYTES], device[CONTROL_REQUEST_DEVICE_BYTES];
+	if (control_request_parse(client->request, client->request_length, &request, device, problem) != 0) {
 		counter_add(COUNTER_CONTROL_SOCKET_BAD, 1);
 		client_give(client, no(problem));
 		return;
 	}
 	counter_add(COUNTER_CONTROL_SOCKET_OK, 1);
-	if (request == CONTROL_REQUEST_RELOAD || request == CONTROL_REQUEST_DRAIN)
+	if (request == CONTROL_REQUEST_RELOAD || request == CONTROL_REQUEST_DRAIN || request == CONTROL_REQUEST_KICK)
 		log_info("control_socket", "%s, asked for by user %u (process %d)", control_request_name(request),
 		         (unsigned)client->who.uid, (int)client->who.pid);
 	if (request != CONTROL_REQUEST_STATUS) {
-		client_give(client, answer_to(socket, request));
+		client_give(client, answer_to(socket, request, device));
 		return;
 	}
 	client->waits = true;

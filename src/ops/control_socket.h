@@ -38,6 +38,9 @@ struct control_socket_ops {
 	void (*reload)(void *owner, reload_answer_fn answer, void *to);
 	// Starts what SIGTERM starts. False: the node is draining already.
 	bool (*drain)(void *owner);
+	// Of a hub, else NULL: the whole answer as JSON, NULL without memory. Devices behind `after` (""), in pages.
+	char *(*devices)(void *owner, const char *after);
+	char *(*kick)(void *owner, const char *device);
 };
 
 struct control_socket_settings {

@@ -79,6 +79,8 @@ struct status_node {
 	int64_t reconnection_attempts; // -1
 	uint64_t flows_open;
 	uint64_t associations_open; // UDP
+	bool has_devices;           // a hub
+	uint64_t devices_online;
 	uint32_t workers;
 	bool startup_complete;               // nothing privileged is done any more: docs/sandbox.md
 	int64_t own_not_after, ca_not_after; // expiry of our certificate and of the CA's, Unix seconds, 0: unknown

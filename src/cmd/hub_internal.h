@@ -1,0 +1,96 @@
+// `qanat hub`, shared by the hub*.c files. One acceptor on worker 0 hands connections of devices to the workers, as in
+// dest. The sockets of devices are on worker 0 as well; what comes in there is judged, then a data connection of the
+// device is wished for (link/reverse), and the flow lives on the worker where that is.
+
+#pragma once
+
+#include "cmd/hub_policy.h"
+#include "config/reload.h"
+#include "edge/listener.h"
+#include "fleet/door.h"
+#include "fleet/fleet.h"
+#include "fleet/pins.h"
+#include "flow/flow.h"
+#include "link/responder.h"
+#include "link/reverse.h"
+#include "node/process.h"
+#include "node/watchdog.h"
+#include "node/workers.h"
+#include "ops/audit.h"
+#include "ops/control_socket.h"
+#include "ops/http.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct hub;
+struct seat;
+
+struct hub_worker {
+	struct hub *hub;
+	struct loop *loop;
+	struct responder *responder;
+	struct reverse_worker *reverse;
+	struct flows *flows;
+	const struct hub_policy *policy; // replaced on its thread
+};
+
+struct hub {
+	int argc; // of the command, for reloads
+	char **argv;
+	struct workers *workers;
+	struct hub_worker *worker;
+	unsigned worker_count, turn;
+	struct registry *registry;
+	struct reverse *reverse;
+	struct gate *gate;
+	struct keyserver *keyserver;
+	struct fleet *fleet;
+	struct pins *pins;   // NULL: names are in certificates
+	struct audit *audit; // NULL: none
+	struct doors *doors;
+	struct seat *seats; // worker 0
+	struct listener *listener;
+	struct process *process;
+	struct watchdog *watchdog;
+	struct http *http;
+	struct control_socket *control_socket;
+	uint64_t started_ms;
+	_Atomic bool draining;
+	_Atomic uint32_t channels; // open or being opened
+	_Atomic uint32_t open_timeout_ms, channels_max;
+
+	pthread_mutex_t lock; // what other threads read as well
+	struct config *config;
+	struct identity *identity;
+	struct hub_policy *policy;
+};
+
+struct responder_settings hub_responder_settings(struct hub *hub, unsigned index);
+struct flows_settings hub_flows_settings(const struct hub *hub, struct loop *loop);
+struct fleet_settings hub_fleet_settings(const struct config *config);
+void hub_set_limits(struct hub *hub);
+MUST_USE int hub_make_keyserver(struct hub *hub, const struct config *config);
+extern const struct responder_ops hub_responder_ops;
+
+// Worker 0: opens or closes the sockets of a device as it is there or away. From any worker; takes the reference.
+void hub_seat_look(struct hub *hub, struct device **device);
+// door_fn of the sockets.
+void hub_seat_accept(void *owner, int fd);
+// Worker 0, at the end, and when the configuration asks for other sockets.
+void hub_seats_close(struct hub *hub);
+void hub_seats_look_all(struct hub *hub);
+// Ends the links of those that the policy denies now.
+void hub_cut_denied(struct hub *hub);
+// False: there is no such device, or it is away.
+bool hub_kick(struct hub *hub, const char *name, const char *why);
+
+// Worker 0: somebody has connected to a device's socket.
+void hub_channel_take(struct hub *hub, struct device *device, const char *service, int fd);
+
+// status_fn, and the answers to `qanat devices` and `qanat kick`.
+void hub_fill_status(void *owner, struct status_node *status);
+char *hub_answer_devices(void *owner, const char *after);
+char *hub_answer_kick(void *owner, const char *name);
+
+bool hub_reload(struct hub *hub, struct config_reload *outcome);

@@ -1,0 +1,100 @@
+// A new configuration for a running hub.
+
+#include "cmd/hub_internal.h"
+#include "cmd/tunnel.h"
+#include "cmd/tunnel_reload.h"
+#include "core/log.h"
+
+#include <stdio.h>
+
+static int apply(void *owner, unsigned index, struct loop *loop)
+{
+	struct hub *hub = owner;
+	struct hub_worker *worker = &hub->worker[index];
+	struct flows_settings flows = hub_flows_settings(hub, loop);
+	struct responder_settings responder = hub_responder_settings(hub, index);
+	worker->policy = hub->policy;
+	flows_set(worker->flows, &flows);
+	return responder_set(worker->responder, &responder);
+}
+
+static int prepare(struct hub *hub, const struct config *next, struct hub_policy **policy,
+                   char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+{
+	char text[HUB_POLICY_PROBLEM_BYTES];
+	int r = hub_policy_new(next, policy, text);
+	if (r != 0) {
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", text);
+		return r;
+	}
+	r = hub_make_keyserver(hub, next);
+	if (r == 0)
+		r = gate_set_sources(hub->gate, next->hub.allowed_source_ips, next->hub.allowed_source_count);
+	if (r < 0) {
+		hub_policy_free(policy);
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", outcome_text(r));
+	}
+	return r;
+}
+
+static void after(struct hub *hub)
+{
+	struct fleet_settings fleet = hub_fleet_settings(hub->config);
+	hub_set_limits(hub);
+	fleet_set(hub->fleet, &fleet);
+	doors_set(hub->doors, hub->policy->mode, hub->policy->uid, hub->policy->gid);
+	hub_seats_look_all(hub);
+	audit_reopen(hub->audit);
+	hub_cut_denied(hub);
+}
+
+static int take(void *owner, struct config **next, struct identity **identity,
+                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+{
+	struct hub *hub = owner;
+	struct hub_policy *policy = NULL;
+	int r = prepare(hub, *next, &policy, problem);
+	if (r < 0)
+		return r;
+	struct config *old = hub->config;
+	struct identity *old_identity = hub->identity;
+	struct hub_policy *old_policy = hub->policy;
+	pthread_mutex_lock(&hub->lock);
+	hub->config = *next;
+	hub->identity = *identity;
+	hub->policy = policy;
+	pthread_mutex_unlock(&hub->lock);
+	*next = NULL;
+	*identity = NULL;
+	tunnel_log(hub->config);
+	process_set_drain(hub->process, hub->config->node.drain_timeout_seconds * 1000);
+	// Waits for every worker: nobody looks at the old texts afterwards.
+	r = workers_each(hub->workers, apply, hub);
+	if (r < 0) {
+		log_error("hub", "the new configuration cannot be put into force on every worker: %s", outcome_text(r));
+		process_fail(hub->process, 1);
+		return 0;
+	}
+	after(hub);
+	hub_policy_free(&old_policy);
+	config_free(&old);
+	identity_unref(&old_identity);
+	return 0;
+}
+
+bool hub_reload(struct hub *hub, struct config_reload *outcome)
+{
+	struct tunnel_reload reload = {.command = CONFIG_HUB,
+	                               .argc = hub->argc,
+	                               .argv = hub->argv,
+	                               .running = hub->config,
+	                               .usage = IDENTITY_SERVER,
+	                               .owner = hub,
+	                               .take = take};
+	if (!atomic_load(&hub->draining))
+		return tunnel_reload(&reload, outcome);
+	log_warn("hub", "stopping: the configuration is not read again");
+	*outcome = (struct config_reload){0};
+	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
+	return false;
+}

@@ -1,0 +1,274 @@
+#include "fleet/fleet.h"
+
+#include "core/clock.h"
+#include "core/counter.h"
+#include "limits.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+struct entry {
+	struct device *device;
+	struct link *link;                 // a reference
+	uint8_t pin[PIN_BYTES];            // of the key it came with last
+	uint64_t ups_ms[LIMIT_DEVICE_UPS]; // a ring
+	unsigned last;
+	uint64_t rest_until_ms, last_up_ms, last_down_ms;
+	uint32_t ups, flaps;
+	UT_hash_handle by_name, by_link;
+};
+
+struct fleet {
+	pthread_mutex_t lock;
+	struct fleet_settings settings;
+	struct entry *names, *links;
+	_Atomic unsigned online;
+};
+
+// ---- devices -------------------------------------------------------------------------------------------------------
+
+struct device *device_ref(struct device *device)
+{
+	atomic_fetch_add(&device->references, 1);
+	return device;
+}
+
+void device_unref(struct device **slot)
+{
+	struct device *device = *slot;
+	*slot = NULL;
+	if (device && atomic_fetch_sub(&device->references, 1) == 1)
+		free(device);
+}
+
+static struct entry *find(struct fleet *fleet, const char *name)
+{
+	struct entry *entry = NULL;
+	HASH_FIND(by_name, fleet->names, name, strlen(name), entry);
+	return entry;
+}
+
+static void forget(struct fleet *fleet, struct entry *entry)
+{
+	if (entry->link) {
+		HASH_DELETE(by_link, fleet->links, entry);
+		link_unref(&entry->link);
+	}
+	HASH_DELETE(by_name, fleet->names, entry);
+	device_unref(&entry->device);
+	free(entry);
+}
+
+// The one that has been away longest makes room.
+static bool make_room(struct fleet *fleet)
+{
+	struct entry *oldest = NULL, *entry, *next;
+	if (HASH_CNT(by_name, fleet->names) < fleet->settings.devices_max)
+		return true;
+	HASH_ITER(by_name, fleet->names, entry, next) {
+		if (!entry->link && atomic_load(&entry->device->channels) == 0 &&
+		    (!oldest || entry->last_down_ms < oldest->last_down_ms))
+			oldest = entry;
+	}
+	if (oldest)
+		forget(fleet, oldest);
+	return oldest != NULL;
+}
+
+static struct entry *add(struct fleet *fleet, const char *name)
+{
+	struct entry *entry = calloc(1, sizeof *entry);
+	struct device *device = entry ? calloc(1, sizeof *device) : NULL;
+	if (!device) {
+		free(entry);
+		return NULL;
+	}
+	memcpy(device->name, name, strlen(name) + 1);
+	device->references = 1;
+	rate_set(&device->rate, fleet->settings.bytes_per_second);
+	entry->device = device;
+	HASH_ADD_KEYPTR(by_name, fleet->names, device->name, strlen(device->name), entry);
+	return entry;
+}
+
+// ---- links ---------------------------------------------------------------------------------------------------------
+
+static int judge(struct fleet *fleet, struct entry *entry, const uint8_t pin[PIN_BYTES], uint64_t now_ms)
+{
+	if (!entry)
+		return make_room(fleet) ? 0 : FLEET_FULL;
+	if (entry->link && !fleet->settings.any_key && memcmp(entry->pin, pin, PIN_BYTES) != 0)
+		return FLEET_TAKEN;
+	return now_ms < entry->rest_until_ms ? FLEET_FLAPS : 0;
+}
+
+int fleet_judge(struct fleet *fleet, const char *name, const uint8_t pin[PIN_BYTES], uint64_t now_ms)
+{
+	pthread_mutex_lock(&fleet->lock);
+	int r = judge(fleet, find(fleet, name), pin, now_ms);
+	pthread_mutex_unlock(&fleet->lock);
+	return r;
+}
+
+static void note_up(struct entry *entry, uint64_t now_ms)
+{
+	entry->last_up_ms = now_ms;
+	entry->ups++;
+	entry->last = (entry->last + 1) % LIMIT_DEVICE_UPS;
+	uint64_t first = entry->ups_ms[entry->last]; // as many ups ago
+	entry->ups_ms[entry->last] = now_ms;
+	if (first == 0 || now_ms - first >= LIMIT_DEVICE_UPS_MS)
+		return;
+	entry->rest_until_ms = now_ms + LIMIT_DEVICE_REST_MS;
+	entry->flaps++;
+}
+
+static void bind_link(struct fleet *fleet, struct entry *entry, struct link *link, struct fleet_up *up)
+{
+	*up = (struct fleet_up){.device = device_ref(entry->device), .is_new = !entry->link};
+	if (entry->link) {
+		HASH_DELETE(by_link, fleet->links, entry);
+		up->replaced = entry->link;
+	} else {
+		atomic_fetch_add(&fleet->online, 1);
+	}
+	entry->link = link_ref(link);
+	HASH_ADD_KEYPTR(by_link, fleet->links, &entry->link, sizeof entry->link, entry);
+}
+
+int fleet_up(struct fleet *fleet, const char *name, const uint8_t pin[PIN_BYTES], struct link *link,
+             struct fleet_up *up)
+{
+	uint64_t now_ms = clock_ms();
+	pthread_mutex_lock(&fleet->lock);
+	struct entry *entry = find(fleet, name);
+	int r = judge(fleet, entry, pin, now_ms);
+	if (r == 0 && !entry)
+		r = (entry = add(fleet, name)) ? 0 : -ENOMEM;
+	if (r == 0) {
+		memcpy(entry->pin, pin, PIN_BYTES);
+		note_up(entry, now_ms);
+		bind_link(fleet, entry, link, up);
+	}
+	pthread_mutex_unlock(&fleet->lock);
+	return r;
+}
+
+struct device *fleet_down(struct fleet *fleet, struct link *link, uint64_t now_ms)
+{
+	struct entry *entry = NULL;
+	struct device *device = NULL;
+	pthread_mutex_lock(&fleet->lock);
+	HASH_FIND(by_link, fleet->links, &link, sizeof link, entry);
+	if (entry) {
+		HASH_DELETE(by_link, fleet->links, entry);
+		link_unref(&entry->link);
+		entry->last_down_ms = now_ms;
+		atomic_fetch_sub(&fleet->online, 1);
+		device = device_ref(entry->device);
+	}
+	pthread_mutex_unlock(&fleet->lock);
+	return device;
+}
+
+// ---- questions -----------------------------------------------------------------------------------------------------
+
+struct device *fleet_find(struct fleet *fleet, const char *name)
+{
+	pthread_mutex_lock(&fleet->lock);
+	struct entry *entry = find(fleet, name);
+	struct device *device = entry ? device_ref(entry->device) : NULL;
+	pthread_mutex_unlock(&fleet->lock);
+	return device;
+}
+
+struct link *fleet_link(struct fleet *fleet, const struct device *device)
+{
+	pthread_mutex_lock(&fleet->lock);
+	struct entry *entry = find(fleet, device->name);
+	struct link *link = entry && entry->link ? link_ref(entry->link) : NULL;
+	pthread_mutex_unlock(&fleet->lock);
+	return link;
+}
+
+unsigned fleet_online(struct fleet *fleet)
+{
+	return atomic_load(&fleet->online);
+}
+
+static int by_name_order(const void *a, const void *b)
+{
+	const struct entry *const *x = a, *const *y = b;
+	return strcmp((*x)->device->name, (*y)->device->name);
+}
+
+static void show(const struct entry *entry, fleet_visit_fn visit, void *owner)
+{
+	struct fleet_view view = {.device = entry->device,
+	                          .link = entry->link,
+	                          .last_up_ms = entry->last_up_ms,
+	                          .last_down_ms = entry->last_down_ms,
+	                          .ups = entry->ups,
+	                          .flaps = entry->flaps,
+	                          .rests = clock_ms() < entry->rest_until_ms};
+	visit(owner, &view);
+}
+
+size_t fleet_visit(struct fleet *fleet, const char *after, size_t most, fleet_visit_fn visit, void *owner)
+{
+	size_t count = 0, left = 0;
+	struct entry *entry, *next;
+	pthread_mutex_lock(&fleet->lock);
+	struct entry **list = calloc(HASH_CNT(by_name, fleet->names) + 1, sizeof *list);
+	HASH_ITER(by_name, fleet->names, entry, next) {
+		if (list && strcmp(entry->device->name, after) > 0)
+			list[count++] = entry;
+	}
+	if (count > 0)
+		qsort(list, count, sizeof *list, by_name_order);
+	left = count > most ? count - most : 0;
+	for (size_t i = 0; i < count - left; i++)
+		show(list[i], visit, owner);
+	pthread_mutex_unlock(&fleet->lock);
+	free(list);
+	return left;
+}
+
+// ---- life ----------------------------------------------------------------------------------------------------------
+
+int fleet_new(const struct fleet_settings *settings, struct fleet **out)
+{
+	struct fleet *fleet = calloc(1, sizeof *fleet);
+	if (!fleet)
+		return -ENOMEM;
+	fleet->settings = *settings;
+	pthread_mutex_init(&fleet->lock, NULL);
+	*out = fleet;
+	return 0;
+}
+
+void fleet_set(struct fleet *fleet, const struct fleet_settings *settings)
+{
+	struct entry *entry, *next;
+	pthread_mutex_lock(&fleet->lock);
+	fleet->settings = *settings;
+	HASH_ITER(by_name, fleet->names, entry, next)
+		rate_set(&entry->device->rate, settings->bytes_per_second);
+	pthread_mutex_unlock(&fleet->lock);
+}
+
+void fleet_free(struct fleet **slot)
+{
+	struct fleet *fleet = *slot;
+	struct entry *entry, *next;
+	*slot = NULL;
+	if (!fleet)
+		return;
+	HASH_ITER(by_name, fleet->names, entry, next)
+		forget(fleet, entry);
+	pthread_mutex_destroy(&fleet->lock);
+	free(fleet);
+}
