@@ -55,7 +55,8 @@ struct agent {
 
 uint64_t agent_flows_open(const struct agent *agent);
 
-MUST_USE int agent_make_services(const struct agent *agent, const struct config *config, struct service_table **services);
+MUST_USE int agent_make_services(const struct agent *agent, const struct config *config,
+                                 struct service_table **services);
 struct flows_settings agent_flows_settings(const struct agent *agent, struct loop *loop);
 struct pool_settings agent_pool_settings(struct agent_worker *worker);
 

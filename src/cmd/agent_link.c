@@ -142,11 +142,8 @@ static void on_open(void *owner, struct link *link, const struct control_open *o
 	}
 }
 
-static const struct initiator_ops initiator_ops = {.on_up = on_up,
-                                                   .on_draining = on_draining,
-                                                   .on_down = on_down,
-                                                   .on_open = on_open,
-                                                   .on_given_up = on_given_up};
+static const struct initiator_ops initiator_ops = {
+	.on_up = on_up, .on_draining = on_draining, .on_down = on_down, .on_open = on_open, .on_given_up = on_given_up};
 
 // ---- out of a configuration ----------------------------------------------------------------------------------------
 

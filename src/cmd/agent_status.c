@@ -47,7 +47,7 @@ static void fill(struct agent *agent, const struct initiator_state *initiator, s
 		.tunnel_established = agent->link != NULL,
 		.last_successful_operation_s = agent->link         ? 0
 	                                   : agent->last_up_ms ? (int64_t)((now - agent->last_up_ms) / 1000)
-	                                                        : -1,
+	                                                       : -1,
 		.error_count = initiator->errors,
 		.missed_pongs = agent->link ? missed_pongs(agent) : -1,
 		.average_rtt_us = -1,

@@ -120,13 +120,14 @@ static void print_proxy_head(FILE *out)
 
 static void print_agent_head(FILE *out)
 {
-	fputs("usage: qanat agent [-c FILE] [flags]\n\n"
-	      "Runs on a device, keeps a link with a hub, and lets the hub reach the services named here, and nothing else.\n\n"
-	      "  qanat agent --rhost hub.example.net --rport 2222 --robot 011 --lhost 127.0.0.1 --lport 22 \\\n"
-	      "      --ca ca.crt --crt client.crt --key client.key\n"
-	      "  qanat agent --hub hub.example.net:2222 --service ssh=127.0.0.1:22 --service app=unix:/run/app.sock ...\n\n"
-	      "The command line of shadow-client means the same here, also when this program is started under that name.\n",
-	      out);
+	fputs(
+		"usage: qanat agent [-c FILE] [flags]\n\n"
+		"Runs on a device, keeps a link with a hub, and lets the hub reach the services named here, and nothing else.\n\n"
+		"  qanat agent --rhost hub.example.net --rport 2222 --robot 011 --lhost 127.0.0.1 --lport 22 \\\n"
+		"      --ca ca.crt --crt client.crt --key client.key\n"
+		"  qanat agent --hub hub.example.net:2222 --service ssh=127.0.0.1:22 --service app=unix:/run/app.sock ...\n\n"
+		"The command line of shadow-client means the same here, also when this program is started under that name.\n",
+		out);
 }
 
 void help_print(enum config_command command, FILE *out)

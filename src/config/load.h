@@ -41,9 +41,9 @@ struct load {
 	char *file;                                                   // what was or would have been read
 	bool has_file, has_source, has_dest, has_psk, has_psk_client; // the file; its sections
 	bool has_agent;
-	bool has_proxy;                                               // [proxy], or keys of its seed's flat file
-	bool is_unreadable;                                           // nothing can be said about what the file gives
-	bool is_file_named;                                           // by a flag or the environment
+	bool has_proxy;     // [proxy], or keys of its seed's flat file
+	bool is_unreadable; // nothing can be said about what the file gives
+	bool is_file_named; // by a flag or the environment
 };
 
 // 0, CONFIG_BAD (see load->problems) or CONFIG_HELP. load_fini is due in every case.

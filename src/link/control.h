@@ -56,8 +56,8 @@ struct control_hello {
 	uint32_t streams_max;  // streams the sender takes at once, 0 = no limit of its own
 	uint32_t rotation_s;
 	char build_id[64];
-	uint8_t mceliece_digest[DIGEST_BYTES]; // responder's, zero otherwise
-	char services[1024];                   // responder's: "name:port,name:port" as far as they fit, for people
+	uint8_t mceliece_digest[DIGEST_BYTES];    // responder's, zero otherwise
+	char services[1024];                      // responder's: "name:port,name:port" as far as they fit, for people
 	char device[LIMIT_DEVICE_NAME_BYTES + 1]; // agent's: the name it claims, "" for none
 };
 
@@ -73,7 +73,8 @@ struct control_ops {
 	void (*send)(void *owner, const uint8_t *frame, size_t length);
 	// chain_0: TLS exporter "EXPORTER-qanat-link" with this context, 48 bytes into a new secret. Negative on failure.
 	int (*export_chain)(void *owner, const uint8_t context[DIGEST_BYTES], struct secret *chain);
-	// The owner's say about a HELLO that is right in itself: CONTROL_REASON_NONE, or why no link comes of it. May be NULL.
+	// The owner's say about a HELLO that is right in itself: CONTROL_REASON_NONE, or why no link comes of it. May be
+	// NULL.
 	enum control_reason (*judge_peer)(void *owner, const struct control_hello *peer, char text[LIMIT_REASON_BYTES + 1]);
 	// The peer's HELLO has been accepted; link_id is known.
 	void (*on_hello)(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES]);
@@ -143,8 +144,8 @@ void control_want_epoch(struct control *control, uint64_t now_us);
 void control_probe(struct control *control, uint64_t now_us);
 // May be sent again with another deadline. Epochs go on. Waits for HELLO when that has not left yet.
 void control_goaway(struct control *control, enum control_reason reason, uint32_t deadline_ms);
-// Responder of a reverse link whose first epoch is there: OPEN. Initiator: OPEN_FAILED (never with HEADER_OK). Nothing is
-// sent when the link is over.
+// Responder of a reverse link whose first epoch is there: OPEN. Initiator: OPEN_FAILED (never with HEADER_OK). Nothing
+// is sent when the link is over.
 void control_open(struct control *control, const struct control_open *open);
 void control_open_failed(struct control *control, const uint8_t token[STREAM_TOKEN_BYTES],
                          const struct header_answer *answer);

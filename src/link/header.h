@@ -25,7 +25,7 @@ enum header_kind { HEADER_TCP = 1, HEADER_UDP = 2, HEADER_PACKETS = 3, HEADER_CL
 
 struct header {
 	enum header_kind kind;
-	uint8_t token[STREAM_TOKEN_BYTES]; // claim
+	uint8_t token[STREAM_TOKEN_BYTES];          // claim
 	char service[LIMIT_SERVICE_NAME_BYTES + 1]; // "" when not given
 	uint16_t port;                              // 0 when not given
 	char origin[64];                            // "" when not given

@@ -11,7 +11,8 @@
 enum { EXTENSION_DEVICE = 1 };
 
 // Everything of fixed length, three texts with their lengths, and the extension.
-_Static_assert(4 + LIMIT_DEVICE_NAME_BYTES + 87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 <= LIMIT_HELLO_BYTES, "the largest HELLO we write fits");
+_Static_assert(4 + LIMIT_DEVICE_NAME_BYTES + 87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 <= LIMIT_HELLO_BYTES,
+               "the largest HELLO we write fits");
 
 size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_BYTES])
 {
@@ -122,8 +123,9 @@ enum control_reason hello_judge(const struct control_hello *ours, const struct c
 	if ((ours->features ^ theirs->features) & HELLO_REVERSE) {
 		bool is_ours = ours->features & HELLO_REVERSE, is_initiator = ours->role == CONTROL_INITIATOR;
 		const char *initiator = is_ours == is_initiator ? "an agent" : "a source";
-		snprintf(text, LIMIT_REASON_BYTES + 1, "the initiator is %s, the responder a %s: an agent links with a hub, a source with a dest",
-		         initiator, is_ours == is_initiator ? "dest" : "hub");
+		snprintf(text, LIMIT_REASON_BYTES + 1,
+		         "the initiator is %s, the responder a %s: an agent links with a hub, a source with a dest", initiator,
+		         is_ours == is_initiator ? "dest" : "hub");
 		return CONTROL_REASON_KIND;
 	}
 	// Never the weaker of the two: whoever runs the nodes decides which one is meant.

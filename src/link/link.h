@@ -20,7 +20,8 @@ struct link;
 // What is said of the peer, set once when the control connection stands.
 struct link_peer {
 	char node_name[LIMIT_NODE_NAME_BYTES + 1];
-	char device[LIMIT_DEVICE_NAME_BYTES + 1]; // the name an agent claims (--robot), "" for none: nothing is proved by it
+	char
+		device[LIMIT_DEVICE_NAME_BYTES + 1]; // the name an agent claims (--robot), "" for none: nothing is proved by it
 	char address[ADDRESS_TEXT_BYTES];
 	struct identity_text certificate;
 	struct tls_text tls;

@@ -158,7 +158,8 @@ static void on_care(void *owner)
 		bool old = !slot->is_claim && pool->link && slot->parked &&
 		           stream_epoch(slot->stream) != link_epoch(pool->link);
 		// Hostile: a claim that the responder does not take into use has its end too.
-		if (old || (slot->is_claim && now >= slot->due_ms) || (!slot->is_claim && slot->parked && pool->parked > pool->wanted))
+		if (old || (slot->is_claim && now >= slot->due_ms) ||
+		    (!slot->is_claim && slot->parked && pool->parked > pool->wanted))
 			slot_free(slot);
 		slot = next;
 	}

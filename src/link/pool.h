@@ -30,8 +30,8 @@ MUST_USE int pool_set_link(struct pool *pool, struct link *link);
 // again when pool_set_link has been called. Negative: no memory, or the parked connection broke.
 enum { POOL_NO_LINK = 1 };
 MUST_USE int pool_open(struct pool *pool, const struct stream_opening *opening, struct stream **stream);
-// Reverse links: dials a data connection that claims the token of an OPEN, as long as its deadline allows; what comes of
-// it is a header, or nothing. POOL_NO_LINK; POOL_FULL: as many are under way as may. Negative: no memory.
+// Reverse links: dials a data connection that claims the token of an OPEN, as long as its deadline allows; what comes
+// of it is a header, or nothing. POOL_NO_LINK; POOL_FULL: as many are under way as may. Negative: no memory.
 enum { POOL_FULL = 2 };
 MUST_USE int pool_claim(struct pool *pool, struct link *link, const struct control_open *open);
 // Whether pool_open would find a link.

@@ -281,11 +281,8 @@ static void on_open_failed(void *owner, struct link *link, const uint8_t token[S
 	reverse_on_failed(guest->responder->settings.reverse, link, token, answer);
 }
 
-static const struct session_ops session_ops = {.may_link = may_link,
-                                               .on_up = on_up,
-                                               .on_end = on_end,
-                                               .on_goaway = on_goaway,
-                                               .on_open_failed = on_open_failed};
+static const struct session_ops session_ops = {
+	.may_link = may_link, .on_up = on_up, .on_end = on_end, .on_goaway = on_goaway, .on_open_failed = on_open_failed};
 
 static int welcome_control(struct visitor *visitor)
 {

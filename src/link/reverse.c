@@ -1,8 +1,9 @@
 // Theory of operation. An entry is a link that stands: where its control connection is (its home), and a shelf for each
-// worker with the data connections parked there. A wish is first promised a parked connection: it is posted to the worker
-// of that shelf and takes one off when it gets there. Without one it is posted to the link's home, which sends OPEN, or
-// lets the wish wait until fewer OPENs are under way. Everything that more than one worker looks at is behind one lock,
-// which is never held over a callback. A wish is in one place at a time: on its way (posted), waiting, or asked for.
+// worker with the data connections parked there. A wish is first promised a parked connection: it is posted to the
+// worker of that shelf and takes one off when it gets there. Without one it is posted to the link's home, which sends
+// OPEN, or lets the wish wait until fewer OPENs are under way. Everything that more than one worker looks at is behind
+// one lock, which is never held over a callback. A wish is in one place at a time: on its way (posted), waiting, or
+// asked for.
 
 #include "link/reverse.h"
 
@@ -588,7 +589,8 @@ void reverse_end_link(struct reverse *reverse, struct link *link, enum control_r
 	struct farewell *farewell = calloc(1, sizeof *farewell);
 	if (!farewell)
 		return; // a peer that is to go stays a while: whoever wants it gone asks again
-	*farewell = (struct farewell){.task.run = on_farewell, .reverse = reverse, .link = link_ref(link), .reason = reason};
+	*farewell =
+		(struct farewell){.task.run = on_farewell, .reverse = reverse, .link = link_ref(link), .reason = reason};
 	snprintf(farewell->text, sizeof farewell->text, "%s", text);
 	pthread_mutex_lock(&reverse->lock);
 	struct entry *entry = entry_of(reverse, link);

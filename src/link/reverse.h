@@ -4,8 +4,8 @@
 //
 // Whoever wants a stream states a wish, on any worker. It is granted on the worker where a data connection is: this one
 // when one is parked here (no round trip), another one when one is parked there, or wherever the connection comes in
-// that the agent dials when it has got OPEN with a one-time token. Whatever the wish is for (an accepted descriptor, say)
-// travels along as its owner; the stream itself never moves.
+// that the agent dials when it has got OPEN with a one-time token. Whatever the wish is for (an accepted descriptor,
+// say) travels along as its owner; the stream itself never moves.
 //
 // One struct reverse for all workers of a hub, one struct reverse_worker for each. The responder of a worker feeds it
 // (responder_settings.reverse); such a responder takes reverse links only.

@@ -165,8 +165,10 @@ static bool has_one_parked(void *owner)
 static void start(struct link_rig *rig, unsigned pool_size)
 {
 	memset(&agent, 0, sizeof agent);
-	struct link_rig_settings settings = {
-		.pool_size = pool_size, .on_header = on_agent_header, .is_reverse = true, .on_open = on_agent_open};
+	struct link_rig_settings settings = {.pool_size = pool_size,
+	                                     .on_header = on_agent_header,
+	                                     .is_reverse = true,
+	                                     .on_open = on_agent_open};
 	link_rig_start(rig, &settings);
 	agent.rig = rig;
 	if (pool_size == 1)
@@ -395,8 +397,10 @@ static void a_source_at_a_hub_is_told_so(void **state)
 	(void)state;
 	struct link_rig rig;
 	struct initiator_state seen;
-	struct link_rig_settings settings = {
-		.on_header = on_agent_header, .is_reverse = true, .is_source = true, .waits_for_nothing = true};
+	struct link_rig_settings settings = {.on_header = on_agent_header,
+	                                     .is_reverse = true,
+	                                     .is_source = true,
+	                                     .waits_for_nothing = true};
 	link_rig_start(&rig, &settings);
 	link_rig_wait(&rig, has_failed, &rig);
 	initiator_read(rig.initiator, &seen);

@@ -11,7 +11,8 @@
 struct session;
 
 struct session_ops {
-	// The peer's HELLO has come: whether a link may come of it; if not, it is told the reason and the text. NULL: it may.
+	// The peer's HELLO has come: whether a link may come of it; if not, it is told the reason and the text. NULL: it
+	// may.
 	enum control_reason (*may_link)(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1]);
 	// The first epoch is there; the link may carry streams. The owner takes a reference if it keeps it; false: it
 	// cannot take the link, which then ends.
@@ -47,8 +48,8 @@ void session_goaway(struct session *session, uint32_t deadline_ms);
 bool session_judge(struct session *session, struct identity *identity, const struct tls_options *wanted);
 // Ends the session for a reason of the owner's, as if it had found it itself: on_end is called.
 void session_end(struct session *session, enum control_reason reason, const char *text);
-// Reverse links: the responder asks for a data connection; the initiator says that there will be none. Harmless once the
-// session is over.
+// Reverse links: the responder asks for a data connection; the initiator says that there will be none. Harmless once
+// the session is over.
 void session_open(struct session *session, const struct control_open *open);
 void session_open_failed(struct session *session, const uint8_t token[STREAM_TOKEN_BYTES],
                          const struct header_answer *answer);

@@ -79,7 +79,8 @@ MUST_USE int stream_confirm(struct stream *stream);
 // Answers anything else, ends in order and disappears by itself; leaves NULL.
 void stream_refuse(struct stream **stream, enum header_status status, const char *reason);
 
-// ---- reverse links (protocol.md, "Reverse links") --------------------------------------------------------------------
+// ---- reverse links (protocol.md, "Reverse links")
+// --------------------------------------------------------------------
 
 // The initiator offers a data connection: stream_dial_parked with an offer, then stream_lend. `ops` tell its owner when
 // it is lost (on_ready; the owner closes it). Once the responder's header is there on_header is called instead, and the
