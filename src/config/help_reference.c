@@ -92,7 +92,7 @@ static void print_section(size_t first, FILE *out)
 void help_reference(FILE *out)
 {
 	fputs(
-		"# Configuration of source, dest, proxy, agent and psk\n\n"
+		"# Configuration of source, dest, proxy, hub, agent, psk and vpn\n\n"
 		"A flag wins over the environment, the environment over the file, the file over the default. The file is TOML,\n"
 		"or JSON with the same structure when its name ends in `.json`. Names that begin with `QUANTUM_SAFE_PROXY_` are read with\n"
 		"`--from-env` only. Printed by `qanat check --schema`.\n",

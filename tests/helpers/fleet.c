@@ -1,5 +1,5 @@
-// Many agents in one process, each with a link of its own and parked connections, to see what a fleet costs a hub and how
-// it comes back:
+// Many agents in one process, each with a link of its own and parked connections, to see what a fleet costs a hub and
+// how it comes back:
 //
 //   fleet CA CERT KEY HOST PORT COUNT [--parked 1] [--prefix d]
 //
@@ -38,7 +38,8 @@ struct fleet {
 
 static void tell(struct fleet *fleet)
 {
-	unsigned step = fleet->count / 10 + 1, moved = fleet->up > fleet->told ? fleet->up - fleet->told : fleet->told - fleet->up;
+	unsigned step = fleet->count / 10 + 1,
+			 moved = fleet->up > fleet->told ? fleet->up - fleet->told : fleet->told - fleet->up;
 	if (moved < step && fleet->up != fleet->count && fleet->up != 0)
 		return;
 	fleet->told = fleet->up;
@@ -177,8 +178,10 @@ int main(int argc, char **argv)
 		else
 			prefix = argv[i + 1];
 	}
-	struct identity_files paths = {
-		.ca_path = argv[1], .cert_path = argv[2], .key_path = argv[3], .usage = IDENTITY_CLIENT};
+	struct identity_files paths = {.ca_path = argv[1],
+	                               .cert_path = argv[2],
+	                               .key_path = argv[3],
+	                               .usage = IDENTITY_CLIENT};
 	struct initiator_settings settings = {.pq = TLS_PQ_REQUIRE,
 	                                      .host = argv[4],
 	                                      .port = (uint16_t)strtoul(argv[5], NULL, 10),

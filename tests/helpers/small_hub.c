@@ -1,5 +1,5 @@
-// The smallest hub there can be, for tests of `qanat agent` and of what idle devices cost: one loop, every link is taken,
-// a local TCP port for each service of the device that came last.
+// The smallest hub there can be, for tests of `qanat agent` and of what idle devices cost: one loop, every link is
+// taken, a local TCP port for each service of the device that came last.
 //
 //   small_hub CA CERT KEY [--port N] [SERVICE]...
 //
@@ -144,8 +144,10 @@ static void check(int r, const char *what)
 
 static void make(struct hub *hub, char **files, uint16_t port)
 {
-	struct identity_files paths = {
-		.ca_path = files[0], .cert_path = files[1], .key_path = files[2], .usage = IDENTITY_SERVER};
+	struct identity_files paths = {.ca_path = files[0],
+	                               .cert_path = files[1],
+	                               .key_path = files[2],
+	                               .usage = IDENTITY_SERVER};
 	struct identity *identity;
 	char problem[IDENTITY_PROBLEM_BYTES];
 	int r = identity_load(&paths, &identity, problem);
