@@ -33,12 +33,9 @@ static const struct guise {
 	bool is_built;
 	const struct guise_word *words; // that are commands of ours instead, when they come first
 } guises[] = {
-	{"utun", "/etc/utun/config.toml", NULL, true, NULL},
-	{"rust-vpn", NULL, "vpn", true, vpn_words},
-	{"quantum-safe-proxy", NULL, "proxy", true, proxy_words},
-	{"shadow-server", NULL, "hub", true, shadow_words},
-	{"shadow-client", NULL, "agent", true, shadow_words},
-	{"ttun", NULL, "psk", true, NULL},
+	{"utun", "/etc/utun/config.toml", NULL, true, NULL},      {"rust-vpn", NULL, "vpn", true, vpn_words},
+	{"quantum-safe-proxy", NULL, "proxy", true, proxy_words}, {"shadow-server", NULL, "hub", true, shadow_words},
+	{"shadow-client", NULL, "agent", true, shadow_words},     {"ttun", NULL, "psk", true, NULL},
 };
 
 static const struct guise *find(const char *program)

@@ -85,8 +85,9 @@ static void refuse_unknown(struct load *load, const struct tree_node *node, cons
 			if (!strchr(key->aliases[k], '.') && key->state == SCHEMA_BUILT)
 				text_nearest_try(&nearest, key->aliases[k]);
 	}
-	const char *const sections[] = {"source",  "dest",    "udp",  "psk",   "auth",   "crypto",  "link", "logging",
-	                                "metrics", "control", "node", "proxy", "expiry", "renewal", "vpn", "agent", "hub"};
+	const char *const sections[] = {"source", "dest",    "udp",     "psk",     "auth", "crypto",
+	                                "link",   "logging", "metrics", "control", "node", "proxy",
+	                                "expiry", "renewal", "vpn",     "agent",   "hub"};
 	for (size_t i = 0; parent == 0 && i < COUNT_OF(sections); i++)
 		text_nearest_try(&nearest, sections[i]);
 	const char *what = node->kind == TREE_TABLE ? "section" : "key";

@@ -62,6 +62,7 @@ int process_start(void)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigaction(SIGPIPE, &ignore, NULL);
+	// Syscalls: restart_syscall (the kernel's, after a stop in the middle of a poll)
 	// Syscalls: brk, mmap, munmap, mremap, madvise, mprotect, getrandom, futex, exit_group (the C library and OpenSSL)
 	(void)mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES);
 	raise_descriptors();
