@@ -58,14 +58,23 @@ def wait(question, reason, seconds=20.0, every=0.02):
         time.sleep(every)
 
 
+GIVEN_PORTS = set()
+
+
 def free_port(host="127.0.0.1"):
-    """A port below the ephemeral range, so that no outgoing connection of another test takes it meanwhile."""
+    """
+    A port below the ephemeral range, so that no outgoing connection of another test takes it meanwhile. Never the same
+    one again: the first may not be listened on yet.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(200):
         port = random.SystemRandom().randrange(10000, 32000)
+        if port in GIVEN_PORTS:
+            continue
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind((host, port))
+                GIVEN_PORTS.add(port)
                 return port
             except OSError:
                 continue
