@@ -70,7 +70,7 @@ static int load_denied(struct hub_policy *policy, const char *path, char problem
 	size_t n = text ? fread(text, 1, LIMIT_DEVICE_FILE_BYTES + 1, file) : 0;
 	if (r == 0 && (ferror(file) || n > LIMIT_DEVICE_FILE_BYTES))
 		r = ferror(file) ? -EIO : -EFBIG;
-	if (r == 0) {
+	if (r == 0 && text) {
 		text[n] = '\0';
 		r = strlen(text) != n ? -EINVAL : read_denied(policy, text) ? 0 : -ENOMEM;
 	}

@@ -121,9 +121,9 @@
 	X(OPEN_CLAIMED, "qanat_opens_total", "outcome=\"claimed\"", "OPENs to agents without a parked connection, by what became of them") \
 	X(OPEN_REFUSED, "qanat_opens_total", "outcome=\"refused\"", "OPENs to agents without a parked connection, by what became of them") \
 	X(OPEN_LATE, "qanat_opens_total", "outcome=\"late\"", "OPENs to agents without a parked connection, by what became of them") \
-	X(CLAIM_UNKNOWN, "qanat_offers_refused_total", "reason=\"unknown_token\"", "Data connections of agents that were ended when they came") \
-	X(PARK_TOO_MANY, "qanat_offers_refused_total", "reason=\"too_many_parked\"", "Data connections of agents that were ended when they came") \
-	X(OFFER_NO_LINK, "qanat_offers_refused_total", "reason=\"link_over\"", "Data connections of agents that were ended when they came") \
+	X(CLAIM_UNKNOWN, "qanat_offers_refused_total", "reason=\"unknown_token\"", "Data connections of agents ended when they came") \
+	X(PARK_TOO_MANY, "qanat_offers_refused_total", "reason=\"too_many_parked\"", "Data connections of agents ended when they came") \
+	X(OFFER_NO_LINK, "qanat_offers_refused_total", "reason=\"link_over\"", "Data connections of agents ended when they came") \
 	X(STREAM_SILENT, "qanat_streams_silent_total", "", "Data connections whose peer acknowledged nothing") \
 	X(BYTES_OUTWARD, "qanat_bytes_total", "direction=\"outward\"", "Payload bytes carried, outward = from our local side to the peer") \
 	X(BYTES_INWARD, "qanat_bytes_total", "direction=\"inward\"", "Payload bytes carried, outward = from our local side to the peer") \
@@ -137,7 +137,7 @@
 	X(PACKETS_INWARD, "qanat_packets_total", "direction=\"inward\"", "IP packets carried, outward = from our device to the peer") \
 	X(SUPER_OUTWARD, "qanat_super_packets_total", "direction=\"outward\"", "Super-packets cut or joined by direction") \
 	X(SUPER_INWARD, "qanat_super_packets_total", "direction=\"inward\"", "Super-packets cut or joined by direction") \
-	X(PACKET_PASSED, "qanat_packets_passed_on_total", "", "IP packets that came out of another queue of the device than that of their data connection") \
+	X(PACKET_PASSED, "qanat_packets_passed_on_total", "", "IP packets passed to the worker of their data connection") \
 	X(PACKET_NO_SESSION, "qanat_packets_dropped_total", "reason=\"no_session\"", "IP packets dropped by reason") \
 	X(PACKET_CONGESTED, "qanat_packets_dropped_total", "reason=\"congested\"", "IP packets dropped by reason") \
 	X(PACKET_STRANGE, "qanat_packets_dropped_total", "reason=\"strange_offload\"", "IP packets dropped by reason") \

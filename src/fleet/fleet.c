@@ -4,6 +4,7 @@
 #include "core/counter.h"
 #include "limits.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -53,7 +54,9 @@ static struct entry *find(struct fleet *fleet, const char *name)
 
 static void forget(struct fleet *fleet, struct entry *entry)
 {
+	assert(fleet->names); // it is one of them
 	if (entry->link) {
+		assert(fleet->links);
 		HASH_DELETE(by_link, fleet->links, entry);
 		link_unref(&entry->link);
 	}

@@ -173,7 +173,8 @@ def test_many_channels_with_pauses_aborts_and_half_closes(world):
     hub = world.add(Hub(world.certs, "swarm"))
     node = agent(world, hub, [("swarm", "%s:%d" % far.address)], max_connections_per_service=2000)
     totals = peers.swarm(
-        hub.doors["swarm"], far, flows=2000, parallel=400, up=20000, down=20000, pause=5, abort=5, refuse=5, seconds=100 * PATIENCE
+        hub.doors["swarm"], far, flows=2000, parallel=400, up=20000, down=20000, pause=5, abort=5, refuse=5,
+        seconds=100 * PATIENCE
     )
     assert totals["right"] > 1500, totals
     node.wait(lambda: node.status()["flows_open"] == 0, "every flow to be closed")

@@ -161,7 +161,9 @@ def test_services_have_sockets_of_their_own(world, service):
     assert time.monotonic() - begun < 5 * PATIENCE
     # On a parked connection it begins and ends; without one the device refuses it before.
     fleet.hub.wait(
-        lambda: [line for line in fleet.lines() if line["service"] == "other" and "no such service" in line.get("ended", "")],
+        lambda: [
+            line for line in fleet.lines() if line["service"] == "other" and "no such service" in line.get("ended", "")
+        ],
         "the reason in the audit log",
     )
 
