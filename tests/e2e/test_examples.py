@@ -259,4 +259,5 @@ def test_every_example_is_in_a_pair():
     listed = {name for pair in PAIRS.values() for name in pair if "/" not in name}
     listed |= {"psk-client.toml", "psk-server.toml"}  # read in test_config.py; what they set up runs in test_psk.py
     listed |= {"proxy-server.toml", "proxy-client.toml", "proxy-names.toml", "config.json"}  # test_proxy_config.py
+    listed |= {"hub.toml", "agent.toml"}  # read in test_config.py; what they set up runs in test_hub.py
     assert listed == {name for name in os.listdir(EXAMPLES) if name.endswith((".toml", ".json"))}
