@@ -321,7 +321,8 @@ static void one_flipped_bit_anywhere_is_refused(void **state)
 	for (size_t at = 40; at < strlen(text); at += 7) {
 		char old = text[at];
 		text[at] = old == 'A' ? 'B' : 'A';
-		if (ask_ca(text) == 0 && old != '\n') // PEM forgives line ends
+		// PEM forgives line ends, and the last letter before the padding has bits that mean nothing.
+		if (ask_ca(text) == 0 && old != '\n' && text[at + 1] != '=')
 			fail_msg("byte %zu was changed, and the answer is a certificate", at);
 		text[at] = old;
 	}
