@@ -279,7 +279,8 @@ def test_a_socket_that_nothing_listens_on_stops_the_start(world):
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("unit", ["qanat-source.service", "qanat-dest.service", "qanat-dest.socket",
                                   "qanat-proxy@.service", "qanat-proxy@.socket",
-                                  "qanat-psk-server.service", "qanat-psk-client.service"])
+                                  "qanat-psk-server.service", "qanat-psk-client.service",
+                                  "qanat-vpn-server.service", "qanat-vpn-client.service"])
 def test_unit_files_are_good(unit, tmp_path):
     """
     systemd-analyze verify: nothing to say about our files
