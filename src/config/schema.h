@@ -80,7 +80,7 @@ struct schema_key {
 	const char *unit;
 	const struct schema_word *words;  // SCHEMA_ENUM, ended by {NULL}
 	const struct schema_table *items; // SCHEMA_TABLES
-	const char *only;    // the one value taken so far (booleans and lists: "true", "[]"); others get `refusal`
+	const char *only;    // the one value taken so far ("true", "[]", "1"); others get `refusal`
 	const char *refusal; // why, and what to do instead
 	const char *flag;    // "--listen-port", NULL: none
 	const char *flag_aliases[SCHEMA_FLAG_ALIASES];   // that mean the same
