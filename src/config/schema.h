@@ -80,9 +80,9 @@ struct schema_key {
 	const char *unit;
 	const struct schema_word *words;  // SCHEMA_ENUM, ended by {NULL}
 	const struct schema_table *items; // SCHEMA_TABLES
-	const char *only;    // the one value taken so far (booleans and lists: "true", "[]"); others get `refusal`
-	const char *refusal; // why, and what to do instead
-	const char *flag;    // "--listen-port", NULL: none
+	const char *only;                 // the one value taken so far ("true", "[]", "1"); others get `refusal`
+	const char *refusal;              // why, and what to do instead
+	const char *flag;                 // "--listen-port", NULL: none
 	const char *flag_aliases[SCHEMA_FLAG_ALIASES];   // that mean the same
 	const char *flag_alone;                          // what the flag means without a value; NULL: it needs one
 	const char *value_name;                          // how help calls the value: "PORT"

@@ -54,6 +54,16 @@ static bool read_digits(const char *text, uint64_t *number)
 	return *end == '\0' && errno == 0;
 }
 
+static bool is_number_taken(const struct schema_key *key, const struct tree_node *node, const char *path,
+                            struct problem_list *problems, uint64_t number)
+{
+	uint64_t taken = number;
+	if (!key->only || (read_digits(key->only, &taken) && taken == number))
+		return true;
+	problem_add(problems, node->place, path, "%" PRIu64 " is refused: %s", number, key->refusal);
+	return false;
+}
+
 static bool read_number(const struct schema_key *key, const struct tree_node *node, const char *path,
                         struct problem_list *problems, struct value *value)
 {
@@ -61,7 +71,7 @@ static bool read_number(const struct schema_key *key, const struct tree_node *no
 	schema_describe_type(key, type, sizeof type);
 	if (node->kind == TREE_WORD) {
 		if (read_digits(node->text, &value->number) && value->number >= key->min && value->number <= key->max)
-			return true;
+			return is_number_taken(key, node, path, problems, value->number);
 		problem_add(problems, node->place, path, "must be %s, not \"%s\"", type, node->text);
 		return false;
 	}
@@ -69,7 +79,7 @@ static bool read_number(const struct schema_key *key, const struct tree_node *no
 		return refuse_type(key, node, path, problems);
 	value->number = (uint64_t)node->number;
 	if (node->number >= 0 && value->number >= key->min && value->number <= key->max)
-		return true;
+		return is_number_taken(key, node, path, problems, value->number);
 	problem_add(problems, node->place, path, "must be %s, not %" PRId64, type, node->number);
 	return false;
 }

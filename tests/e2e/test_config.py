@@ -167,7 +167,9 @@ def test_reference_is_markdown_about_every_key():
 def test_every_example_is_read_without_a_problem(path):
     reports = json.loads(call("check", "--json", "-c", path).stdout)
     name = os.path.basename(path)
-    command = name[:-5].replace("-", " ") if name.startswith("psk-") else "dest" if "dest" in name else "source"
+    command = "dest" if "dest" in name else "source"
+    if name.startswith(("psk-", "vpn-")):
+        command = name[:-5].replace("-", " ")
     if name.startswith("proxy-") or name == "config.json":
         command = "proxy"
     if name in ("hub.toml", "agent.toml"):
