@@ -2,6 +2,8 @@
 
 #include "cmd/cert_internal.h"
 #include "cmd/cert_serve_internal.h"
+#include "core/brake.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "node/notify.h"
@@ -26,6 +28,7 @@ struct serve {
 	struct cert_serve_link *link;
 	struct loop_watch *watch;
 	bool looks_soon;
+	struct brake stuck; // lines about what cannot be removed
 	struct loop_timer *timer;
 	struct loop_signal *terminate, *interrupt;
 };
@@ -67,7 +70,7 @@ static void refuse(struct serve *serve, const char *name, const char *reason)
 
 // The request leaves the folder before it is answered: one that cannot be removed would be answered again and again,
 // and one that a crash loses is asked again by its node.
-static void on_name(void *owner, const char *name)
+static bool on_name(void *owner, const char *name)
 {
 	struct serve *serve = owner;
 	static struct drop_text text;
@@ -79,23 +82,26 @@ static void on_name(void *owner, const char *name)
 
 	int r = drop_read(serve->drop, name, ".csr", &text, problem);
 	if (r == DROP_ABSENT)
-		return;
+		return false;
+	// Hostile: what cannot be removed stays for ever. It takes nobody's turn, and nothing is written for it, which would
+	// only have us look again.
 	int removed = drop_remove(serve->drop, name, ".csr", r == 0 ? problem : ignored);
-	if (r == 0 && removed != 0) {
-		if (removed == DROP_REFUSED)
-			log_warn("cert", "%s.csr is not answered: %s", name, problem);
-		return;
+	if (removed != 0) {
+		if (removed == DROP_REFUSED && brake_passes(&serve->stuck, clock_ms()))
+			log_warn("cert", "%s.csr is not answered: %s", name, r == 0 ? problem : ignored);
+		return false;
 	}
 	question.length = text.length;
 	if (r == 0)
 		r = answer_renewal(&serve->policy, &question, &delivery, &news, problem);
 	if (r != 0) {
 		refuse(serve, name, r < 0 ? outcome_text(r) : problem);
-		return;
+		return true;
 	}
 	(void)!drop_remove(serve->drop, name, ".refused", ignored);
 	snprintf(from, sizeof from, "%s.csr", name);
 	cert_serve_log(from, &news);
+	return true;
 }
 
 static int round_over(struct serve *serve)
@@ -239,7 +245,7 @@ static int check_ways(const struct cert_verb *verb, const struct cert_options *o
 
 int cert_serve(const struct cert_verb *verb, const struct cert_options *options)
 {
-	struct serve serve = {.policy = {.ca = cert_flags_ca(options)}};
+	struct serve serve = {.policy = {.ca = cert_flags_ca(options)}, .stuck = {.per_second = 1}};
 	unsigned days = 0;
 	int status = parse_keys(verb, options->keys, &serve.policy.keys);
 

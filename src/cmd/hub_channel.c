@@ -79,10 +79,12 @@ static void write_line(const struct channel *channel, const char *event, const c
 	                 now, event, (unsigned)channel->uid, (unsigned)channel->gid, (int)channel->pid,
 	                 channel->device->name, name_service(channel->service),
 	                 channel->link ? link_peer(channel->link)->address : "", begun);
-	if (how)
+	if (how && n > 0 && (size_t)n < sizeof line)
 		n += snprintf(line + n, sizeof line - (size_t)n,
 		              ",\"bytes_sent\":%" PRIu64 ",\"bytes_received\":%" PRIu64 ",\"ended\":\"%s\"",
 		              channel->account.sent, channel->account.received, reason);
+	if (n < 0 || (size_t)n + 2 > sizeof line) // does not happen: every part has its bound
+		return;
 	snprintf(line + n, sizeof line - (size_t)n, "}");
 	audit_write(channel->hub->audit, line);
 }

@@ -122,7 +122,7 @@ int drop_read(const struct drop *drop, const char *name, const char *ending, str
 	return 0;
 }
 
-int drop_visit(const struct drop *drop, const char *ending, size_t most, void (*visit)(void *owner, const char *name),
+int drop_visit(const struct drop *drop, const char *ending, size_t most, bool (*visit)(void *owner, const char *name),
                void *owner)
 {
 	int copy = openat(drop->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -143,8 +143,7 @@ int drop_visit(const struct drop *drop, const char *ending, size_t most, void (*
 		snprintf(name, sizeof name, "%.*s", (int)(length - tail), entry->d_name);
 		if (!drop_is_name(name))
 			continue;
-		count++;
-		visit(owner, name);
+		count += visit(owner, name);
 	}
 	closedir(folder);
 	return 0;
@@ -196,6 +195,9 @@ int drop_remove(const struct drop *drop, const char *name, const char *ending, c
 
 	file_name(name, ending, path);
 	if (unlinkat(drop->folder, path, 0) == 0)
+		return 0;
+	// Hostile: a folder of that name, which would stand in the way for ever.
+	if (errno == EISDIR && unlinkat(drop->folder, path, AT_REMOVEDIR) == 0)
 		return 0;
 	return errno == ENOENT ? DROP_ABSENT
 	                       : refusal(problem, "%s cannot be removed from the drop folder %s: %s", path, drop->path,

@@ -38,6 +38,7 @@ MUST_USE int drop_write(const struct drop *drop, const char *name, const char *e
 // DROP_ABSENT: there was none.
 MUST_USE int drop_remove(const struct drop *drop, const char *name, const char *ending,
                          char problem[DROP_PROBLEM_BYTES]);
-// Calls `visit` for the name of each file with that ending, at most `most`; names that are none are skipped.
+// Calls `visit` for the name of each file with that ending until `most` of them have counted (it says which); names
+// that are none are skipped.
 MUST_USE int drop_visit(const struct drop *drop, const char *ending, size_t most,
-                        void (*visit)(void *owner, const char *name), void *owner);
+                        bool (*visit)(void *owner, const char *name), void *owner);

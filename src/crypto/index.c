@@ -26,6 +26,7 @@ struct index {
 	int file; // -1: to read, and closed already
 	struct index_entry *entries;
 	size_t count, room;
+	uint32_t *slots; // by serial number: positions in `entries` and one; twice as many as there is room for
 	uint64_t last_list;
 };
 
@@ -115,26 +116,49 @@ static int open_to_write(struct index *index, char problem[INDEX_PROBLEM_BYTES])
 
 // ---- what is in it
 
+// Serial numbers are random ones of our own. Where this one is, or the empty slot where it belongs; there always is
+// one.
+static uint32_t *slot_of(const struct index *index, const char *serial)
+{
+	size_t mask = 2 * index->room - 1, at = 2166136261U; // room is a power of two
+	for (const char *c = serial; *c; c++)
+		at = (at ^ (uint8_t)*c) * 16777619U;
+	for (at &= mask; index->slots[at] != 0; at = (at + 1) & mask)
+		if (strcmp(index->entries[index->slots[at] - 1].serial, serial) == 0)
+			break;
+	return &index->slots[at];
+}
+
 static struct index_entry *find(const struct index *index, const char *serial)
 {
-	// The latest are asked for most.
-	for (size_t i = index->count; i > 0; i--)
-		if (strcmp(index->entries[i - 1].serial, serial) == 0)
-			return &index->entries[i - 1];
-	return NULL;
+	uint32_t position = index->room > 0 ? *slot_of(index, serial) : 0;
+	return position > 0 ? &index->entries[position - 1] : NULL;
+}
+
+static int grow(struct index *index)
+{
+	size_t room = index->room ? 2 * index->room : 16;
+	struct index_entry *entries = reallocarray(index->entries, room, sizeof *entries);
+	if (entries)
+		index->entries = entries;
+	uint32_t *slots = entries ? calloc(2 * room, sizeof *slots) : NULL;
+	if (!slots)
+		return -ENOMEM;
+	free(index->slots);
+	index->slots = slots;
+	index->room = room;
+	for (size_t i = 0; i < index->count; i++)
+		*slot_of(index, index->entries[i].serial) = (uint32_t)i + 1;
+	return 0;
 }
 
 static int keep(struct index *index, const struct index_entry *entry)
 {
-	if (index->count == index->room) {
-		size_t room = index->room ? 2 * index->room : 16;
-		struct index_entry *grown = reallocarray(index->entries, room, sizeof *grown);
-		if (!grown)
-			return -ENOMEM;
-		index->entries = grown;
-		index->room = room;
-	}
+	int result = index->count == index->room ? grow(index) : 0;
+	if (result != 0)
+		return result;
 	index->entries[index->count++] = *entry;
+	*slot_of(index, entry->serial) = (uint32_t)index->count;
 	return 0;
 }
 
@@ -265,6 +289,7 @@ void index_close(struct index **slot)
 	if (index->file >= 0)
 		close(index->file);
 	free(index->entries);
+	free(index->slots);
 	free(index->path);
 	free(index);
 }

@@ -50,14 +50,34 @@ void sidecar_tune(const struct sidecar *sidecar, int fd)
 
 // Hostile: who has yet to prove something holds one of a bounded number of places; when they are taken the one that has
 // had its place for longest goes.
+static void evict_another(const struct sidecar *sidecar)
+{
+	struct sidecars *all = sidecar->all;
+	if (all->strangers.oldest != sidecar)
+		sidecar_close(all->strangers.oldest, SIDECAR_CROWDED_OUT, NULL);
+}
+
+// A place among all connections; those that have said nothing yet do not keep others from one.
+static bool enter(struct sidecar *sidecar)
+{
+	struct sidecar_shares *shares = sidecar->all->settings.shares;
+	sidecar->entered = sidecar_share_enter(shares);
+	if (!sidecar->entered) {
+		evict_another(sidecar);
+		sidecar->entered = sidecar_share_enter(shares);
+	}
+	if (!sidecar->entered)
+		sidecar_close(sidecar, SIDECAR_LIMIT, NULL);
+	return sidecar->entered;
+}
+
 static bool find_place(struct sidecar *sidecar)
 {
 	struct sidecars *all = sidecar->all;
 	sidecar->begun = sidecar_share_begin(all->settings.shares);
 	if (sidecar->begun)
 		return true;
-	if (all->strangers.oldest != sidecar)
-		sidecar_close(all->strangers.oldest, SIDECAR_CROWDED_OUT, NULL);
+	evict_another(sidecar);
 	sidecar->begun = sidecar_share_begin(all->settings.shares);
 	if (!sidecar->begun)
 		sidecar_close(sidecar, SIDECAR_CROWDED_OUT, NULL);
@@ -72,12 +92,7 @@ void sidecars_take(struct sidecars *all, int *fd, const struct address *peer)
 		socket_reset(fd);
 		return;
 	}
-	sidecar->entered = sidecar_share_enter(all->settings.shares);
-	if (!sidecar->entered) {
-		sidecar_close(sidecar, SIDECAR_LIMIT, NULL);
-		return;
-	}
-	if (!find_place(sidecar))
+	if (!sidecar_charge(sidecar) || !enter(sidecar) || !find_place(sidecar))
 		return;
 	bool is_client = all->settings.is_client;
 	struct loop_io **io = is_client ? &sidecar->plain_io : &sidecar->tls_io;

@@ -119,19 +119,26 @@ static int read_header(struct sidecar *sidecar)
 
 // ---- the first byte ------------------------------------------------------------------------------------------------
 
+bool sidecar_charge(struct sidecar *sidecar)
+{
+	const struct address *client = sidecar_client(sidecar);
+	if (sidecar->charged || expects_header(sidecar) || address_is_unix(client))
+		return true;
+	quota_key_of_address(&client->any, &sidecar->key);
+	if (sidecar_share_charge(sidecar->all->settings.shares, &sidecar->key, &sidecar->charged))
+		return true;
+	sidecar_close(sidecar, SIDECAR_CLIENT_LIMIT, NULL);
+	return false;
+}
+
 // Hostile: charged before anything is made for it.
 static bool charge(struct sidecar *sidecar)
 {
 	const struct address *client = sidecar_client(sidecar);
 	struct sidecar_shares *shares = sidecar->all->settings.shares;
-	if (address_is_unix(client))
-		return true;
-	quota_key_of_address(&client->any, &sidecar->key);
-	if (!sidecar->charged && !sidecar_share_charge(shares, &sidecar->key, &sidecar->charged)) {
-		sidecar_close(sidecar, SIDECAR_CLIENT_LIMIT, NULL);
+	if (!sidecar_charge(sidecar))
 		return false;
-	}
-	if (sidecar->all->settings.is_client ||
+	if (address_is_unix(client) || sidecar->all->settings.is_client ||
 	    sidecar_share_allows(shares, &client->any, loop_now_ms(sidecar->all->settings.loop)))
 		return true;
 	sidecar_close(sidecar, SIDECAR_RATE, NULL);

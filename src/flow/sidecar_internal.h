@@ -101,6 +101,9 @@ enum sidecar_end {
 void sidecar_enlist(struct sidecar *sidecar, struct sidecar_chain *chain);
 // What the handshake, and a judgement later on, ask for of its peer. Texts are lent.
 struct tls_options sidecar_options(struct sidecar *sidecar);
+// Takes a place of its client, once it is known who that is: at once, or when its PROXY header has come. False: the
+// client has as many as it may, and the connection is gone.
+MUST_USE bool sidecar_charge(struct sidecar *sidecar);
 // Begins with it: handshake or target.
 void sidecar_begin(struct sidecar *sidecar);
 void sidecar_on_accepted(void *owner, int events);

@@ -757,22 +757,36 @@ def test_reloads_under_load_lose_no_connection(world):
     assert set(sidecars.outcomes(node)) == {"finished"}
 
 
-def test_limits_hold(world):
+def test_those_who_say_nothing_keep_nobody_out(world):
     """
-    max_connections 3, of one client 2 ══► proxy
+    max_connections 4: 4 silent strangers, then a client ══► proxy: the one that is silent for longest makes room
     """
-    near, node = sidecars.server(world, world.add(Server(peers.echo)).address,
-                                 proxy={"max_connections": 3, "max_connections_per_client": 2})
+    near, node = sidecars.server(world, world.add(Server(peers.echo)).address, proxy={"max_connections": 4},
+                                 node={"workers": 1})
+    silent = [sidecars.raw(near) for _ in range(4)]
+    node.wait(lambda: node.status()["flows_open"] == 4, "the silent ones to hold all places")
+    assert tls_ask(near, world.certs, b"let me in") == b"let me in"
+    node.wait(lambda: sidecars.outcomes(node).get("crowded_out") == 1, "one of them to be gone")
+    assert "limit" not in sidecars.outcomes(node)
+    for connection in silent:
+        connection.close()
+
+
+@pytest.mark.parametrize("limit, outcome", [("max_connections", "limit"), ("max_connections_per_client", "client_limit")])
+def test_limits_hold(world, limit, outcome):
+    """
+    at most 2, in all or of one client ══► proxy
+    """
+    near, node = sidecars.server(world, world.add(Server(peers.echo)).address, proxy={limit: 2})
     kept = [tls_dial(near, world.certs) for _ in range(2)]
     for connection in kept:
         connection.sendall(b"in")
         assert read_exactly(connection, 2) == b"in"
     assert is_refused(near, world.certs, True)
-    node.wait(lambda: sidecars.outcomes(node) == {"client_limit": 1}, "the client's limit")
-    kept.append(dial(near))
-    node.wait(lambda: node.status()["flows_open"] == 3, "the third one")
+    node.wait(lambda: sidecars.outcomes(node) == {outcome: 1}, "the limit")
+    # One that says nothing is counted as well.
     assert peers.turned_away(near) == (b"", "reset")
-    node.wait(lambda: sidecars.outcomes(node).get("limit") == 1, "the limit of all")
+    node.wait(lambda: sidecars.outcomes(node) == {outcome: 2}, "the limit again")
     for connection in kept:
         connection.close()
     node.wait(lambda: tls_ask(near, world.certs, b"now") == b"now", "a place to be free again")

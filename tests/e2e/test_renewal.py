@@ -277,6 +277,7 @@ def test_hostile_files_in_the_folder_get_nobody_a_certificate(world, tmp_path, l
     os.mkfifo(authority.path("pipe.csr"))
     os.symlink(longer.ca_key, authority.path("link.csr"))
     os.mkdir(authority.path("folder.csr"))
+    os.makedirs(authority.path("stuck.csr/full"))
     authority.put("huge.csr", good + b"\n" * (1 << 20))
     authority.put("garbage.csr", os.urandom(4096))
     authority.put("empty.csr", b"")
@@ -299,6 +300,9 @@ def test_hostile_files_in_the_folder_get_nobody_a_certificate(world, tmp_path, l
     for name in ("pipe", "link", "huge", "garbage", "empty", "plain", "borrowed", "swapped"):
         assert authority.read(name + ".refused").strip(), name
         assert not os.path.exists(authority.path(name + ".crt")), name
+    # What cannot be removed gets no answer, which would only have the CA look again and again.
+    assert not os.path.exists(authority.path("stuck.refused")) and said.count("stuck.csr is not answered") == 1
+    assert not os.path.exists(authority.path("folder.csr"))
     assert b"PRIVATE" not in authority.read("link.refused")
     assert "the proof is wrong" in authority.read("borrowed.refused").decode()
     assert os.path.exists(longer.ca_key)
