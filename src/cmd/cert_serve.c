@@ -83,7 +83,7 @@ static bool on_name(void *owner, const char *name)
 	int r = drop_read(serve->drop, name, ".csr", &text, problem);
 	if (r == DROP_ABSENT)
 		return false;
-	// Hostile: what cannot be removed stays for ever. It takes nobody's turn, and nothing is written for it, which would
+	// Hostile: what cannot be removed stays for ever. It takes nobody's turn, and nothing is written for it: that would
 	// only have us look again.
 	int removed = drop_remove(serve->drop, name, ".csr", r == 0 ? problem : ignored);
 	if (removed != 0) {

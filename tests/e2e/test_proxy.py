@@ -772,7 +772,8 @@ def test_those_who_say_nothing_keep_nobody_out(world):
         connection.close()
 
 
-@pytest.mark.parametrize("limit, outcome", [("max_connections", "limit"), ("max_connections_per_client", "client_limit")])
+@pytest.mark.parametrize("limit, outcome", [("max_connections", "limit"),
+                                            ("max_connections_per_client", "client_limit")])
 def test_limits_hold(world, limit, outcome):
     """
     at most 2, in all or of one client ══► proxy
