@@ -4,6 +4,7 @@
 #include "crypto/refusal.h"
 #include "limits.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -157,6 +158,7 @@ static int keep(struct index *index, const struct index_entry *entry)
 	int result = index->count == index->room ? grow(index) : 0;
 	if (result != 0)
 		return result;
+	assert(index->entries && index->count < index->room);
 	index->entries[index->count++] = *entry;
 	*slot_of(index, entry->serial) = (uint32_t)index->count;
 	return 0;
