@@ -602,8 +602,8 @@ def test_changed_files_are_taken_into_use_without_a_signal(world, tmp_path):
     os.rename(certs.path("wrong.key"), certs.server_key)
     dest.wait(lambda: dest.reloads() == (1, 1), "the wrong key to be refused")
     assert dest.is_ready()
-    # Something else happens in the folder: what was refused is not tried again. The pauses are the stimulus: changes that
-    # stand apart for longer than it takes to look at them, over more than the quiet second before a reload.
+    # Something else happens in the folder: what was refused is not tried again. The pauses are the stimulus: changes
+    # that stand apart for longer than it takes to look at them, over more than the quiet second before a reload.
     for number in range(3):
         with open(certs.path("other%d" % number), "w") as file:
             file.write("x")
