@@ -3,8 +3,8 @@
 # One set of rules builds every variant into build/$(VARIANT)/: release, san (address and undefined behaviour), tsan
 # (threads) and fuzz (libFuzzer, clang). Sources are found, not listed:
 #
-#   src/**/*.c *.cc          build/<variant>/libqanat.a, all but src/main.c
-#   src/main.c               build/<variant>/qanat
+#   src/**/*.c *.cc          build/<variant>/libqanat.a, all but the next two
+#   src/main.c               build/<variant>/qanat, with src/cmd/version.c, which changes with every commit
 #   src/**/x_test.c          build/<variant>/tests/**/x_test
 #   fuzz/x_fuzz.c            build/<variant>/fuzz/x_replay (over fuzz/corpus/x), and build/fuzz/x_fuzz with libFuzzer
 #   tests/helpers/x.c        build/<variant>/helpers/x
@@ -101,7 +101,7 @@ LIBRARIES = $(DEPS_LIBS) $(LDLIBS) -lm
 C_ALL := $(sort $(shell find src -name '*.c' 2>/dev/null))
 CXX_ALL := $(sort $(shell find src -name '*.cc' 2>/dev/null))
 TEST_SOURCES := $(filter %_test.c,$(C_ALL))
-LIB_OBJECTS := $(patsubst src/%,$(B)/obj/%.o,$(filter-out %_test.c src/main.c,$(C_ALL)) $(CXX_ALL))
+LIB_OBJECTS := $(patsubst src/%,$(B)/obj/%.o,$(filter-out %_test.c src/main.c src/cmd/version.c,$(C_ALL)) $(CXX_ALL))
 TESTS := $(patsubst src/%.c,$(B)/tests/%,$(TEST_SOURCES))
 FUZZ_NAMES := $(patsubst fuzz/%_fuzz.c,%,$(sort $(wildcard fuzz/*_fuzz.c)))
 FUZZ_SHARED := $(patsubst fuzz/%.c,$(B)/obj/fuzz/%.o,$(filter-out fuzz/replay_main.c %_fuzz.c,$(wildcard fuzz/*.c)))
@@ -210,7 +210,14 @@ $(B)/members: FORCE
 $(B)/libqanat.a: $(LIB_OBJECTS) $(B)/members
 	@rm -f $@.new && $(AR) crs $@.new $(LIB_OBJECTS) && mv $@.new $@
 
-$(B)/qanat: $(B)/obj/main.c.o $(B)/libqanat.a
+$(B)/built.h: FORCE
+	@mkdir -p $(@D)
+	@tools/built $(abspath $@)
+
+$(B)/obj/cmd/version.c.o: COMMON += -include $(B)/built.h
+$(B)/obj/cmd/version.c.o: $(B)/built.h
+
+$(B)/qanat: $(B)/obj/main.c.o $(B)/obj/cmd/version.c.o $(B)/libqanat.a
 	@echo '  LINK  $@'
 	@$(LINK) -o $@ $^ $(LIBRARIES)
 

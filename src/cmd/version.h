@@ -2,8 +2,5 @@
 
 #pragma once
 
-#include <stdio.h>
-
-// argv[0] is the command word. Exit status 0, or 2 when there are arguments.
+// argv[0] is the command word. Exit status 0, 1 when nothing could be printed, or 2 when there are other arguments.
 int version_command(int argc, char **argv);
-void version_print(FILE *out);

@@ -255,11 +255,15 @@ def test_version_is_one_line_first():
     for word in ("version", "--version", "-V"):
         done = call(word)
         assert done.returncode == 0
-        assert re.match(r"qanat \d+\.\d+\.\d+\n", done.stdout)
+        assert re.match(r"qanat \d+\.\d+\.\d+\nbuilt: (on [\w.-]+|reproducibly) from \S+( [0-9a-f]+(\+changes)?)?, ", done.stdout)
+    told = json.loads(call("version", "--json").stdout)
+    line = ("from %(branch)s %(commit)s" % told).strip() + ", " + told["built_at"] + "\n"
+    assert line in call("version").stdout and told["library"].startswith("OpenSSL 3")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", told["built_at"]) and "built_on" in told
     assert call("version", "x").returncode == 2
     for words in (("version", "--help"), ("help", "version")):
         done = call(*words)
-        assert done.returncode == 0 and done.stdout.startswith("usage: qanat version\n")
+        assert done.returncode == 0 and done.stdout.startswith("usage: qanat version [--json]\n")
 
 
 def test_started_as_utun_it_takes_that_command_line(pair, tmp_path):
