@@ -33,16 +33,16 @@ static void print_text(void)
 {
 	static const char host[] = BUILT_ON;
 	static const char commit[] = BUILT_COMMIT;
-	printf("qanat " QANAT_VERSION "\nbuilt: %s%s from " BUILT_BRANCH "%s%s, " BUILT_AT "\n", *host ? "on " : "reproducibly",
-	       host, *commit ? " " : "", commit);
+	printf("qanat " QANAT_VERSION "\nbuilt: %s%s from " BUILT_BRANCH "%s%s, " BUILT_AT "\n",
+	       *host ? "on " : "reproducibly", host, *commit ? " " : "", commit);
 	printf("compiler: " COMPILER "\nlibrary: %s\n", digest_library());
 }
 
 static bool print_json(void)
 {
-	json_t *answer =
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version", QANAT_VERSION, "branch", BUILT_BRANCH, "commit",
-	              BUILT_COMMIT, "built_at", BUILT_AT, "built_on", BUILT_ON, "compiler", COMPILER, "library", digest_library());
+	json_t *answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version", QANAT_VERSION, "branch", BUILT_BRANCH,
+	                           "commit", BUILT_COMMIT, "built_at", BUILT_AT, "built_on", BUILT_ON, "compiler", COMPILER,
+	                           "library", digest_library());
 	bool done = answer && json_dumpf(answer, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
 	json_decref(answer);
 	return done;
