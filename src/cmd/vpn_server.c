@@ -27,7 +27,7 @@ static bool is_same_peer(struct link *a, struct link *b)
 static void on_other(void *contents)
 {
 	struct vpn_news *news = contents;
-	lanes_drop(news->worker->vpn->lanes, news->worker->index, news->link);
+	lanes_drop(news->worker->vpn->lanes, news->worker->index, NULL, news->link);
 	link_unref(&news->link);
 }
 
@@ -96,7 +96,7 @@ static void on_header(void *owner, struct stream *stream, const struct header *h
 	else if (!admits(vpn, stream_link(stream)))
 		stream_refuse(&stream, HEADER_LIMIT, "the server serves another client");
 	else
-		lanes_take(vpn->lanes, worker->index, stream, header->port);
+		lanes_take(vpn->lanes, worker->index, lanes_only(vpn->lanes), stream, header->port);
 }
 
 static const struct responder_ops responder_ops = {.on_up = on_up, .on_down = on_down, .on_header = on_header};
