@@ -245,6 +245,8 @@ int lanes_open(struct lanes *lanes, unsigned index, struct loop *loop)
 	int result = lanes_outward_open(worker);
 	if (result == 0)
 		result = lanes_dial_open(worker);
+	if (result == 0)
+		result = lanes_pace_open(worker);
 	if (result < 0)
 		lanes_close(lanes, index);
 	return result;
@@ -257,10 +259,16 @@ void lanes_close(struct lanes *lanes, unsigned index)
 		return;
 	lanes_outward_close(worker);
 	lanes_dial_close(worker);
+	lanes_pace_close(worker);
 	lanes_drop(lanes, index, NULL, NULL);
 	pthread_mutex_lock(&worker->inbox.lock); // nobody passes anything on to it any more
 	worker->loop = NULL;
 	pthread_mutex_unlock(&worker->inbox.lock);
+}
+
+void lanes_set_joins(struct lanes *lanes, bool joins)
+{
+	atomic_store(&lanes->joins, joins);
 }
 
 void lanes_set_clamp(struct lanes *lanes, uint32_t mtu)

@@ -60,6 +60,12 @@ struct lanes_peer *lanes_only(struct lanes *lanes);
 MUST_USE int lanes_peer_new(struct lanes *lanes, uint32_t slot, struct lanes_peer **peer);
 struct lanes_peer *lanes_peer_ref(struct lanes_peer *peer);
 void lanes_peer_unref(struct lanes_peer **peer);
+// Bytes per second in each direction; 0: no limit.
+void lanes_peer_set_limit(struct lanes_peer *peer, uint64_t bytes_per_second);
+// What was dropped of it: sent from addresses of others; for another peer while that is not wanted; for it, while its
+// lanes could not keep it.
+enum lanes_drop { LANES_DROP_SPOOFED, LANES_DROP_CROSSED, LANES_DROP_CONGESTED, LANES_DROP_COUNT };
+uint64_t lanes_peer_dropped(const struct lanes_peer *peer, enum lanes_drop why);
 
 // Which addresses are whose: made once, never changed, and replaced as a whole.
 struct lanes_table;
@@ -90,7 +96,8 @@ void lanes_take(struct lanes *lanes, unsigned worker, struct lanes_peer *peer, s
 // Ends all lanes of this peer (NULL: of all) on this worker, but those of this link (NULL: of any).
 void lanes_drop(struct lanes *lanes, unsigned worker, const struct lanes_peer *peer, struct link *but);
 
-// From any thread.
+// From any thread. Whether peers of a table may send to each other: then from lane to lane, past the kernel.
+void lanes_set_joins(struct lanes *lanes, bool joins);
 void lanes_set_clamp(struct lanes *lanes, uint32_t mtu);
 unsigned lanes_up(const struct lanes *lanes);                  // lanes that carry packets now
 unsigned lanes_of(const struct lanes *lanes, unsigned worker); // connections of this worker

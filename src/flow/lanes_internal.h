@@ -10,6 +10,7 @@
 #include "packet/packet.h"
 #include "packet/parcel.h"
 #include "packet/segment.h"
+#include "policy/rate.h"
 #include "wire/tls_profile.h"
 
 #include <pthread.h>
@@ -37,8 +38,9 @@ struct lane {
 	bool is_finished, is_ended; // our direction, the peer's
 	bool is_gone;               // only the memory is left
 	size_t tx_used, rx_used;
-	uint8_t *tx; // parcels that wait: LANES_TX_BYTES
-	uint8_t *rx; // LIMIT_FRAMES_BYTES
+	uint64_t outward_until_us, inward_until_us; // rests, for its peer's limit; 0: it does not
+	uint8_t *tx;                                // parcels that wait: LANES_TX_BYTES
+	uint8_t *rx;                                // LIMIT_FRAMES_BYTES
 };
 
 // Packets that other workers pass on. Two buffers change places under the lock.
@@ -65,7 +67,10 @@ struct lanes_peer {
 	uint32_t slot, serial;              // where it is in a table; a serial is never used twice
 	_Atomic uint16_t home[LIMIT_LANES]; // the worker that sends for this lane, or LANES_NOWHERE
 	atomic_bool is_super[LIMIT_LANES];  // its kind of parcels
-	struct lanes_share share[];         // of each worker
+	atomic_bool is_limited;
+	struct rate outward, inward;
+	_Atomic uint64_t dropped[LANES_DROP_COUNT];
+	struct lanes_share share[]; // of each worker
 };
 
 struct lanes_worker {
@@ -78,6 +83,8 @@ struct lanes_worker {
 	struct lanes_share *only; // of the one peer of a point-to-point tunnel; NULL: the destination address decides
 	struct lanes_table *table;
 	struct lanes_inbox inbox;
+	struct loop_timer *pace; // the first lane that rests has rested
+	uint64_t rested_us;      // when that is; 0: none rests
 
 	// Initiator.
 	struct link *link;
@@ -107,6 +114,7 @@ struct lanes {
 	_Atomic unsigned load[TUN_QUEUES]; // connections of each worker
 	_Atomic unsigned up;               // lanes that carry packets now
 	struct lanes_peer *only;           // point to point
+	atomic_bool joins;                 // peers may send to each other
 	struct lanes_worker *workers[];
 };
 
@@ -127,6 +135,20 @@ struct lanes_share *lanes_share_for(struct lanes_worker *worker, const uint8_t *
 // Of a peer that is still there; NULL otherwise.
 struct lanes_share *lanes_share_at(struct lanes_worker *worker, uint32_t slot, uint32_t serial);
 
+// What has come from a peer with a table. False: it may not pass, and has been counted. `to`: the share of another peer
+// it is for, NULL: it is for the device.
+MUST_USE bool lanes_may_enter(const struct lane *lane, const uint8_t *bytes, const struct packet *packet,
+                              struct lanes_share **to);
+void lanes_count_drop(struct lanes_peer *peer, enum lanes_drop why, enum counter counter);
+
+// ---- lanes_pace.c
+
+MUST_USE int lanes_pace_open(struct lanes_worker *worker);
+void lanes_pace_close(struct lanes_worker *worker);
+// Of a peer with a limit: the lane may rest from now on.
+void lanes_pace_sent(struct lane *lane, size_t bytes);
+void lanes_pace_received(struct lane *lane, size_t bytes);
+
 // ---- lanes_dial.c
 
 MUST_USE int lanes_dial_open(struct lanes_worker *worker);
@@ -145,6 +167,9 @@ void lanes_outward_flush(struct lane *lane);
 void lanes_outward_flush_unsent(struct lanes_worker *worker);
 // The lane has room again, or a lane has come or gone: the device is read again.
 void lanes_outward_resume(struct lanes_worker *worker);
+// From one peer to another: what is said beside the packet has been found to fit it (`cut`).
+void lanes_outward_cross(struct lanes_share *to, const uint8_t *bytes, const struct packet *packet,
+                         struct segment *cut);
 
 // ---- lanes_inward.c
 

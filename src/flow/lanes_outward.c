@@ -24,19 +24,31 @@ struct passed {
 
 // ---- a lane's bytes
 
+static bool has_room(const struct lane *lane)
+{
+	return lane->outward_until_us == 0 && stream_has_room(lane->stream);
+}
+
+// A stream that breaks here says so by itself.
+static void send_bytes(struct lane *lane, const uint8_t *bytes, size_t length)
+{
+	(void)!stream_send(lane->stream, bytes, length);
+	if (atomic_load_explicit(&lane->peer->is_limited, memory_order_relaxed))
+		lanes_pace_sent(lane, length);
+}
+
 void lanes_outward_flush(struct lane *lane)
 {
 	size_t at = 0;
-	while (at < lane->tx_used && stream_has_room(lane->stream)) {
+	while (at < lane->tx_used && has_room(lane)) {
 		size_t length = lane->tx_used - at < LIMIT_UNIT_BYTES ? lane->tx_used - at : LIMIT_UNIT_BYTES;
-		// A stream that breaks here says so by itself.
-		(void)!stream_send(lane->stream, lane->tx + at, length);
+		send_bytes(lane, lane->tx + at, length);
 		at += length;
 	}
 	if (at > 0)
 		memmove(lane->tx, lane->tx + at, lane->tx_used - at);
 	lane->tx_used -= at;
-	if (!lane->is_retired || lane->is_finished || lane->tx_used > 0 || !stream_has_room(lane->stream))
+	if (!lane->is_retired || lane->is_finished || lane->tx_used > 0 || !has_room(lane))
 		return;
 	lane->is_finished = true;
 	(void)!stream_finish(lane->stream);
@@ -70,16 +82,16 @@ static bool put(struct lane *lane, size_t limit, const uint8_t *parcel, size_t l
 	bool is_large = length >= LARGE_BYTES;
 	if (lane->tx_used > 0 && (is_large || lane->tx_used + length > limit))
 		lanes_outward_flush(lane);
-	if (lane->tx_used + length <= limit && !(is_large && stream_has_room(lane->stream))) {
+	if (lane->tx_used + length <= limit && !(is_large && has_room(lane))) {
 		memcpy(lane->tx + lane->tx_used, parcel, length);
 		lane->tx_used += length;
 		mark_unsent(lane);
 		return true;
 	}
-	if (lane->tx_used > 0 || !stream_has_room(lane->stream))
+	if (lane->tx_used > 0 || !has_room(lane))
 		return false;
 	size_t first = length < LIMIT_UNIT_BYTES ? length : LIMIT_UNIT_BYTES;
-	(void)!stream_send(lane->stream, parcel, first);
+	send_bytes(lane, parcel, first);
 	memcpy(lane->tx, parcel + first, length - first);
 	lane->tx_used = length - first;
 	if (lane->tx_used > 0)
@@ -214,7 +226,7 @@ static bool deliver(struct lanes_worker *worker, struct target to, const uint8_t
 		if (worker->only)
 			return false;
 		// Hostile: a peer that does not read must not keep the packets of the others.
-		counter_add(COUNTER_PACKET_CONGESTED, 1);
+		lanes_count_drop(to.share->peer, LANES_DROP_CONGESTED, COUNTER_PACKET_CONGESTED);
 		return true;
 	}
 	counter_add(COUNTER_PACKETS_OUTWARD, 1);
@@ -230,16 +242,16 @@ static bool send_super(struct lanes_worker *worker, struct target to)
 }
 
 // Cut into packets. False: held, with what is left.
-static bool send_cut(struct lanes_worker *worker, struct target to)
+static bool send_cut(struct lanes_worker *worker, struct target to, struct segment *cut)
 {
 	static _Thread_local uint8_t parcel[PARCEL_HEAD_BYTES + PARCEL_PACKET_BYTES];
-	for (size_t room; (room = segment_room(&worker->cut)) > 0;) {
-		struct segment before = worker->cut;
+	for (size_t room; (room = segment_room(cut)) > 0;) {
+		struct segment before = *cut;
 		parcel_write_head(parcel, false, room, NULL);
-		segment_next(&worker->cut, parcel + PARCEL_HEAD_BYTES);
+		segment_next(cut, parcel + PARCEL_HEAD_BYTES);
 		if (deliver(worker, to, parcel, PARCEL_HEAD_BYTES + room))
 			continue;
-		worker->cut = before;
+		*cut = before;
 		return false;
 	}
 	return true;
@@ -260,17 +272,42 @@ static void complete_syn(struct lanes_worker *worker, uint8_t *bytes, const stru
 	(void)!segment_begin(&worker->cut, bytes, worker->length, &worker->offload);
 }
 
+// False: there is no lane, and it has been counted.
+static bool find_target(struct target *to)
+{
+	const struct lanes_peer *peer = to->share->peer;
+	if (!find_home(peer, &to->number, &to->home)) {
+		counter_add(COUNTER_PACKET_NO_SESSION, 1);
+		return false;
+	}
+	struct lane *lane = to->home == to->share->worker->index ? to->share->current[to->number] : NULL;
+	to->is_super = lane ? lane->is_super : atomic_load_explicit(&peer->is_super[to->number], memory_order_relaxed);
+	return true;
+}
+
 static bool send_held(struct lanes_worker *worker)
 {
 	struct target to = {.share = worker->held_to, .number = worker->held_for};
-	const struct lanes_peer *peer = to.share->peer;
-	if (!find_home(peer, &to.number, &to.home)) {
-		counter_add(COUNTER_PACKET_NO_SESSION, 1);
+	if (!find_target(&to))
 		return true;
+	return to.is_super ? send_super(worker, to) : send_cut(worker, to, &worker->cut);
+}
+
+// With many peers nothing is ever held.
+void lanes_outward_cross(struct lanes_share *share, const uint8_t *bytes, const struct packet *packet,
+                         struct segment *cut)
+{
+	static _Thread_local uint8_t parcel[PARCEL_BYTES];
+	struct target to = {.share = share, .number = choose(share, bytes, packet)};
+	if (!find_target(&to))
+		return;
+	if (!to.is_super) {
+		(void)send_cut(share->worker, to, cut);
+		return;
 	}
-	struct lane *lane = to.home == worker->index ? to.share->current[to.number] : NULL;
-	to.is_super = lane ? lane->is_super : atomic_load_explicit(&peer->is_super[to.number], memory_order_relaxed);
-	return to.is_super ? send_super(worker, to) : send_cut(worker, to);
+	parcel_write_head(parcel, true, cut->length, &cut->offload);
+	memcpy(parcel + PARCEL_SUPER_HEAD_BYTES, bytes, cut->length);
+	(void)deliver(share->worker, to, parcel, PARCEL_SUPER_HEAD_BYTES + cut->length);
 }
 
 // Reads one packet and sends it. False: there is none now.

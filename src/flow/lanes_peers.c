@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct lanes_table {
 	_Atomic uint32_t references;
@@ -138,10 +139,72 @@ static struct lanes_share *owner_of(struct lanes_worker *worker, unsigned versio
 	return slot != PREFIXES_NONE ? &table->peers[slot]->share[worker->index] : NULL;
 }
 
+static struct lanes_share *source_of(struct lanes_worker *worker, const uint8_t *bytes, const struct packet *packet)
+{
+	return owner_of(worker, packet->version, bytes + (packet->version == 4 ? 12 : 8));
+}
+
+static struct lanes_share *dest_of(struct lanes_worker *worker, const uint8_t *bytes, const struct packet *packet)
+{
+	return owner_of(worker, packet->version, bytes + (packet->version == 4 ? 16 : 24));
+}
+
+static bool joins(const struct lanes_worker *worker)
+{
+	return atomic_load_explicit(&worker->lanes->joins, memory_order_relaxed);
+}
+
 struct lanes_share *lanes_share_for(struct lanes_worker *worker, const uint8_t *bytes, const struct packet *packet)
 {
-	struct lanes_share *share = owner_of(worker, packet->version, bytes + (packet->version == 4 ? 16 : 24));
-	if (!share)
+	struct lanes_share *share = dest_of(worker, bytes, packet), *from;
+	if (!share) {
 		counter_add(COUNTER_PACKET_NO_SESSION, 1);
-	return share;
+		return NULL;
+	}
+	// Hostile: not from one to another by way of the kernel either (a translated destination, a source route).
+	if (joins(worker) || !(from = source_of(worker, bytes, packet)))
+		return share;
+	lanes_count_drop(from->peer, LANES_DROP_CROSSED, COUNTER_PACKET_CROSSED);
+	return NULL;
+}
+
+void lanes_count_drop(struct lanes_peer *peer, enum lanes_drop why, enum counter counter)
+{
+	atomic_fetch_add_explicit(&peer->dropped[why], 1, memory_order_relaxed);
+	counter_add(counter, 1);
+}
+
+uint64_t lanes_peer_dropped(const struct lanes_peer *peer, enum lanes_drop why)
+{
+	return atomic_load_explicit(&peer->dropped[why], memory_order_relaxed);
+}
+
+// What hosts say to their own link by themselves (RFC 4291 2.5.6, 2.5.2): there is no such link here.
+static bool is_link_local(const uint8_t *bytes, const struct packet *packet)
+{
+	static const uint8_t unspecified[16];
+	const uint8_t *source = bytes + 8;
+	return packet->version == 6 &&
+	       ((source[0] == 0xfe && (source[1] & 0xc0) == 0x80) || memcmp(source, unspecified, sizeof unspecified) == 0);
+}
+
+bool lanes_may_enter(const struct lane *lane, const uint8_t *bytes, const struct packet *packet,
+                     struct lanes_share **to)
+{
+	struct lanes_worker *worker = lane->worker;
+	*to = NULL;
+	if (is_link_local(bytes, packet)) {
+		counter_add(COUNTER_PACKET_LINK_LOCAL, 1);
+		return false;
+	}
+	// Hostile: a client may take any source address into its packets.
+	if (source_of(worker, bytes, packet) != lane->share) {
+		lanes_count_drop(lane->peer, LANES_DROP_SPOOFED, COUNTER_PACKET_SPOOFED);
+		return false;
+	}
+	*to = dest_of(worker, bytes, packet);
+	if (!*to || joins(worker))
+		return true;
+	lanes_count_drop(lane->peer, LANES_DROP_CROSSED, COUNTER_PACKET_CROSSED);
+	return false;
 }
