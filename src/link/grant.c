@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { HAS_IPV4 = 1, HAS_IPV6 = 2, ASKS_IPV4 = 4, ASKS_IPV6 = 8 };
@@ -60,22 +61,26 @@ static bool is_host6(const uint8_t *bytes)
 }
 
 // Hostile: prefixes of no bits would be a route to everything.
+bool grant_is_host(const struct grant_network *address)
+{
+	if (address->bits == 0 || address->bits > bytes_of(address->version) * 8)
+		return false;
+	return address->version == 4 ? is_host4(address->bytes) : is_host6(address->bytes);
+}
+
 static bool read_address(struct reader *reader, unsigned version, struct grant_network *address)
 {
 	address->version = (uint8_t)version;
 	reader_copy(reader, address->bytes, bytes_of(version));
 	address->bits = reader_u8(reader);
-	if (reader->bad || address->bits == 0 || address->bits > bytes_of(version) * 8)
-		return false;
-	return version == 4 ? is_host4(address->bytes) : is_host6(address->bytes);
+	return !reader->bad && grant_is_host(address);
 }
 
-static bool has_host_bits(const struct grant_network *network)
+bool grant_is_network(const struct grant_network *network)
 {
-	for (unsigned i = network->bits; i < bytes_of(network->version) * 8; i++)
-		if (network->bytes[i / 8] >> (7 - i % 8) & 1)
-			return true;
-	return false;
+	struct grant_network normal = *network;
+	grant_normalise(&normal);
+	return grant_is_same_network(&normal, network);
 }
 
 static bool read_route(struct reader *reader, struct grant_network *route)
@@ -85,7 +90,7 @@ static bool read_route(struct reader *reader, struct grant_network *route)
 	if (reader->bad || (route->version != 4 && route->version != 6) || route->bits > bytes_of(route->version) * 8)
 		return false;
 	reader_copy(reader, route->bytes, bytes_of(route->version));
-	return !reader->bad && !has_host_bits(route);
+	return !reader->bad && grant_is_network(route);
 }
 
 // A later version may append to it; flags that we do not know are ignored.
@@ -111,9 +116,68 @@ bool grant_decode(const uint8_t *value, size_t length, struct grant *grant)
 	return true;
 }
 
+// ---- networks
+
+bool grant_parse(const char *text, struct grant_network *network)
+{
+	char host[INET6_ADDRSTRLEN + 1];
+	struct grant_network parsed = {0};
+	size_t length = strcspn(text, "/");
+	if (length >= sizeof host)
+		return false;
+	memcpy(host, text, length);
+	host[length] = '\0';
+	parsed.version = strchr(host, ':') ? 6 : 4;
+	if (inet_pton(parsed.version == 4 ? AF_INET : AF_INET6, host, parsed.bytes) != 1)
+		return false;
+	unsigned most = (unsigned)bytes_of(parsed.version) * 8, bits = most;
+	if (text[length] == '/') {
+		const char *digits = text + length + 1;
+		size_t count = strspn(digits, "0123456789");
+		if (count == 0 || count > 3 || digits[count])
+			return false;
+		bits = (unsigned)strtoul(digits, NULL, 10);
+	}
+	if (bits > most)
+		return false;
+	parsed.bits = (uint8_t)bits;
+	*network = parsed;
+	return true;
+}
+
+void grant_normalise(struct grant_network *network)
+{
+	for (unsigned i = network->bits; i < bytes_of(network->version) * 8; i++)
+		network->bytes[i / 8] &= (uint8_t)(0xff ^ (0x80 >> i % 8));
+}
+
+bool grant_covers(const struct grant_network *network, const struct grant_network *address)
+{
+	struct grant_network wide = *network, narrow = *address;
+	if (wide.version != narrow.version || wide.bits > narrow.bits)
+		return false;
+	narrow.bits = wide.bits;
+	grant_normalise(&wide);
+	grant_normalise(&narrow);
+	return grant_is_same_network(&wide, &narrow);
+}
+
+struct cidr grant_to_cidr(const struct grant_network *network)
+{
+	struct cidr cidr = {.bits = network->bits};
+	if (network->version == 6) {
+		memcpy(cidr.address, network->bytes, 16);
+		return cidr;
+	}
+	memset(cidr.address + 10, 0xff, 2);
+	memcpy(cidr.address + 12, network->bytes, 4);
+	cidr.bits = (uint8_t)(cidr.bits + 96);
+	return cidr;
+}
+
 // ---- both
 
-static bool is_same_network(const struct grant_network *a, const struct grant_network *b)
+bool grant_is_same_network(const struct grant_network *a, const struct grant_network *b)
 {
 	return a->version == b->version &&
 	       (a->version == 0 || (a->bits == b->bits && memcmp(a->bytes, b->bytes, bytes_of(a->version)) == 0));
@@ -124,9 +188,9 @@ bool grant_is_same(const struct grant *a, const struct grant *b)
 	if (a->is_given != b->is_given || a->asks4 != b->asks4 || a->asks6 != b->asks6 || a->route_count != b->route_count)
 		return false;
 	for (unsigned i = 0; i < a->route_count; i++)
-		if (!is_same_network(&a->routes[i], &b->routes[i]))
+		if (!grant_is_same_network(&a->routes[i], &b->routes[i]))
 			return false;
-	return is_same_network(&a->ipv4, &b->ipv4) && is_same_network(&a->ipv6, &b->ipv6);
+	return grant_is_same_network(&a->ipv4, &b->ipv4) && grant_is_same_network(&a->ipv6, &b->ipv6);
 }
 
 void grant_format(const struct grant_network *network, char text[GRANT_TEXT_BYTES])

@@ -6,6 +6,7 @@
 #include "core/codec.h"
 #include "core/outcome.h"
 #include "limits.h"
+#include "policy/cidr.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,6 +34,17 @@ void grant_encode(const struct grant *grant, struct writer *writer);
 // The value of that extension. False: not acceptable. Hostile: addresses are those that a host may have in a network
 // (not loopback, multicast, unspecified or link-local), networks have no host bits.
 bool grant_decode(const uint8_t *value, size_t length, struct grant *grant);
+
+// "192.168.3.2/24", "fd03::2"; without "/", one host. False: it is neither.
+bool grant_parse(const char *text, struct grant_network *network);
+// One that a host may have, with a prefix of at least one bit.
+bool grant_is_host(const struct grant_network *address);
+bool grant_is_network(const struct grant_network *network); // no host bits
+void grant_normalise(struct grant_network *network);
+bool grant_covers(const struct grant_network *network, const struct grant_network *address);
+bool grant_is_same_network(const struct grant_network *a, const struct grant_network *b);
+// As lists of ranges have it.
+struct cidr grant_to_cidr(const struct grant_network *network);
 
 bool grant_is_same(const struct grant *a, const struct grant *b);
 #define GRANT_TEXT_BYTES 64
