@@ -256,6 +256,12 @@
 // Packets that wait to be passed to the worker of their data connection: the first ones of a flow, before the kernel
 // has learned which queue is its, and flows that only go one way. Twice so much for each worker.
 #define LIMIT_LANES_PASSED_BYTES (512 * 1024)
+// Clients of one vpn server. Each may have as many data connections as there are lanes, with their buffers.
+#define LIMIT_VPN_CLIENTS 1024
+// Addresses of a pool that are handed out: some 300 bytes each once they were.
+#define LIMIT_VPN_LEASES 16384
+// Networks that a vpn server tells a client, as many as one may write down: 18 bytes each in HELLO.
+#define LIMIT_GRANT_ROUTES 64
 
 // ---- fleets --------------------------------------------------------------------------------------------------------
 

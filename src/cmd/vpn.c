@@ -24,6 +24,17 @@ static const char usage[] = "usage: qanat vpn server [--ipv4 192.168.3.1/24] [fl
 
 // ---- what server and client share
 
+// True: the server is asked for it.
+static bool say_address(const char *text, struct grant_network *address)
+{
+	if (!text || !text[0])
+		return false;
+	if (strcmp(text, "auto") == 0)
+		return true;
+	(void)!grant_parse(text, address); // has been checked with the configuration
+	return false;
+}
+
 struct control_settings vpn_control(const struct vpn *vpn, const struct config *config, enum control_role role)
 {
 	struct control_settings settings = tunnel_control(config, role);
@@ -31,6 +42,12 @@ struct control_settings vpn_control(const struct vpn *vpn, const struct config *
 	                                      .streams = (uint16_t)config->vpn.stream_count,
 	                                      .mtu = config->vpn.mtu,
 	                                      .takes_super = config->vpn.offload};
+	if (role == CONTROL_INITIATOR) {
+		struct grant *grant = &settings.hello.grant;
+		grant->asks4 = say_address(config->vpn.ipv4, &grant->ipv4);
+		grant->asks6 = say_address(config->vpn.ipv6, &grant->ipv6);
+		grant->is_given = grant->asks4 || grant->asks6 || grant->ipv4.version || grant->ipv6.version;
+	}
 	snprintf(settings.hello.build_id, sizeof settings.hello.build_id, "%s", config->vpn.build_id);
 	(void)vpn;
 	return settings;
@@ -158,12 +175,18 @@ static int open_lanes(struct vpn *vpn)
 		.workers = vpn->worker_count,
 		.count = config->vpn.stream_count,
 		.takes_super = config->vpn.offload,
+		.has_table = vpn->clients != NULL,
 		.clamp = config->vpn.clamp_mss ? config->vpn.mtu : 0,
 		.keepalive_ms = config->link.keep_alive_interval_ms,
 		.handshake_ms = config->link.handshake_timeout_ms,
 	};
 	snprintf(settings.congestion, sizeof settings.congestion, "%s", config->link.congestion);
-	return lanes_new(&settings, &lanes_ops, vpn, &vpn->lanes);
+	int r = lanes_new(&settings, &lanes_ops, vpn, &vpn->lanes);
+	if (r == 0)
+		lanes_set_joins(vpn->lanes, config->vpn.client_to_client);
+	if (r == 0 && !vpn->clients)
+		lanes_peer_set_limit(lanes_only(vpn->lanes), config->vpn.bandwidth_limit);
+	return r;
 }
 
 static int start_workers(struct vpn *vpn)
@@ -192,7 +215,9 @@ static int start(struct vpn *vpn)
 	}
 	if (r == 0 && vpn->is_server)
 		r = vpn_server_tables(vpn, vpn->config);
-	if (r == 0 && vpn_device_open(vpn) != 0)
+	if (r == 0 && vpn->is_server && vpn_clients_are_for(vpn->config))
+		r = vpn_clients_open(vpn);
+	if (r == 0 && (vpn_device_open(vpn) != 0 || (vpn->clients && vpn_clients_routes(vpn) != 0)))
 		return 1;
 	if (r == 0)
 		r = start_workers(vpn);
@@ -224,6 +249,7 @@ static void stop(struct vpn *vpn)
 	process_close(&vpn->process);
 	link_unref(&vpn->link);
 	workers_free(&vpn->workers);
+	vpn_clients_close(vpn);
 	lanes_free(&vpn->lanes);
 	vpn_device_close(vpn);
 	keyserver_free(&vpn->keyserver);

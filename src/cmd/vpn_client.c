@@ -31,6 +31,10 @@ static void keep_link(struct vpn *vpn, struct link *link)
 static void on_up(void *owner, struct link *link)
 {
 	struct vpn *vpn = owner;
+	if (!vpn_assign(vpn, link_peer(link))) {
+		vpn_note_refusal(vpn, "the addresses that the server assigns cannot be set");
+		return;
+	}
 	keep_link(vpn, link);
 	notify_status("link %s with %s is up", link_name(link), link_peer(link)->node_name);
 	vpn_tell_all(vpn, on_link, link);

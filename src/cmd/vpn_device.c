@@ -6,6 +6,7 @@
 #include "packet/parcel.h"
 
 #include <errno.h>
+#include <string.h>
 
 static int fail(const struct vpn *vpn, const char *what, int result)
 {
@@ -31,7 +32,7 @@ static int open_tun(struct vpn *vpn)
 static int add_address(struct vpn *vpn, const char *text)
 {
 	struct netlink_address address;
-	if (!text || !text[0])
+	if (!text || !text[0] || strcmp(text, "auto") == 0)
 		return 0;
 	if (netlink_parse(text, &address) != 0) // has been checked with the configuration
 		return -EINVAL;

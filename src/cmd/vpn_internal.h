@@ -30,6 +30,7 @@ struct vpn_worker {
 	unsigned index;
 	struct loop *loop;
 	struct responder *responder; // server
+	uint64_t table_age;          // of the last table of clients
 };
 
 struct vpn {
@@ -49,7 +50,8 @@ struct vpn {
 	uint64_t started_ms;
 	_Atomic bool draining;
 
-	struct registry *registry; // server
+	struct vpn_clients *clients; // server that assigns addresses; NULL: one client, which has its own
+	struct registry *registry;   // server
 	struct gate *gate;
 	struct keyserver *keyserver;
 	struct listener *doors[2];
@@ -59,7 +61,8 @@ struct vpn {
 	struct address known[DIAL_ADDRESSES];        // of the server, when routes need them
 	char known_text[DIAL_ADDRESSES][NI_MAXHOST]; // without ports
 	size_t known_count;
-	bool is_pinned; // they have routes of their own, and are dialled without asking for names
+	bool is_pinned;        // they have routes of their own, and are dialled without asking for names
+	struct grant assigned; // what the server gave, as far as it was taken
 
 	pthread_mutex_t lock; // what the HTTP thread and other workers read as well
 	struct config *config;
@@ -73,6 +76,11 @@ struct vpn {
 MUST_USE int vpn_device_open(struct vpn *vpn);
 void vpn_device_close(struct vpn *vpn);
 MUST_USE int vpn_routes_open(struct vpn *vpn);
+// One that the server names, while the link stands. Negative: it cannot be, or would catch the way to the server.
+MUST_USE int vpn_routes_add(struct vpn *vpn, const struct netlink_address *to);
+void vpn_routes_remove(struct vpn *vpn, const struct netlink_address *to);
+// Whether a network holds an address of the server that is known.
+bool vpn_routes_would_catch(const struct vpn *vpn, const struct netlink_address *network);
 
 struct control_settings vpn_control(const struct vpn *vpn, const struct config *config, enum control_role role);
 void vpn_note_refusal(struct vpn *vpn, const char *reason);
@@ -93,6 +101,30 @@ MUST_USE int vpn_server_worker(struct vpn_worker *worker);
 MUST_USE int vpn_server_doors(struct vpn *vpn);
 MUST_USE int vpn_server_set(struct vpn_worker *worker);
 void vpn_server_drain(struct vpn *vpn);
+
+// ---- vpn_clients.c: who is served by a server that assigns addresses. From any worker, unless it says otherwise.
+
+bool vpn_clients_are_for(const struct config *config);
+MUST_USE int vpn_clients_open(struct vpn *vpn); // negative: no memory
+void vpn_clients_close(struct vpn *vpn);
+// What a peer gets, or why it gets nothing.
+enum control_reason vpn_clients_grant(struct vpn *vpn, const struct link_peer *peer, struct grant *given,
+                                      char text[LIMIT_REASON_BYTES + 1]);
+// False: it cannot be served, as was logged.
+bool vpn_clients_up(struct vpn *vpn, struct link *link);
+void vpn_clients_down(struct vpn *vpn, struct link *link);
+// A reference to the peer whose link this is, or NULL.
+struct lanes_peer *vpn_clients_peer(struct vpn *vpn, const struct link *link);
+// Main thread: the configuration has changed.
+void vpn_clients_set(struct vpn *vpn);
+// Main thread: routes to networks of clients, by the configuration. Exit status, as logged.
+MUST_USE int vpn_clients_routes(struct vpn *vpn);
+// Ends the link of the client with this name. False: nobody has it.
+bool vpn_clients_kick(struct vpn *vpn, const char *name);
+
+// ---- vpn_assign.c: what a client is given by its server. Main thread. False: it cannot be had, as was logged.
+
+bool vpn_assign(struct vpn *vpn, const struct link_peer *server);
 
 // status_fn
 void vpn_fill_status(void *owner, struct status_node *status);

@@ -5,6 +5,7 @@
 #include "cmd/vpn_internal.h"
 #include "core/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 static int apply(void *owner, unsigned index, struct loop *loop)
@@ -18,6 +19,12 @@ static int take(void *owner, struct config **next, struct identity **identity,
                 char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct vpn *vpn = owner;
+	if (vpn->is_server && vpn_clients_are_for(*next) != (vpn->clients != NULL)) {
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES,
+		         "vpn.clients, vpn.pool_ipv4, vpn.pool_ipv6: a server that assigns addresses, and one that does not, "
+		         "become the other only by a restart");
+		return -EINVAL;
+	}
 	int r = vpn->is_server ? vpn_server_tables(vpn, *next) : 0;
 	if (r < 0) {
 		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", outcome_text(r));
@@ -33,6 +40,10 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	*identity = NULL;
 	tunnel_log(vpn->config);
 	process_set_drain(vpn->process, vpn->config->node.drain_timeout_seconds * 1000);
+	if (vpn->clients)
+		vpn_clients_set(vpn);
+	else if (vpn->is_server)
+		lanes_peer_set_limit(lanes_only(vpn->lanes), vpn->config->vpn.bandwidth_limit);
 	lanes_set_clamp(vpn->lanes, vpn->config->vpn.clamp_mss ? vpn->config->vpn.mtu : 0);
 	if (!vpn->is_server) {
 		vpn_client_set(vpn);

@@ -16,11 +16,9 @@ struct halves {
 	unsigned count;
 };
 
-static struct halves halves_of(const char *text)
+static struct halves halves_of(const struct netlink_address *to)
 {
-	struct halves halves = {0};
-	if (netlink_parse(text, &halves.networks[0]) != 0)
-		return halves; // has been checked with the configuration
+	struct halves halves = {.networks = {*to}};
 	netlink_normalise(&halves.networks[0]);
 	halves.count = 1;
 	if (halves.networks[0].bits > 0)
@@ -33,16 +31,23 @@ static struct halves halves_of(const char *text)
 }
 
 // All of it or nothing.
-static int add_route(struct vpn *vpn, const char *text)
+static int add_network(struct vpn *vpn, const struct netlink_address *to)
 {
-	struct halves halves = halves_of(text);
-	int result = halves.count > 0 ? 0 : -EINVAL;
+	struct halves halves = halves_of(to);
+	int result = 0;
 	for (unsigned i = 0; i < halves.count && result == 0; i++) {
 		result = netlink_add_route(vpn->netlink, &halves.networks[i]);
 		if (result < 0 && i > 0)
 			netlink_remove_route(vpn->netlink, &halves.networks[0]);
 	}
 	return result;
+}
+
+static int add_route(struct vpn *vpn, const char *text)
+{
+	struct netlink_address to;
+	// Has been checked with the configuration.
+	return netlink_parse(text, &to) == 0 ? add_network(vpn, &to) : -EINVAL;
 }
 
 // ---- the server's own way
@@ -141,14 +146,49 @@ static int refuse(const char *problem)
 	return 1;
 }
 
+int vpn_routes_add(struct vpn *vpn, const struct netlink_address *to)
+{
+	struct netlink_address host;
+	if (vpn->known_count == 0)
+		return -EHOSTUNREACH;
+	for (size_t i = 0; i < vpn->known_count; i++) {
+		bool is_caught = to_host(&vpn->known[i], &host) && netlink_covers(to, &host);
+		int result = is_caught ? netlink_pin(vpn->netlink, &host) : 0;
+		if (result < 0)
+			return result;
+	}
+	return add_network(vpn, to);
+}
+
+void vpn_routes_remove(struct vpn *vpn, const struct netlink_address *to)
+{
+	struct halves halves = halves_of(to);
+	for (unsigned i = 0; i < halves.count; i++)
+		netlink_remove_route(vpn->netlink, &halves.networks[i]);
+}
+
+bool vpn_routes_would_catch(const struct vpn *vpn, const struct netlink_address *network)
+{
+	struct netlink_address host;
+	for (size_t i = 0; i < vpn->known_count; i++)
+		if (to_host(&vpn->known[i], &host) && netlink_covers(network, &host))
+			return true;
+	return false;
+}
+
 int vpn_routes_open(struct vpn *vpn)
 {
 	char problem[512];
+	if (!vpn->is_server && vpn->config->vpn.accept_routes)
+		find_server(vpn);
 	if (!vpn->is_server && vpn->config->vpn.route_count > 0) {
 		find_server(vpn);
 		if (pin_server(vpn, vpn->config, problem, sizeof problem) < 0)
 			return refuse(problem);
 	}
+	// What the server names may catch the way to those who know its name.
+	if (!vpn->is_server && vpn->config->vpn.accept_routes && vpn->known_count > 0)
+		vpn->is_pinned = true;
 	for (size_t i = 0; i < vpn->config->vpn.route_count; i++) {
 		const char *text = vpn->config->vpn.routes[i];
 		int result = add_route(vpn, text);

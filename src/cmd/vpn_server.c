@@ -1,6 +1,7 @@
-// The listening side: strangers prove themselves to a responder on each worker; one client is served at a time. The
-// next is let in when the link of the one before is down, or at once when it is the same (its certificate has the same
-// subject and issuer): then its new data connections replace the old ones one by one.
+// The listening side: strangers prove themselves to a responder on each worker. Who is served: with addresses to assign
+// as vpn_clients.c says; else one client at a time. The next is let in when the link of the one before is down, or at
+// once when it is the same (its certificate has the same subject and issuer): then its new data connections replace the
+// old ones one by one.
 
 #include "cmd/vpn_internal.h"
 
@@ -27,7 +28,7 @@ static bool is_same_peer(struct link *a, struct link *b)
 static void on_other(void *contents)
 {
 	struct vpn_news *news = contents;
-	lanes_drop(news->worker->vpn->lanes, news->worker->index, news->link);
+	lanes_drop(news->worker->vpn->lanes, news->worker->index, NULL, news->link);
 	link_unref(&news->link);
 }
 
@@ -56,9 +57,9 @@ static bool admits(struct vpn *vpn, struct link *link)
 
 static bool on_up(void *owner, struct link *link)
 {
-	(void)owner;
-	(void)link; // the registry and the log have it
-	return true;
+	struct vpn_worker *worker = owner;
+	// Point to point its data connections decide; the registry and the log have it.
+	return !worker->vpn->clients || vpn_clients_up(worker->vpn, link);
 }
 
 static void on_over(void *contents)
@@ -72,6 +73,11 @@ static void on_down(void *owner, struct link *link, bool cut)
 {
 	struct vpn_worker *worker = owner;
 	struct vpn *vpn = worker->vpn;
+	if (vpn->clients) {
+		vpn_clients_down(vpn, link);
+		vpn_tell_all(vpn, cut ? vpn_on_cut : on_over, link);
+		return;
+	}
 	pthread_mutex_lock(&vpn->lock);
 	bool was_served = vpn->link == link;
 	if (was_served) {
@@ -86,6 +92,23 @@ static void on_down(void *owner, struct link *link, bool cut)
 	link_unref(&(struct link *){link});
 }
 
+static void take_lane(struct vpn_worker *worker, struct stream *stream, const struct header *header)
+{
+	struct lanes_peer *peer = vpn_clients_peer(worker->vpn, stream_link(stream));
+	if (!peer)
+		stream_refuse(&stream, HEADER_LIMIT, "another link of this client has taken over");
+	else
+		lanes_take(worker->vpn->lanes, worker->index, peer, stream, header->port);
+	lanes_peer_unref(&peer);
+}
+
+static enum control_reason grant(void *owner, const struct link_peer *peer, struct grant *given,
+                                 char text[LIMIT_REASON_BYTES + 1])
+{
+	struct vpn_worker *worker = owner;
+	return worker->vpn->clients ? vpn_clients_grant(worker->vpn, peer, given, text) : CONTROL_REASON_NONE;
+}
+
 static void on_header(void *owner, struct stream *stream, const struct header *header)
 {
 	struct vpn_worker *worker = owner;
@@ -93,13 +116,18 @@ static void on_header(void *owner, struct stream *stream, const struct header *h
 	// Hostile: a client of ours opens nothing else.
 	if (header->kind != HEADER_PACKETS)
 		stream_refuse(&stream, HEADER_NO_SERVICE, "this node carries packets only");
+	else if (vpn->clients)
+		take_lane(worker, stream, header);
 	else if (!admits(vpn, stream_link(stream)))
 		stream_refuse(&stream, HEADER_LIMIT, "the server serves another client");
 	else
-		lanes_take(vpn->lanes, worker->index, stream, header->port);
+		lanes_take(vpn->lanes, worker->index, lanes_only(vpn->lanes), stream, header->port);
 }
 
-static const struct responder_ops responder_ops = {.on_up = on_up, .on_down = on_down, .on_header = on_header};
+static const struct responder_ops responder_ops = {.grant = grant,
+                                                   .on_up = on_up,
+                                                   .on_down = on_down,
+                                                   .on_header = on_header};
 
 // ---- connections
 

@@ -11,6 +11,7 @@ extern const struct schema_table schema_hub_access;
 extern const struct schema_table schema_route;
 extern const struct schema_table schema_certificate;
 extern const struct schema_table schema_agent_service;
+extern const struct schema_table schema_vpn_client;
 
 // "2222"
 struct tree_node *schema_exposed_port_from_text(const char *text, struct tree_place place);

@@ -62,7 +62,7 @@ static void check_peer(struct load *load)
 static void check_address(struct load *load, const char *path, const char *text, int family)
 {
 	struct netlink_address address;
-	if (!text || !text[0])
+	if (!text || !text[0] || (load->command == CONFIG_VPN_CLIENT && strcmp(text, "auto") == 0))
 		return;
 	if (netlink_parse(text, &address) != 0 || address.family != family)
 		add(load, path,
@@ -100,6 +100,8 @@ void validate_vpn(struct load *load)
 	check_address(load, "vpn.ipv4", config->vpn.ipv4, AF_INET);
 	check_address(load, "vpn.ipv6", config->vpn.ipv6, AF_INET6);
 	check_routes(load);
+	if (load->command == CONFIG_VPN_SERVER)
+		validate_vpn_clients(load);
 	if (config->vpn.ipv6 && config->vpn.ipv6[0] && config->vpn.mtu < IPV6_LEAST_MTU)
 		add(load, "vpn.mtu", "is too small for IPv6, which needs 1280");
 	if (config->vpn.initial_reconnect_delay_ms > config->vpn.max_reconnect_delay_ms)

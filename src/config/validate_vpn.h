@@ -6,3 +6,5 @@
 
 void validate_vpn_complete(struct load *load);
 void validate_vpn(struct load *load);
+// Of a server: who its clients are and what they get. In a file of its own.
+void validate_vpn_clients(struct load *load);

@@ -171,8 +171,6 @@ static void what_is_refused_with_its_reason(void **state)
 		{CONFIG_VPN_SERVER, "vpn.peer_cn='*.test'\n", "vpn.peer_cn: is one name"},
 		{CONFIG_VPN_SERVER, "vpn.peer_cn='a'\nauth.allowed_peers=['CN=a']\n", "vpn.peer_cn: says the same"},
 		{CONFIG_VPN_SERVER, "vpn.transport='quic'\n", "vpn.transport: \"quic\" is not built yet"},
-		{CONFIG_VPN_SERVER, "vpn.max_clients=2\n",
-	     "vpn.max_clients: 2 is refused: not built yet: a server serves one client at a time"},
 		{CONFIG_VPN_SERVER, "vpn.kill_switch=true\n", "vpn.kill_switch: true is refused: not built yet"},
 		{CONFIG_VPN_CLIENT, "vpn.mtu=1400\n", "vpn.server: required, but not given"},
 		{CONFIG_VPN_CLIENT, CLIENT "vpn.kill_switch=true\n", "not built yet: when this program ends"},

@@ -337,19 +337,29 @@ int netlink_pin(struct netlink *netlink, const struct netlink_address *host)
 	return result == -EEXIST ? 0 : result;
 }
 
-void netlink_remove_route(struct netlink *netlink, const struct netlink_address *to)
+static void take_back(struct netlink *netlink, bool is_route, const struct netlink_address *wanted)
 {
-	struct netlink_address wanted = *to;
-	netlink_normalise(&wanted);
 	for (struct change **at = &netlink->changes; *at; at = &(*at)->next) {
 		struct change *change = *at;
-		if (!change->is_route || change->is_pin || !netlink_is_same(&change->address, &wanted))
+		if (change->is_route != is_route || change->is_pin || !netlink_is_same(&change->address, wanted))
 			continue;
 		*at = change->next;
 		undo(netlink, change);
 		free(change);
 		return;
 	}
+}
+
+void netlink_remove_route(struct netlink *netlink, const struct netlink_address *to)
+{
+	struct netlink_address wanted = *to;
+	netlink_normalise(&wanted);
+	take_back(netlink, true, &wanted);
+}
+
+void netlink_remove_address(struct netlink *netlink, const struct netlink_address *address)
+{
+	take_back(netlink, false, address);
 }
 
 void netlink_close(struct netlink **netlink)

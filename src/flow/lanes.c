@@ -13,13 +13,15 @@
 static void release(struct loop_task *task)
 {
 	struct lane *lane = CONTAINER_OF(task, struct lane, release);
+	lanes_peer_unref(&lane->peer);
 	free(lane->tx);
 	free(lane->rx);
 	free(lane);
 }
 
-struct lane *lane_new(struct lanes_worker *worker, unsigned number, bool is_super)
+struct lane *lane_new(struct lanes_share *share, unsigned number, bool is_super)
 {
+	struct lanes_worker *worker = share->worker;
 	struct lane *lane = calloc(1, sizeof *lane);
 	if (!lane)
 		return NULL;
@@ -33,6 +35,8 @@ struct lane *lane_new(struct lanes_worker *worker, unsigned number, bool is_supe
 	}
 	lane->release.run = release;
 	lane->worker = worker;
+	lane->share = share;
+	lane->peer = lanes_peer_ref(share->peer);
 	lane->number = number;
 	lane->is_super = is_super;
 	lane->next = worker->all;
@@ -43,13 +47,14 @@ struct lane *lane_new(struct lanes_worker *worker, unsigned number, bool is_supe
 
 static void stop_sending(struct lane *lane)
 {
-	struct lanes_worker *worker = lane->worker;
-	if (worker->current[lane->number] != lane)
+	struct lanes_share *share = lane->share;
+	if (share->current[lane->number] != lane)
 		return;
-	uint16_t mine = (uint16_t)worker->index;
-	worker->current[lane->number] = NULL;
+	uint16_t mine = (uint16_t)lane->worker->index;
+	share->current[lane->number] = NULL;
 	// Unless another worker sends for it by now.
-	atomic_compare_exchange_strong(&worker->lanes->home[lane->number], &mine, (uint16_t)LANES_NOWHERE);
+	if (atomic_compare_exchange_strong(&share->peer->home[lane->number], &mine, (uint16_t)LANES_NOWHERE))
+		atomic_fetch_sub(&lane->worker->lanes->up, 1);
 }
 
 void lane_close(struct lane *lane)
@@ -83,12 +88,14 @@ static void retire(struct lane *lane)
 void lane_begin(struct lane *lane)
 {
 	struct lanes_worker *worker = lane->worker;
-	struct lane *before = worker->current[lane->number];
+	struct lanes_share *share = lane->share;
+	struct lane *before = share->current[lane->number];
 	lane->is_open = true;
-	worker->current[lane->number] = lane;
+	share->current[lane->number] = lane;
 	stream_limit_unsent(lane->stream, LIMIT_FRAMES_UNSENT_BYTES);
-	atomic_store(&worker->lanes->is_super[lane->number], lane->is_super);
-	atomic_store(&worker->lanes->home[lane->number], (uint16_t)worker->index);
+	atomic_store(&share->peer->is_super[lane->number], lane->is_super);
+	if (atomic_exchange(&share->peer->home[lane->number], (uint16_t)worker->index) == LANES_NOWHERE)
+		atomic_fetch_add(&worker->lanes->up, 1);
 	if (before)
 		retire(before);
 	lanes_outward_resume(worker);
@@ -137,14 +144,14 @@ static void on_refused(void *owner, const struct header_answer *answer)
 
 const struct stream_ops lane_ops = {.on_ready = on_ready, .on_refused = on_refused};
 
-void lanes_take(struct lanes *lanes, unsigned index, struct stream *stream, uint16_t number)
+void lanes_take(struct lanes *lanes, unsigned index, struct lanes_peer *peer, struct stream *stream, uint16_t number)
 {
 	struct lanes_worker *worker = lanes->workers[index];
 	bool is_super = lanes->settings.takes_super && link_peer(stream_link(stream))->terms.takes_super;
 	struct lane *lane = NULL;
 	// Hostile: the number is the peer's.
 	if (worker && worker->loop && number >= 1 && number <= lanes->settings.count)
-		lane = lane_new(worker, number - 1u, is_super);
+		lane = lane_new(&peer->share[index], number - 1u, is_super);
 	if (!lane) {
 		bool is_known = number >= 1 && number <= lanes->settings.count;
 		stream_refuse(&stream, is_known ? HEADER_INTERNAL : HEADER_NO_SERVICE,
@@ -162,12 +169,12 @@ void lanes_take(struct lanes *lanes, unsigned index, struct stream *stream, uint
 	on_ready(lane, LOOP_READ); // something may have come together with the header
 }
 
-void lanes_drop(struct lanes *lanes, unsigned index, struct link *but)
+void lanes_drop(struct lanes *lanes, unsigned index, const struct lanes_peer *peer, struct link *but)
 {
 	struct lanes_worker *worker = lanes->workers[index];
 	for (struct lane *lane = worker ? worker->all : NULL, *next; lane; lane = next) {
 		next = lane->next;
-		if (but && stream_link(lane->stream) == but)
+		if ((peer && lane->peer != peer) || (but && stream_link(lane->stream) == but))
 			continue;
 		lane_close(lane);
 	}
@@ -191,8 +198,6 @@ int lanes_new(const struct lanes_settings *settings, const struct lanes_ops *ops
 	made->ops = *ops;
 	made->owner = owner;
 	made->clamp = settings->clamp;
-	for (unsigned i = 0; i < LIMIT_LANES; i++)
-		made->home[i] = LANES_NOWHERE;
 	for (unsigned i = 0; i < settings->workers; i++) {
 		struct lanes_worker *worker = made->workers[i] = calloc(1, sizeof *worker);
 		if (!worker) {
@@ -203,6 +208,12 @@ int lanes_new(const struct lanes_settings *settings, const struct lanes_ops *ops
 		worker->index = i;
 		pthread_mutex_init(&worker->inbox.lock, NULL);
 	}
+	if (!settings->has_table && lanes_peer_new(made, 0, &made->only) < 0) {
+		lanes_free(&made);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < settings->workers && made->only; i++)
+		made->workers[i]->only = &made->only->share[i];
 	*lanes = made;
 	return 0;
 }
@@ -218,8 +229,10 @@ void lanes_free(struct lanes **lanes)
 		pthread_mutex_destroy(&worker->inbox.lock);
 		free(worker->inbox.filling);
 		free(worker->inbox.emptying);
+		lanes_table_unref(&worker->table);
 		free(worker);
 	}
+	lanes_peer_unref(&(*lanes)->only);
 	free(*lanes);
 	*lanes = NULL;
 }
@@ -232,6 +245,8 @@ int lanes_open(struct lanes *lanes, unsigned index, struct loop *loop)
 	int result = lanes_outward_open(worker);
 	if (result == 0)
 		result = lanes_dial_open(worker);
+	if (result == 0)
+		result = lanes_pace_open(worker);
 	if (result < 0)
 		lanes_close(lanes, index);
 	return result;
@@ -244,10 +259,16 @@ void lanes_close(struct lanes *lanes, unsigned index)
 		return;
 	lanes_outward_close(worker);
 	lanes_dial_close(worker);
-	lanes_drop(lanes, index, NULL);
+	lanes_pace_close(worker);
+	lanes_drop(lanes, index, NULL, NULL);
 	pthread_mutex_lock(&worker->inbox.lock); // nobody passes anything on to it any more
 	worker->loop = NULL;
 	pthread_mutex_unlock(&worker->inbox.lock);
+}
+
+void lanes_set_joins(struct lanes *lanes, bool joins)
+{
+	atomic_store(&lanes->joins, joins);
 }
 
 void lanes_set_clamp(struct lanes *lanes, uint32_t mtu)
@@ -257,10 +278,7 @@ void lanes_set_clamp(struct lanes *lanes, uint32_t mtu)
 
 unsigned lanes_up(const struct lanes *lanes)
 {
-	unsigned count = 0;
-	for (unsigned i = 0; i < lanes->settings.count; i++)
-		count += atomic_load(&lanes->home[i]) != LANES_NOWHERE;
-	return count;
+	return atomic_load(&lanes->up);
 }
 
 unsigned lanes_of(const struct lanes *lanes, unsigned worker)

@@ -21,7 +21,7 @@ static void dial(struct lanes_worker *worker, unsigned number)
 {
 	const struct lanes_settings *settings = &worker->lanes->settings;
 	bool is_super = settings->takes_super && link_peer(worker->link)->terms.takes_super;
-	struct lane *lane = lane_new(worker, number, is_super);
+	struct lane *lane = lane_new(worker->only, number, is_super);
 	if (!lane)
 		return;
 	struct header header = {.kind = HEADER_PACKETS, .port = (uint16_t)(number + 1)};
@@ -44,10 +44,11 @@ static void care(void *owner)
 {
 	struct lanes_worker *worker = owner;
 	const struct lanes *lanes = worker->lanes;
-	if (!worker->link || !link_is_up(worker->link) || loop_now_ms(worker->loop) < worker->rest_until_ms)
+	if (!worker->link || !worker->only || !link_is_up(worker->link) ||
+	    loop_now_ms(worker->loop) < worker->rest_until_ms)
 		return;
 	for (unsigned i = worker->index; i < lanes->settings.count; i += lanes->settings.workers)
-		if (!worker->dialling[i] && !is_current(worker, worker->current[i]))
+		if (!worker->dialling[i] && !is_current(worker, worker->only->current[i]))
 			dial(worker, i);
 }
 

@@ -64,6 +64,17 @@ static bool is_syn(const uint8_t *bytes, const struct packet *packet)
 	       (bytes[packet->header_bytes + 13] & 2) != 0;
 }
 
+static void cross(struct lanes_share *to, const uint8_t *bytes, const struct packet *packet,
+                  const struct parcel *parcel)
+{
+	struct segment cut;
+	// Hostile: what is said beside the packet must fit it.
+	if (segment_begin(&cut, bytes, parcel->length, &parcel->offload) != 0)
+		counter_add(COUNTER_PACKET_MALFORMED, 1);
+	else
+		lanes_outward_cross(to, bytes, packet, &cut);
+}
+
 // Hostile: what is no IP packet is left out and counted; it does not end the lane.
 static void take(struct lane *lane, uint8_t *bytes, const struct parcel *parcel)
 {
@@ -74,10 +85,15 @@ static void take(struct lane *lane, uint8_t *bytes, const struct parcel *parcel)
 		counter_add(COUNTER_PACKET_MALFORMED, 1);
 		return;
 	}
+	struct lanes_share *to = NULL;
+	if (!worker->only && !lanes_may_enter(lane, bytes, &packet, &to))
+		return;
 	// The sender has completed the checksum of every SYN.
 	if (clamp && !parcel->offload.needs_checksum && is_syn(bytes, &packet))
 		mss_clamp(bytes, parcel->length, clamp);
-	if (lane->is_super && (parcel->offload.kind != OFFLOAD_NONE || parcel->offload.needs_checksum))
+	if (to)
+		cross(to, bytes, &packet, parcel);
+	else if (lane->is_super && (parcel->offload.kind != OFFLOAD_NONE || parcel->offload.needs_checksum))
 		write_super(worker, parcel);
 	else
 		coalesce_add(&worker->coalesce, bytes, parcel->length);
@@ -98,6 +114,7 @@ static bool take_all(struct lane *lane)
 		count++;
 	}
 	coalesce_flush(&lane->worker->coalesce);
+	lanes_outward_flush_unsent(lane->worker); // what went to other peers
 	memmove(lane->rx, lane->rx + at, lane->rx_used - at);
 	lane->rx_used -= at;
 	counter_add(COUNTER_PACKETS_INWARD, count);
@@ -106,7 +123,7 @@ static bool take_all(struct lane *lane)
 
 bool lanes_inward_read(struct lane *lane)
 {
-	for (;;) { // the connection ends the turn
+	while (lane->inward_until_us == 0) { // the connection ends the turn
 		size_t got = 0;
 		int result = stream_recv(lane->stream, lane->rx + lane->rx_used, LIMIT_FRAMES_BYTES - lane->rx_used, &got);
 		lane->is_ended = lane->is_ended || result == STREAM_END;
@@ -115,7 +132,10 @@ bool lanes_inward_read(struct lane *lane)
 		lane->rx_used += got;
 		if (!take_all(lane))
 			return false;
+		if (atomic_load_explicit(&lane->peer->is_limited, memory_order_relaxed))
+			lanes_pace_received(lane, got);
 	}
+	return true;
 }
 
 void lanes_inward_init(struct lanes_worker *worker)

@@ -15,27 +15,65 @@
 #define READS_PER_TURN (LIMIT_FRAMES_PER_TURN * 16)
 // Copying one of so many bytes costs more than the system call that gathering saves.
 #define LARGE_BYTES 16384
-// Of a packet that is passed on, before its parcel: u8 lane | u8 kind | u32 length.
-#define PASSED_HEAD_BYTES 6
+// Of a packet that is passed on, before its parcel.
+struct passed {
+	uint32_t slot, serial; // of its peer
+	uint32_t length;
+	uint8_t number, is_super;
+};
 
 // ---- a lane's bytes
+
+static bool has_room(const struct lane *lane)
+{
+	return lane->outward_until_us == 0 && stream_has_room(lane->stream);
+}
+
+// A stream that breaks here says so by itself.
+static void send_bytes(struct lane *lane, const uint8_t *bytes, size_t length)
+{
+	(void)!stream_send(lane->stream, bytes, length);
+	if (atomic_load_explicit(&lane->peer->is_limited, memory_order_relaxed))
+		lanes_pace_sent(lane, length);
+}
 
 void lanes_outward_flush(struct lane *lane)
 {
 	size_t at = 0;
-	while (at < lane->tx_used && stream_has_room(lane->stream)) {
+	while (at < lane->tx_used && has_room(lane)) {
 		size_t length = lane->tx_used - at < LIMIT_UNIT_BYTES ? lane->tx_used - at : LIMIT_UNIT_BYTES;
-		// A stream that breaks here says so by itself.
-		(void)!stream_send(lane->stream, lane->tx + at, length);
+		send_bytes(lane, lane->tx + at, length);
 		at += length;
 	}
 	if (at > 0)
 		memmove(lane->tx, lane->tx + at, lane->tx_used - at);
 	lane->tx_used -= at;
-	if (!lane->is_retired || lane->is_finished || lane->tx_used > 0 || !stream_has_room(lane->stream))
+	if (!lane->is_retired || lane->is_finished || lane->tx_used > 0 || !has_room(lane))
 		return;
 	lane->is_finished = true;
 	(void)!stream_finish(lane->stream);
+}
+
+// What a lane was given in this turn leaves at its end, all of it together.
+static void mark_unsent(struct lane *lane)
+{
+	struct lanes_worker *worker = lane->worker;
+	if (lane->is_unsent)
+		return;
+	lane->is_unsent = true;
+	lane->next_unsent = worker->unsent;
+	worker->unsent = lane;
+}
+
+void lanes_outward_flush_unsent(struct lanes_worker *worker)
+{
+	while (worker->unsent) {
+		struct lane *lane = worker->unsent;
+		worker->unsent = lane->next_unsent;
+		lane->is_unsent = false;
+		if (!lane->is_gone)
+			lanes_outward_flush(lane);
+	}
 }
 
 // All of it, or nothing and false. At most `limit` bytes wait in `tx` afterwards.
@@ -44,17 +82,20 @@ static bool put(struct lane *lane, size_t limit, const uint8_t *parcel, size_t l
 	bool is_large = length >= LARGE_BYTES;
 	if (lane->tx_used > 0 && (is_large || lane->tx_used + length > limit))
 		lanes_outward_flush(lane);
-	if (lane->tx_used + length <= limit && !(is_large && stream_has_room(lane->stream))) {
+	if (lane->tx_used + length <= limit && !(is_large && has_room(lane))) {
 		memcpy(lane->tx + lane->tx_used, parcel, length);
 		lane->tx_used += length;
+		mark_unsent(lane);
 		return true;
 	}
-	if (lane->tx_used > 0 || !stream_has_room(lane->stream))
+	if (lane->tx_used > 0 || !has_room(lane))
 		return false;
 	size_t first = length < LIMIT_UNIT_BYTES ? length : LIMIT_UNIT_BYTES;
-	(void)!stream_send(lane->stream, parcel, first);
+	send_bytes(lane, parcel, first);
 	memcpy(lane->tx, parcel + first, length - first);
 	lane->tx_used = length - first;
+	if (lane->tx_used > 0)
+		mark_unsent(lane);
 	return true;
 }
 
@@ -89,19 +130,20 @@ static bool hash(const uint8_t *bytes, const struct packet *packet, uint32_t *va
 	return true;
 }
 
-static unsigned choose(struct lanes_worker *worker, const uint8_t *bytes, const struct packet *packet)
+static unsigned choose(struct lanes_share *share, const uint8_t *bytes, const struct packet *packet)
 {
-	unsigned count = worker->lanes->settings.count;
+	unsigned count = share->worker->lanes->settings.count;
 	uint32_t value;
-	return hash(bytes, packet, &value) ? mix(value, count) : worker->turn++ % count;
+	return hash(bytes, packet, &value) ? mix(value, count) : share->turn++ % count;
 }
 
 // The lane, or the next one that is up. False: none is.
-static bool find_home(const struct lanes *lanes, unsigned *number, unsigned *home)
+static bool find_home(const struct lanes_peer *peer, unsigned *number, unsigned *home)
 {
-	for (unsigned i = 0; i < lanes->settings.count; i++) {
-		unsigned at = (*number + i) % lanes->settings.count;
-		*home = atomic_load_explicit(&lanes->home[at], memory_order_relaxed);
+	unsigned count = peer->lanes->settings.count;
+	for (unsigned i = 0; i < count; i++) {
+		unsigned at = (*number + i) % count;
+		*home = atomic_load_explicit(&peer->home[at], memory_order_relaxed);
 		if (*home == LANES_NOWHERE)
 			continue;
 		*number = at;
@@ -125,32 +167,30 @@ static void on_passed(struct loop_task *task)
 	inbox->is_woken = false;
 	bool is_open = worker->loop != NULL;
 	pthread_mutex_unlock(&inbox->lock);
-	for (size_t at = 0; is_open && at < used;) {
-		uint32_t length = packet_read32(bytes + at + 2);
-		struct lane *lane = worker->current[bytes[at]];
-		if (!lane || lane->is_super != bytes[at + 1] ||
-		    !put(lane, length < LARGE_BYTES ? LANES_TX_BYTES : LIMIT_UNIT_BYTES, bytes + at + PASSED_HEAD_BYTES,
-		         length))
+	struct passed passed;
+	for (size_t at = 0; is_open && at < used; at += passed.length) {
+		memcpy(&passed, bytes + at, sizeof passed);
+		at += sizeof passed;
+		struct lanes_share *share = lanes_share_at(worker, passed.slot, passed.serial);
+		struct lane *lane = share ? share->current[passed.number] : NULL;
+		if (!lane || lane->is_super != passed.is_super ||
+		    !put(lane, passed.length < LARGE_BYTES ? LANES_TX_BYTES : LIMIT_UNIT_BYTES, bytes + at, passed.length))
 			counter_add(COUNTER_PACKET_CONGESTED, 1);
-		at += PASSED_HEAD_BYTES + length;
 	}
-	for (struct lane *lane = is_open ? worker->all : NULL; lane; lane = lane->next)
-		if (lane->is_open && !lane->is_gone)
-			lanes_outward_flush(lane);
+	lanes_outward_flush_unsent(worker);
 }
 
-static void pass_on(struct lanes_worker *to, unsigned number, bool is_super, const uint8_t *parcel, size_t length)
+static void pass_on(struct lanes_worker *to, const struct passed *passed, const uint8_t *parcel)
 {
+	size_t length = passed->length;
 	struct lanes_inbox *inbox = &to->inbox;
 	bool is_taken = false;
 	pthread_mutex_lock(&inbox->lock);
-	if (to->loop && inbox->used + PASSED_HEAD_BYTES + length <= LIMIT_LANES_PASSED_BYTES) {
+	if (to->loop && inbox->used + sizeof *passed + length <= LIMIT_LANES_PASSED_BYTES) {
 		uint8_t *at = inbox->filling + inbox->used;
-		at[0] = (uint8_t)number;
-		at[1] = is_super;
-		packet_write32(at + 2, (uint32_t)length);
-		memcpy(at + PASSED_HEAD_BYTES, parcel, length);
-		inbox->used += PASSED_HEAD_BYTES + length;
+		memcpy(at, passed, sizeof *passed);
+		memcpy(at + sizeof *passed, parcel, length);
+		inbox->used += sizeof *passed + length;
 		if (!inbox->is_woken)
 			loop_post(to->loop, &inbox->wake);
 		inbox->is_woken = is_taken = true;
@@ -163,6 +203,7 @@ static void pass_on(struct lanes_worker *to, unsigned number, bool is_super, con
 // ---- a packet
 
 struct target {
+	struct lanes_share *share;
 	unsigned number, home;
 	bool is_super;
 };
@@ -170,13 +211,24 @@ struct target {
 // False: held.
 static bool deliver(struct lanes_worker *worker, struct target to, const uint8_t *parcel, size_t length)
 {
+	const struct lanes_peer *peer = to.share->peer;
 	if (to.home != worker->index) {
-		pass_on(worker->lanes->workers[to.home], to.number, to.is_super, parcel, length);
+		struct passed passed = {.slot = peer->slot,
+		                        .serial = peer->serial,
+		                        .length = (uint32_t)length,
+		                        .number = (uint8_t)to.number,
+		                        .is_super = to.is_super};
+		pass_on(worker->lanes->workers[to.home], &passed, parcel);
 		return true;
 	}
-	struct lane *lane = worker->current[to.number];
-	if (lane && !put(lane, LIMIT_UNIT_BYTES, parcel, length))
-		return false;
+	struct lane *lane = to.share->current[to.number];
+	if (lane && !put(lane, worker->only ? LIMIT_UNIT_BYTES : LANES_TX_BYTES, parcel, length)) {
+		if (worker->only)
+			return false;
+		// Hostile: a peer that does not read must not keep the packets of the others.
+		lanes_count_drop(to.share->peer, LANES_DROP_CONGESTED, COUNTER_PACKET_CONGESTED);
+		return true;
+	}
 	counter_add(COUNTER_PACKETS_OUTWARD, 1);
 	return true;
 }
@@ -190,16 +242,16 @@ static bool send_super(struct lanes_worker *worker, struct target to)
 }
 
 // Cut into packets. False: held, with what is left.
-static bool send_cut(struct lanes_worker *worker, struct target to)
+static bool send_cut(struct lanes_worker *worker, struct target to, struct segment *cut)
 {
 	static _Thread_local uint8_t parcel[PARCEL_HEAD_BYTES + PARCEL_PACKET_BYTES];
-	for (size_t room; (room = segment_room(&worker->cut)) > 0;) {
-		struct segment before = worker->cut;
+	for (size_t room; (room = segment_room(cut)) > 0;) {
+		struct segment before = *cut;
 		parcel_write_head(parcel, false, room, NULL);
-		segment_next(&worker->cut, parcel + PARCEL_HEAD_BYTES);
+		segment_next(cut, parcel + PARCEL_HEAD_BYTES);
 		if (deliver(worker, to, parcel, PARCEL_HEAD_BYTES + room))
 			continue;
-		worker->cut = before;
+		*cut = before;
 		return false;
 	}
 	return true;
@@ -220,17 +272,42 @@ static void complete_syn(struct lanes_worker *worker, uint8_t *bytes, const stru
 	(void)!segment_begin(&worker->cut, bytes, worker->length, &worker->offload);
 }
 
+// False: there is no lane, and it has been counted.
+static bool find_target(struct target *to)
+{
+	const struct lanes_peer *peer = to->share->peer;
+	if (!find_home(peer, &to->number, &to->home)) {
+		counter_add(COUNTER_PACKET_NO_SESSION, 1);
+		return false;
+	}
+	struct lane *lane = to->home == to->share->worker->index ? to->share->current[to->number] : NULL;
+	to->is_super = lane ? lane->is_super : atomic_load_explicit(&peer->is_super[to->number], memory_order_relaxed);
+	return true;
+}
+
 static bool send_held(struct lanes_worker *worker)
 {
-	struct target to = {.number = worker->held_for};
-	if (!find_home(worker->lanes, &to.number, &to.home)) {
-		counter_add(COUNTER_PACKET_NO_SESSION, 1);
+	struct target to = {.share = worker->held_to, .number = worker->held_for};
+	if (!find_target(&to))
 		return true;
+	return to.is_super ? send_super(worker, to) : send_cut(worker, to, &worker->cut);
+}
+
+// With many peers nothing is ever held.
+void lanes_outward_cross(struct lanes_share *share, const uint8_t *bytes, const struct packet *packet,
+                         struct segment *cut)
+{
+	static _Thread_local uint8_t parcel[PARCEL_BYTES];
+	struct target to = {.share = share, .number = choose(share, bytes, packet)};
+	if (!find_target(&to))
+		return;
+	if (!to.is_super) {
+		(void)send_cut(share->worker, to, cut);
+		return;
 	}
-	struct lane *lane = to.home == worker->index ? worker->current[to.number] : NULL;
-	to.is_super = lane ? lane->is_super
-	                   : atomic_load_explicit(&worker->lanes->is_super[to.number], memory_order_relaxed);
-	return to.is_super ? send_super(worker, to) : send_cut(worker, to);
+	parcel_write_head(parcel, true, cut->length, &cut->offload);
+	memcpy(parcel + PARCEL_SUPER_HEAD_BYTES, bytes, cut->length);
+	(void)deliver(share->worker, to, parcel, PARCEL_SUPER_HEAD_BYTES + cut->length);
 }
 
 // Reads one packet and sends it. False: there is none now.
@@ -254,16 +331,12 @@ static bool step(struct lanes_worker *worker)
 	}
 	counter_add(COUNTER_SUPER_OUTWARD, worker->offload.kind != OFFLOAD_NONE);
 	complete_syn(worker, bytes, &packet);
-	worker->held_for = choose(worker, bytes, &packet);
+	worker->held_to = worker->only ? worker->only : lanes_share_for(worker, bytes, &packet);
+	if (!worker->held_to)
+		return true;
+	worker->held_for = choose(worker->held_to, bytes, &packet);
 	worker->is_held = !send_held(worker);
 	return true;
-}
-
-static void flush_all(struct lanes_worker *worker)
-{
-	for (unsigned i = 0; i < worker->lanes->settings.count; i++)
-		if (worker->current[i] && worker->current[i]->tx_used > 0)
-			lanes_outward_flush(worker->current[i]);
 }
 
 static void pump(struct lanes_worker *worker)
@@ -277,7 +350,7 @@ static void pump(struct lanes_worker *worker)
 	for (unsigned i = 0; i < READS_PER_TURN && !worker->is_held; i++)
 		if (!step(worker))
 			break;
-	flush_all(worker);
+	lanes_outward_flush_unsent(worker);
 	loop_io_want(worker->io, worker->is_held ? 0 : LOOP_READ);
 }
 

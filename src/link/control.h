@@ -15,6 +15,7 @@
 
 #include "core/outcome.h"
 #include "core/secret.h"
+#include "link/grant.h"
 #include "link/header.h"
 #include "link/schedule.h"
 #include "link/terms.h"
@@ -62,6 +63,7 @@ struct control_hello {
 	char services[1024];                      // responder's: "name:port,name:port" as far as they fit, for people
 	char device[LIMIT_DEVICE_NAME_BYTES + 1]; // agent's: the name it claims, "" for none
 	struct terms terms;                       // of an end of a packet tunnel
+	struct grant grant;                       // addresses within it
 };
 
 // OPEN: the responder of a reverse link asks for a data connection that claims this token.
@@ -76,9 +78,10 @@ struct control_ops {
 	void (*send)(void *owner, const uint8_t *frame, size_t length);
 	// chain_0: TLS exporter "EXPORTER-qanat-link" with this context, 48 bytes into a new secret. Negative on failure.
 	int (*export_chain)(void *owner, const uint8_t context[DIGEST_BYTES], struct secret *chain);
-	// The owner's say about a HELLO that is right in itself: CONTROL_REASON_NONE, or why no link comes of it. May be
-	// NULL.
-	enum control_reason (*judge_peer)(void *owner, const struct control_hello *peer, char text[LIMIT_REASON_BYTES + 1]);
+	// The owner's say about a HELLO that is right in itself: CONTROL_REASON_NONE, or why no link comes of it. A
+	// responder may fill in what is given to this peer (`ours`: what our HELLO will say). May be NULL.
+	enum control_reason (*judge_peer)(void *owner, const struct control_hello *peer, struct grant *ours,
+	                                  char text[LIMIT_REASON_BYTES + 1]);
 	// The peer's HELLO has been accepted; link_id is known.
 	void (*on_hello)(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES]);
 	// Keys of a new epoch. Responder: called before EPOCH_ACCEPT is sent, PSKs of it are to be accepted from now on.

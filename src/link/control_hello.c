@@ -58,6 +58,13 @@ static int answer_hello(struct control *control)
 	return control_send_hello(control);
 }
 
+static bool agree_on_addresses(const struct control *control, const struct control_hello *peer,
+                               char text[LIMIT_REASON_BYTES + 1])
+{
+	const struct grant *ours = &control->settings.hello.grant, *theirs = &peer->grant;
+	return control_is_initiator(control) ? grant_agree(ours, theirs, text) : grant_agree(theirs, ours, text);
+}
+
 int control_on_hello(struct control *control, const struct frame *frame, uint64_t now_us)
 {
 	struct control_hello peer;
@@ -72,7 +79,9 @@ int control_on_hello(struct control *control, const struct frame *frame, uint64_
 		return control_end(control, CONTROL_REASON_PROTOCOL, "HELLO is malformed");
 	enum control_reason reason = hello_judge(&control->settings.hello, &peer, text);
 	if (reason == CONTROL_REASON_NONE && control->ops.judge_peer)
-		reason = control->ops.judge_peer(control->owner, &peer, text);
+		reason = control->ops.judge_peer(control->owner, &peer, &control->settings.hello.grant, text);
+	if (reason == CONTROL_REASON_NONE && !agree_on_addresses(control, &peer, text))
+		reason = CONTROL_REASON_TERMS;
 	if (reason != CONTROL_REASON_NONE)
 		return control_end(control, reason, "%s", text);
 

@@ -11,7 +11,8 @@
 enum { EXTENSION_DEVICE = 1 };
 
 // Everything of fixed length, three texts with their lengths, and the extensions.
-_Static_assert(4 + LIMIT_DEVICE_NAME_BYTES + 87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 + 4 + TERMS_VALUE_BYTES <=
+_Static_assert(4 + LIMIT_DEVICE_NAME_BYTES + 87 + 3 * 2 + LIMIT_NODE_NAME_BYTES + 63 + 1023 + 4 + TERMS_VALUE_BYTES +
+                       4 + GRANT_VALUE_BYTES <=
                    LIMIT_HELLO_BYTES,
                "the largest HELLO we write fits");
 
@@ -34,6 +35,7 @@ size_t hello_encode(const struct control_hello *hello, uint8_t out[HELLO_FRAME_B
 	writer_text(&writer, hello->build_id);
 	writer_text(&writer, hello->services);
 	terms_encode(&hello->terms, &writer);
+	grant_encode(&hello->grant, &writer);
 	if (hello->device[0]) {
 		writer_u16(&writer, EXTENSION_DEVICE);
 		writer_text(&writer, hello->device);
@@ -56,6 +58,8 @@ static bool read_extensions(struct reader *reader, struct control_hello *hello)
 		}
 		uint16_t length = reader_u16(reader);
 		const uint8_t *value = reader_bytes(reader, length);
+		if (type == GRANT_TYPE && value && (hello->grant.is_given || !grant_decode(value, length, &hello->grant)))
+			return false;
 		if (type != TERMS_TYPE || !value)
 			continue;
 		if (hello->terms.is_given || !terms_decode(value, length, &hello->terms))

@@ -27,6 +27,7 @@ struct link_peer {
 	struct tls_text tls;
 	char services[1024];
 	struct terms terms;     // of an end of a packet tunnel
+	struct grant grant;     // addresses within it: what the responder gives the initiator
 	X509 *x509;             // the certificate itself; lent to link_new, which takes a reference. NULL in tests
 	STACK_OF(X509) * chain; // what it showed with it; likewise
 };

@@ -187,6 +187,16 @@ static enum control_reason may_link(void *owner, const struct link_peer *peer, c
 	return responder->ops->may_link(responder->owner, peer, text);
 }
 
+static enum control_reason grant(void *owner, const struct link_peer *peer, struct grant *given,
+                                 char text[LIMIT_REASON_BYTES + 1])
+{
+	struct guest *guest = owner;
+	struct responder *responder = guest->responder;
+	if (!responder->ops->grant)
+		return CONTROL_REASON_NONE;
+	return responder->ops->grant(responder->owner, peer, given, text);
+}
+
 static void leave_tables(struct responder *responder, struct link *link)
 {
 	registry_remove(responder->settings.registry, link);
@@ -281,8 +291,12 @@ static void on_open_failed(void *owner, struct link *link, const uint8_t token[S
 	reverse_on_failed(guest->responder->settings.reverse, link, token, answer);
 }
 
-static const struct session_ops session_ops = {
-	.may_link = may_link, .on_up = on_up, .on_end = on_end, .on_goaway = on_goaway, .on_open_failed = on_open_failed};
+static const struct session_ops session_ops = {.may_link = may_link,
+                                               .grant = grant,
+                                               .on_up = on_up,
+                                               .on_end = on_end,
+                                               .on_goaway = on_goaway,
+                                               .on_open_failed = on_open_failed};
 
 static int welcome_control(struct visitor *visitor)
 {
@@ -574,6 +588,16 @@ void responder_free(struct responder **slot, enum control_reason reason)
 	loop_timer_close(&responder->care);
 	tls_profile_free(&responder->profile);
 	free(responder);
+}
+
+void responder_end_link(struct responder *responder, const struct link *link, enum control_reason reason,
+                        const char *text)
+{
+	for (struct guest *guest = responder->guests; guest; guest = guest->next)
+		if (session_link(guest->session) == link) {
+			session_end(guest->session, reason, text);
+			return;
+		}
 }
 
 void responder_goaway(struct responder *responder, uint32_t deadline_ms)

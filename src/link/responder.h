@@ -38,6 +38,9 @@ struct responder_ops {
 	// The peer has said HELLO: whether a link may come of it. CONTROL_REASON_NONE: yes; else it is told the reason and
 	// the text. Its keys do not stand yet. NULL: every peer may.
 	enum control_reason (*may_link)(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1]);
+	// After that, in a packet tunnel: what the peer gets (link_peer has it afterwards). As may_link. NULL: nothing.
+	enum control_reason (*grant)(void *owner, const struct link_peer *peer, struct grant *given,
+	                             char text[LIMIT_REASON_BYTES + 1]);
 	// False: the owner cannot take it, and it ends at once, without on_down.
 	bool (*on_up)(void *owner, struct link *link);
 	// Live data connections of the link on all workers must be cut (stream_cut_all), or without `cut` the parked ones
@@ -59,5 +62,8 @@ MUST_USE int responder_set(struct responder *responder, const struct responder_s
 void responder_free(struct responder **responder, enum control_reason reason);
 // A connection to the tunnel port; *fd is taken.
 void responder_take(struct responder *responder, int *fd, const struct address *peer);
+// Ends a link, if it is one of this worker's, and tells its peer why; on_down follows.
+void responder_end_link(struct responder *responder, const struct link *link, enum control_reason reason,
+                        const char *text);
 // GOAWAY to all links of this worker.
 void responder_goaway(struct responder *responder, uint32_t deadline_ms);

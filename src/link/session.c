@@ -159,13 +159,19 @@ static void take_names(struct session *session, const struct control_hello *peer
 	snprintf(session->peer.device, sizeof session->peer.device, "%s", peer->device);
 }
 
-static enum control_reason judge_peer(void *owner, const struct control_hello *peer, char text[LIMIT_REASON_BYTES + 1])
+static enum control_reason judge_peer(void *owner, const struct control_hello *peer, struct grant *ours,
+                                      char text[LIMIT_REASON_BYTES + 1])
 {
 	struct session *session = owner;
+	enum control_reason reason = CONTROL_REASON_NONE;
 	take_names(session, peer);
-	if (!session->ops || !session->ops->may_link)
-		return CONTROL_REASON_NONE;
-	return session->ops->may_link(session->owner, &session->peer, text);
+	if (session->ops && session->ops->may_link)
+		reason = session->ops->may_link(session->owner, &session->peer, text);
+	bool is_initiator = session->settings.control.role == CONTROL_INITIATOR;
+	if (reason == CONTROL_REASON_NONE && !is_initiator && session->ops && session->ops->grant)
+		reason = session->ops->grant(session->owner, &session->peer, ours, text);
+	session->peer.grant = is_initiator ? peer->grant : *ours;
+	return reason;
 }
 
 static void on_hello(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES])

@@ -14,6 +14,10 @@ struct session_ops {
 	// The peer's HELLO has come: whether a link may come of it; if not, it is told the reason and the text. NULL: it
 	// may.
 	enum control_reason (*may_link)(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1]);
+	// Responder, after that: what the peer gets within a packet tunnel, given what it asks for. As may_link. NULL:
+	// nothing.
+	enum control_reason (*grant)(void *owner, const struct link_peer *peer, struct grant *given,
+	                             char text[LIMIT_REASON_BYTES + 1]);
 	// The first epoch is there; the link may carry streams. The owner takes a reference if it keeps it; false: it
 	// cannot take the link, which then ends.
 	bool (*on_up)(void *owner, struct link *link);
