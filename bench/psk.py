@@ -77,12 +77,12 @@ class TtunAes(Ttun):
 
 
 class OpenVpn:
-    name, address, program = "openvpn", "10.8.0.1", "openvpn"
+    name, address, program, mtu = "openvpn", "10.8.0.1", "openvpn", 1500
 
     def __init__(self, wire, folder):
         certs = Certs(os.path.join(folder, "certs"))
         common = ["--dev", "tun", "--proto", "udp", "--cipher", "AES-256-GCM", "--data-ciphers", "AES-256-GCM", "--verb", "3"]
-        common += ["--ca", certs.ca, "--disable-dco"]
+        common += ["--ca", certs.ca, "--disable-dco", "--tun-mtu", str(self.mtu)]
         server = wire.server.start("openvpn", *common, "--tls-server", "--dh", "none", "--ifconfig", "10.8.0.1", "10.8.0.2",
                                    "--cert", certs.server, "--key", certs.server_key, name="server")
         client = wire.client.start("openvpn", *common, "--tls-client", "--remote", "192.0.2.1", "--nobind", "--ifconfig",
@@ -92,7 +92,7 @@ class OpenVpn:
 
 
 class WireguardGo:
-    name, address, program = "wireguard-go", "10.9.0.1", "wireguard-go"
+    name, address, program, mtu = "wireguard-go", "10.9.0.1", "wireguard-go", 1280
 
     def __init__(self, wire, folder):
         keys = [run(["wg", "genkey"]).strip() for _ in range(2)]
@@ -110,7 +110,7 @@ class WireguardGo:
             peer += ["endpoint", "192.0.2.1:51820"] if number else []
             host.run("wg", "set", device, "private-key", path, "listen-port", "51820", *peer)
             host.ip("addr", "add", "10.9.0.%d/24" % (number + 1), "dev", device)
-            host.ip("link", "set", device, "mtu", "1280", "up")
+            host.ip("link", "set", device, "mtu", str(self.mtu), "up")
             self.pids.append(process.process.pid)
 
 
