@@ -150,6 +150,14 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	return 0;
 }
 
+struct lanes_dialling vpn_dialling(const struct config *config)
+{
+	struct lanes_dialling dialling = {.keepalive_ms = config->link.keep_alive_interval_ms,
+	                                  .handshake_ms = config->link.handshake_timeout_ms};
+	snprintf(dialling.congestion, sizeof dialling.congestion, "%s", config->link.congestion);
+	return dialling;
+}
+
 static int open_lanes(struct vpn *vpn)
 {
 	const struct config *config = vpn->config;
@@ -159,10 +167,8 @@ static int open_lanes(struct vpn *vpn)
 		.count = config->vpn.stream_count,
 		.takes_super = config->vpn.offload,
 		.clamp = config->vpn.clamp_mss ? config->vpn.mtu : 0,
-		.keepalive_ms = config->link.keep_alive_interval_ms,
-		.handshake_ms = config->link.handshake_timeout_ms,
+		.dialling = vpn_dialling(config),
 	};
-	snprintf(settings.congestion, sizeof settings.congestion, "%s", config->link.congestion);
 	return lanes_new(&settings, &lanes_ops, vpn, &vpn->lanes);
 }
 

@@ -75,6 +75,8 @@ void vpn_device_close(struct vpn *vpn);
 MUST_USE int vpn_routes_open(struct vpn *vpn);
 
 struct control_settings vpn_control(const struct vpn *vpn, const struct config *config, enum control_role role);
+// How the client dials data connections.
+struct lanes_dialling vpn_dialling(const struct config *config);
 void vpn_note_refusal(struct vpn *vpn, const char *reason);
 // Every worker drops the lanes of other links, cuts this link's streams, or drops what is parked of it. A reference is
 // passed to each.
