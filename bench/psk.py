@@ -91,8 +91,9 @@ class OpenVpn:
         self.pids = [server.process.pid, client.process.pid]
 
 
+# The one in PATH, which distributions often have without its super-packets of 2023, or what WIREGUARD_GO names.
 class WireguardGo:
-    name, address, program, mtu = "wireguard-go", "10.9.0.1", "wireguard-go", 1280
+    name, address, program, mtu = "wireguard-go", "10.9.0.1", os.environ.get("WIREGUARD_GO", "wireguard-go"), 1280
 
     def __init__(self, wire, folder):
         keys = [run(["wg", "genkey"]).strip() for _ in range(2)]
@@ -104,7 +105,7 @@ class WireguardGo:
             path = os.path.join(folder, device)
             with open(path, "w") as file:
                 file.write(keys[number])
-            process = host.start("wireguard-go", "-f", device, name=device)
+            process = host.start(self.program, "-f", device, name=device)
             wait(lambda: os.path.exists("/var/run/wireguard/%s.sock" % device), "wireguard-go to be there")
             peer = ["peer", public[1 - number], "allowed-ips", "10.9.0.0/24"]
             peer += ["endpoint", "192.0.2.1:51820"] if number else []

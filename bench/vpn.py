@@ -203,7 +203,7 @@ def run_all(options):
         row = "%s, mtu %d" % (make.name, mtu)
         if row in left_out:
             continue
-        if not shutil.which(make.program) or (make.program == "wireguard-go" and not shutil.which("wg")):
+        if not shutil.which(make.program) or (issubclass(make, WireguardGo) and not shutil.which("wg")):
             left_out[row] = "not installed"
             continue
         try:
