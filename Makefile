@@ -142,6 +142,7 @@ test: tests
 bench: all
 	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/run.py
 	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/shake.py
+	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/vpn.py
 
 san:
 	@$(MAKE) VARIANT=san tests

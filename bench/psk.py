@@ -77,12 +77,12 @@ class TtunAes(Ttun):
 
 
 class OpenVpn:
-    name, address, program = "openvpn", "10.8.0.1", "openvpn"
+    name, address, program, mtu = "openvpn", "10.8.0.1", "openvpn", 1500
 
     def __init__(self, wire, folder):
         certs = Certs(os.path.join(folder, "certs"))
         common = ["--dev", "tun", "--proto", "udp", "--cipher", "AES-256-GCM", "--data-ciphers", "AES-256-GCM", "--verb", "3"]
-        common += ["--ca", certs.ca, "--disable-dco"]
+        common += ["--ca", certs.ca, "--disable-dco", "--tun-mtu", str(self.mtu)]
         server = wire.server.start("openvpn", *common, "--tls-server", "--dh", "none", "--ifconfig", "10.8.0.1", "10.8.0.2",
                                    "--cert", certs.server, "--key", certs.server_key, name="server")
         client = wire.client.start("openvpn", *common, "--tls-client", "--remote", "192.0.2.1", "--nobind", "--ifconfig",
@@ -91,8 +91,9 @@ class OpenVpn:
         self.pids = [server.process.pid, client.process.pid]
 
 
+# The one in PATH, which distributions often have without its super-packets of 2023, or what WIREGUARD_GO names.
 class WireguardGo:
-    name, address, program = "wireguard-go", "10.9.0.1", "wireguard-go"
+    name, address, program, mtu = "wireguard-go", "10.9.0.1", os.environ.get("WIREGUARD_GO", "wireguard-go"), 1280
 
     def __init__(self, wire, folder):
         keys = [run(["wg", "genkey"]).strip() for _ in range(2)]
@@ -104,13 +105,13 @@ class WireguardGo:
             path = os.path.join(folder, device)
             with open(path, "w") as file:
                 file.write(keys[number])
-            process = host.start("wireguard-go", "-f", device, name=device)
+            process = host.start(self.program, "-f", device, name=device)
             wait(lambda: os.path.exists("/var/run/wireguard/%s.sock" % device), "wireguard-go to be there")
             peer = ["peer", public[1 - number], "allowed-ips", "10.9.0.0/24"]
             peer += ["endpoint", "192.0.2.1:51820"] if number else []
             host.run("wg", "set", device, "private-key", path, "listen-port", "51820", *peer)
             host.ip("addr", "add", "10.9.0.%d/24" % (number + 1), "dev", device)
-            host.ip("link", "set", device, "mtu", "1280", "up")
+            host.ip("link", "set", device, "mtu", str(self.mtu), "up")
             self.pids.append(process.process.pid)
 
 

@@ -167,6 +167,14 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 	return 0;
 }
 
+struct lanes_dialling vpn_dialling(const struct config *config)
+{
+	struct lanes_dialling dialling = {.keepalive_ms = config->link.keep_alive_interval_ms,
+	                                  .handshake_ms = config->link.handshake_timeout_ms};
+	snprintf(dialling.congestion, sizeof dialling.congestion, "%s", config->link.congestion);
+	return dialling;
+}
+
 static int open_lanes(struct vpn *vpn)
 {
 	const struct config *config = vpn->config;
@@ -177,10 +185,8 @@ static int open_lanes(struct vpn *vpn)
 		.takes_super = config->vpn.offload,
 		.has_table = vpn->clients != NULL,
 		.clamp = config->vpn.clamp_mss ? config->vpn.mtu : 0,
-		.keepalive_ms = config->link.keep_alive_interval_ms,
-		.handshake_ms = config->link.handshake_timeout_ms,
+		.dialling = vpn_dialling(config),
 	};
-	snprintf(settings.congestion, sizeof settings.congestion, "%s", config->link.congestion);
 	int r = lanes_new(&settings, &lanes_ops, vpn, &vpn->lanes);
 	if (r == 0)
 		lanes_set_joins(vpn->lanes, config->vpn.client_to_client);

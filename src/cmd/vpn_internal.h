@@ -83,6 +83,8 @@ void vpn_routes_remove(struct vpn *vpn, const struct netlink_address *to);
 bool vpn_routes_would_catch(const struct vpn *vpn, const struct netlink_address *network);
 
 struct control_settings vpn_control(const struct vpn *vpn, const struct config *config, enum control_role role);
+// How the client dials data connections.
+struct lanes_dialling vpn_dialling(const struct config *config);
 void vpn_note_refusal(struct vpn *vpn, const char *reason);
 // Every worker drops the lanes of other links, cuts this link's streams, or drops what is parked of it. A reference is
 // passed to each.

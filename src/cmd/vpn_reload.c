@@ -12,7 +12,11 @@ static int apply(void *owner, unsigned index, struct loop *loop)
 {
 	struct vpn *vpn = owner;
 	(void)loop;
-	return vpn_server_set(&vpn->worker[index]);
+	if (vpn->is_server)
+		return vpn_server_set(&vpn->worker[index]);
+	struct lanes_dialling dialling = vpn_dialling(vpn->config);
+	lanes_set_dialling(vpn->lanes, index, &dialling);
+	return 0;
 }
 
 static int take(void *owner, struct config **next, struct identity **identity,
@@ -45,9 +49,9 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	else if (vpn->is_server)
 		lanes_peer_set_limit(lanes_only(vpn->lanes), vpn->config->vpn.bandwidth_limit);
 	lanes_set_clamp(vpn->lanes, vpn->config->vpn.clamp_mss ? vpn->config->vpn.mtu : 0);
-	if (!vpn->is_server) {
+	if (!vpn->is_server)
 		vpn_client_set(vpn);
-	} else if (workers_each(vpn->workers, apply, vpn) < 0) {
+	if (workers_each(vpn->workers, apply, vpn) < 0) {
 		// A worker whose listener could not be made uses texts of the old one until the process has ended.
 		log_error("vpn", "the new configuration cannot be put into force on every worker");
 		process_fail(vpn->process, 1);

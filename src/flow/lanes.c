@@ -96,7 +96,9 @@ void lane_begin(struct lane *lane)
 	atomic_store(&share->peer->is_super[lane->number], lane->is_super);
 	if (atomic_exchange(&share->peer->home[lane->number], (uint16_t)worker->index) == LANES_NOWHERE)
 		atomic_fetch_add(&worker->lanes->up, 1);
-	if (before)
+	// The dialling side ends first: the end of a lane must not overtake the answer to its successor, which comes on
+	// another connection.
+	if (before && lane->is_dialled)
 		retire(before);
 	lanes_outward_resume(worker);
 }
@@ -206,6 +208,7 @@ int lanes_new(const struct lanes_settings *settings, const struct lanes_ops *ops
 		}
 		worker->lanes = made;
 		worker->index = i;
+		worker->dialling_now = settings->dialling;
 		pthread_mutex_init(&worker->inbox.lock, NULL);
 	}
 	if (!settings->has_table && lanes_peer_new(made, 0, &made->only) < 0) {

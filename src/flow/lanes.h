@@ -28,6 +28,11 @@
 
 struct lanes;
 
+// How data connections are dialled.
+struct lanes_dialling {
+	uint32_t keepalive_ms, handshake_ms;
+	char congestion[SOCKET_CONGESTION_BYTES];
+};
 struct lanes_settings {
 	struct tun *tun; // lent
 	unsigned workers;
@@ -35,8 +40,7 @@ struct lanes_settings {
 	bool takes_super; // super-packets cross whole when the peer takes them as well
 	bool has_table;   // many peers; false: one, which lanes_only gives
 	uint32_t clamp;   // segment sizes that TCP announces are lowered to what fits into this; 0: left alone
-	uint32_t keepalive_ms, handshake_ms; // of data connections that are dialled
-	char congestion[SOCKET_CONGESTION_BYTES];
+	struct lanes_dialling dialling;
 };
 struct lanes_ops {
 	// From any worker, once: somebody has deleted the device.
@@ -81,7 +85,7 @@ void lanes_table_unref(struct lanes_table **table);
 
 // ---- workers
 
-// On that worker's thread, as are the next five. Negative: no memory.
+// On that worker's thread, as are the next six. Negative: no memory.
 MUST_USE int lanes_open(struct lanes *lanes, unsigned worker, struct loop *loop);
 void lanes_close(struct lanes *lanes, unsigned worker);
 
@@ -90,6 +94,8 @@ void lanes_set_table(struct lanes *lanes, unsigned worker, struct lanes_table *t
 // Initiator: the link on which this worker's share of the lanes is to be dialled; NULL: none. A reference is taken.
 // Lanes of an earlier link go on until they have successors. Negative: no memory, no lanes on this worker.
 MUST_USE int lanes_set_link(struct lanes *lanes, unsigned worker, struct link *link);
+// Initiator: what differs from before takes effect by dialling again, make before break. Copied.
+void lanes_set_dialling(struct lanes *lanes, unsigned worker, const struct lanes_dialling *dialling);
 // Responder: a stream of kind `packets` whose header has come. The stream is taken; one with a number that is no lane's
 // is refused.
 void lanes_take(struct lanes *lanes, unsigned worker, struct lanes_peer *peer, struct stream *stream, uint16_t number);

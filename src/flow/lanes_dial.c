@@ -1,11 +1,12 @@
 // The initiator's share of the lanes, on each worker: dialled when there is none, and dialled again when its link has
-// keys of a newer epoch, or has been replaced by another link.
+// keys of a newer epoch, or has been replaced by another link, or when data connections are to be dialled otherwise.
 
 #include "flow/lanes_internal.h"
 
 #include "core/log.h"
 
 #include <stdio.h>
+#include <string.h>
 
 // How often a worker looks whether its lanes are as they should be.
 #define CARE_MS 200
@@ -14,7 +15,8 @@
 
 static bool is_current(const struct lanes_worker *worker, const struct lane *lane)
 {
-	return lane && stream_link(lane->stream) == worker->link && stream_epoch(lane->stream) == link_epoch(worker->link);
+	return lane && lane->dialling_serial == worker->dialling_serial && stream_link(lane->stream) == worker->link &&
+	       stream_epoch(lane->stream) == link_epoch(worker->link);
 }
 
 static void dial(struct lanes_worker *worker, unsigned number)
@@ -28,9 +30,11 @@ static void dial(struct lanes_worker *worker, unsigned number)
 	struct stream_opening opening = {.header = &header, .ops = &lane_ops, .owner = lane};
 	struct stream_dial how = {.loop = worker->loop,
 	                          .profile = worker->profile,
-	                          .keepalive_ms = settings->keepalive_ms,
-	                          .timeout_ms = settings->handshake_ms};
-	snprintf(how.congestion, sizeof how.congestion, "%s", settings->congestion);
+	                          .keepalive_ms = worker->dialling_now.keepalive_ms,
+	                          .timeout_ms = worker->dialling_now.handshake_ms};
+	snprintf(how.congestion, sizeof how.congestion, "%s", worker->dialling_now.congestion);
+	lane->is_dialled = true;
+	lane->dialling_serial = worker->dialling_serial;
 	worker->dialling[number] = lane;
 	if (stream_dial_open(&how, worker->link, &opening, &lane->stream) < 0) {
 		lanes_dial_failed(lane, "no memory for a data connection");
@@ -76,22 +80,37 @@ int lanes_set_link(struct lanes *lanes, unsigned index, struct link *link)
 	link_unref(&worker->link);
 	tls_profile_free(&worker->profile);
 	worker->rest_until_ms = 0;
-	if (!link || !worker->loop)
+	if (!worker->loop)
+		return 0;
+	loop_timer_disarm(worker->care);
+	if (!link)
 		return 0;
 	int result = tls_profile_data(link_peer(link)->tls.group, &worker->profile);
 	if (result < 0)
 		return result;
 	worker->link = link_ref(link);
+	loop_timer_arm(worker->care, CARE_MS, CARE_MS);
 	care(worker);
 	return 0;
 }
 
+void lanes_set_dialling(struct lanes *lanes, unsigned index, const struct lanes_dialling *dialling)
+{
+	struct lanes_worker *worker = lanes->workers[index];
+	struct lanes_dialling *mine = &worker->dialling_now;
+	bool is_same = mine->keepalive_ms == dialling->keepalive_ms && mine->handshake_ms == dialling->handshake_ms &&
+	               strcmp(mine->congestion, dialling->congestion) == 0;
+	if (is_same)
+		return;
+	*mine = *dialling;
+	worker->dialling_serial++;
+	if (worker->loop)
+		care(worker);
+}
+
 int lanes_dial_open(struct lanes_worker *worker)
 {
-	int result = loop_timer_open(worker->loop, care, worker, &worker->care);
-	if (result == 0)
-		loop_timer_arm(worker->care, CARE_MS, CARE_MS);
-	return result;
+	return loop_timer_open(worker->loop, care, worker, &worker->care);
 }
 
 void lanes_dial_close(struct lanes_worker *worker)

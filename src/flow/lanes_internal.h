@@ -32,7 +32,9 @@ struct lane {
 	struct stream *stream;
 	struct loop_task release;
 	unsigned number;            // from 0
+	uint32_t dialling_serial;   // of the worker, when it was dialled
 	bool is_super;              // parcels with offload
+	bool is_dialled;            // by us
 	bool is_open;               // the peer has taken it
 	bool is_retired;            // nothing new goes out
 	bool is_finished, is_ended; // our direction, the peer's
@@ -91,6 +93,8 @@ struct lanes_worker {
 	struct tls_profile *profile;
 	struct loop_timer *care;
 	struct lane *dialling[LIMIT_LANES];
+	struct lanes_dialling dialling_now;
+	uint32_t dialling_serial; // another one whenever that changes
 	uint64_t rest_until_ms;
 
 	struct coalesce coalesce;

@@ -47,10 +47,16 @@ static void write_super(struct lanes_worker *worker, const struct parcel *parcel
 		counter_add(COUNTER_PACKET_MALFORMED, 1);
 		return;
 	}
+	if (parcel->offload.kind == OFFLOAD_NONE) {
+		coalesce_add_partial(&worker->coalesce, parcel->packet, parcel->length, &parcel->offload);
+		return;
+	}
+	// What was joined so far comes before it.
+	coalesce_flush(&worker->coalesce);
 	struct iovec piece = {(uint8_t *)parcel->packet, parcel->length};
 	int result = write_device(worker, &parcel->offload, &piece, 1);
-	counter_add(COUNTER_SUPER_INWARD, parcel->offload.kind != OFFLOAD_NONE);
-	if (result == TUN_UNFIT && parcel->offload.kind != OFFLOAD_NONE)
+	counter_add(COUNTER_SUPER_INWARD, 1);
+	if (result == TUN_UNFIT)
 		write_cut(worker, &cut);
 	else if (result != 0)
 		counter_add(COUNTER_PACKET_REFUSED, 1);
@@ -106,9 +112,6 @@ static bool take_all(struct lane *lane)
 	uint64_t count = 0;
 	int result;
 	while ((result = parcel_read(lane->rx + at, lane->rx_used - at, lane->is_super, &parcel)) == 0) {
-		// What was joined so far comes before a packet that is written at once.
-		if (parcel.offload.kind != OFFLOAD_NONE || parcel.offload.needs_checksum)
-			coalesce_flush(&lane->worker->coalesce);
 		take(lane, lane->rx + at + parcel_head_bytes(lane->is_super), &parcel);
 		at += parcel.used;
 		count++;

@@ -130,11 +130,22 @@ static bool hash(const uint8_t *bytes, const struct packet *packet, uint32_t *va
 	return true;
 }
 
-static unsigned choose(struct lanes_share *share, const uint8_t *bytes, const struct packet *packet)
+// Each lane of this worker in turn, so that nothing has to be passed on; each of all when it has none.
+static unsigned next_in_turn(struct lanes_share *share)
 {
 	unsigned count = share->worker->lanes->settings.count;
+	for (unsigned i = 0; i < count; i++) {
+		unsigned number = share->turn++ % count;
+		if (share->current[number])
+			return number;
+	}
+	return share->turn++ % count;
+}
+
+static unsigned choose(struct lanes_share *share, const uint8_t *bytes, const struct packet *packet)
+{
 	uint32_t value;
-	return hash(bytes, packet, &value) ? mix(value, count) : share->turn++ % count;
+	return hash(bytes, packet, &value) ? mix(value, share->worker->lanes->settings.count) : next_in_turn(share);
 }
 
 // The lane, or the next one that is up. False: none is.
@@ -154,6 +165,44 @@ static bool find_home(const struct lanes_peer *peer, unsigned *number, unsigned 
 
 // ---- passing on
 
+static bool pass_on(struct lanes_worker *to, const struct passed *passed, const uint8_t *parcel)
+{
+	size_t length = passed->length;
+	struct lanes_inbox *inbox = &to->inbox;
+	bool is_taken = false;
+	pthread_mutex_lock(&inbox->lock);
+	if (to->loop && inbox->used + sizeof *passed + length <= LIMIT_LANES_PASSED_BYTES) {
+		uint8_t *at = inbox->filling + inbox->used;
+		memcpy(at, passed, sizeof *passed);
+		memcpy(at + sizeof *passed, parcel, length);
+		inbox->used += sizeof *passed + length;
+		if (!inbox->is_woken)
+			loop_post(to->loop, &inbox->wake);
+		inbox->is_woken = is_taken = true;
+	}
+	pthread_mutex_unlock(&inbox->lock);
+	counter_add(COUNTER_PACKET_PASSED, 1);
+	return is_taken;
+}
+
+// A packet that another worker has passed on to this one. False: dropped.
+static bool take_passed(struct lanes_worker *worker, struct passed *passed, const uint8_t *parcel)
+{
+	struct lanes_share *share = lanes_share_at(worker, passed->slot, passed->serial);
+	unsigned number = passed->number, home;
+	if (!share || !find_home(share->peer, &number, &home))
+		return false;
+	struct lane *lane = share->current[passed->number];
+	// Its lane was dialled again meanwhile, and its successor is another worker's.
+	if (!lane && home != worker->index) {
+		passed->number = (uint8_t)number;
+		return pass_on(worker->lanes->workers[home], passed, parcel);
+	}
+	lane = lane ? lane : share->current[number];
+	size_t limit = passed->length < LARGE_BYTES ? LANES_TX_BYTES : LIMIT_UNIT_BYTES;
+	return lane && lane->is_super == passed->is_super && put(lane, limit, parcel, passed->length);
+}
+
 static void on_passed(struct loop_task *task)
 {
 	struct lanes_inbox *inbox = CONTAINER_OF(task, struct lanes_inbox, wake);
@@ -171,33 +220,10 @@ static void on_passed(struct loop_task *task)
 	for (size_t at = 0; is_open && at < used; at += passed.length) {
 		memcpy(&passed, bytes + at, sizeof passed);
 		at += sizeof passed;
-		struct lanes_share *share = lanes_share_at(worker, passed.slot, passed.serial);
-		struct lane *lane = share ? share->current[passed.number] : NULL;
-		if (!lane || lane->is_super != passed.is_super ||
-		    !put(lane, passed.length < LARGE_BYTES ? LANES_TX_BYTES : LIMIT_UNIT_BYTES, bytes + at, passed.length))
+		if (!take_passed(worker, &passed, bytes + at))
 			counter_add(COUNTER_PACKET_CONGESTED, 1);
 	}
 	lanes_outward_flush_unsent(worker);
-}
-
-static void pass_on(struct lanes_worker *to, const struct passed *passed, const uint8_t *parcel)
-{
-	size_t length = passed->length;
-	struct lanes_inbox *inbox = &to->inbox;
-	bool is_taken = false;
-	pthread_mutex_lock(&inbox->lock);
-	if (to->loop && inbox->used + sizeof *passed + length <= LIMIT_LANES_PASSED_BYTES) {
-		uint8_t *at = inbox->filling + inbox->used;
-		memcpy(at, passed, sizeof *passed);
-		memcpy(at + sizeof *passed, parcel, length);
-		inbox->used += sizeof *passed + length;
-		if (!inbox->is_woken)
-			loop_post(to->loop, &inbox->wake);
-		inbox->is_woken = is_taken = true;
-	}
-	pthread_mutex_unlock(&inbox->lock);
-	counter_add(COUNTER_PACKET_PASSED, 1);
-	counter_add(is_taken ? COUNTER_PACKETS_OUTWARD : COUNTER_PACKET_CONGESTED, 1);
 }
 
 // ---- a packet
@@ -218,7 +244,8 @@ static bool deliver(struct lanes_worker *worker, struct target to, const uint8_t
 		                        .length = (uint32_t)length,
 		                        .number = (uint8_t)to.number,
 		                        .is_super = to.is_super};
-		pass_on(worker->lanes->workers[to.home], &passed, parcel);
+		bool is_taken = pass_on(worker->lanes->workers[to.home], &passed, parcel);
+		counter_add(is_taken ? COUNTER_PACKETS_OUTWARD : COUNTER_PACKET_CONGESTED, 1);
 		return true;
 	}
 	struct lane *lane = to.share->current[to.number];

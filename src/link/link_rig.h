@@ -50,6 +50,7 @@ struct link_rig_settings {
 	enum control_reason (*may_link)(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1]);
 	void (*on_open)(void *owner, struct link *link, const struct control_open *open);
 	bool waits_for_nothing; // link_rig_start does not wait for a link
+	struct terms terms;     // of both sides
 };
 
 // Certificates are made once a program.
@@ -226,6 +227,7 @@ static inline void link_rig_start_dest(struct link_rig *rig, const struct link_r
 	             .connections_max = settings->connections_max ? settings->connections_max : 10000},
 	};
 	responder.reverse = rig->reverse_worker;
+	responder.control.hello.terms = settings->terms;
 	responder.control.hello.features = settings->is_reverse ? HELLO_REVERSE : 0;
 	link_rig_on_header = settings->on_header;
 	link_rig_owner = settings->owner;
@@ -266,6 +268,7 @@ static inline void link_rig_start_source(struct link_rig *rig, const struct link
 	             .silence_ms = settings->silence_ms},
 	};
 	initiator.control.hello.features = is_agent ? HELLO_REVERSE : 0;
+	initiator.control.hello.terms = settings->terms;
 	snprintf(initiator.control.hello.device, sizeof initiator.control.hello.device, "%s", is_agent ? "011" : "");
 	assert_int_equal(initiator_new(&initiator, &ops, rig, &rig->initiator), 0);
 }

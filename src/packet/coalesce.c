@@ -19,6 +19,7 @@ struct candidate {
 	size_t length, ip_bytes, header_bytes;
 	bool is_udp;
 	bool may_join;
+	bool is_partial; // its checksum is left to whoever gets it
 };
 
 void coalesce_init(struct coalesce *coalesce, coalesce_fn on_packet, void *owner)
@@ -59,7 +60,7 @@ static void write_header(struct coalesce_group *group)
 
 static void hand_out(struct coalesce *coalesce, struct coalesce_group *group)
 {
-	struct offload offload = {0};
+	struct offload offload = group->first_offload;
 	struct iovec whole = {.iov_base = (void *)group->first, .iov_len = group->first_length};
 	if (group->count > 1) {
 		write_header(group);
@@ -86,16 +87,18 @@ static void hand_out(struct coalesce *coalesce, struct coalesce_group *group)
 static bool may_join(const struct coalesce *coalesce, const struct candidate *candidate)
 {
 	const uint8_t *transport = candidate->bytes + candidate->ip_bytes;
+	bool has_checksum = candidate->is_partial || (transport[UDP_CHECKSUM] | transport[UDP_CHECKSUM + 1]) != 0;
 	if (candidate->length <= candidate->header_bytes)
 		return false;
 	if (candidate->is_udp)
-		return coalesce->joins_udp && (transport[UDP_CHECKSUM] | transport[UDP_CHECKSUM + 1]) != 0 &&
+		return coalesce->joins_udp && has_checksum &&
 		       packet_read16(transport + 4) == candidate->length - candidate->ip_bytes;
 	return coalesce->joins_tcp && (transport[TCP_FLAGS] & ~PUSH) == ACK;
 }
 
 // False: of no flow that could have a group.
-static bool judge(const struct coalesce *coalesce, const uint8_t *bytes, size_t length, struct candidate *candidate)
+static bool judge(const struct coalesce *coalesce, const uint8_t *bytes, size_t length, const struct offload *offload,
+                  struct candidate *candidate)
 {
 	struct packet packet;
 	if (packet_parse(bytes, length, &packet) != 0 || !packet.is_plain || packet.is_fragment || packet.length != length)
@@ -109,8 +112,13 @@ static bool judge(const struct coalesce *coalesce, const uint8_t *bytes, size_t 
 		.ip_bytes = packet.header_bytes,
 		.header_bytes = packet.header_bytes + transport,
 		.is_udp = packet.protocol == PACKET_UDP,
+		.is_partial = offload->needs_checksum,
 	};
-	candidate->may_join = may_join(coalesce, candidate);
+	// Hostile: a checksum that is to be put elsewhere stays as it was said, and its packet alone.
+	bool is_in_place = !offload->needs_checksum ||
+	                   (offload->checksum_start == packet.header_bytes &&
+	                    offload->checksum_offset == (candidate->is_udp ? UDP_CHECKSUM : TCP_CHECKSUM));
+	candidate->may_join = is_in_place && may_join(coalesce, candidate);
 	return true;
 }
 
@@ -161,11 +169,11 @@ static bool is_intact(const uint8_t *bytes, size_t length, size_t ip_bytes, bool
 }
 
 // IPv4's own header checksum is renewed as well, so it must be good too.
-static bool is_good(const uint8_t *bytes, size_t length, size_t ip_bytes, bool is_udp)
+static bool is_good(const uint8_t *bytes, size_t length, size_t ip_bytes, bool is_udp, bool is_partial)
 {
 	if (bytes[0] >> 4 == 4 && checksum_fold(checksum_add(0, bytes, ip_bytes)) != 0xffff)
 		return false;
-	return is_intact(bytes, length, ip_bytes, is_udp);
+	return is_partial || is_intact(bytes, length, ip_bytes, is_udp);
 }
 
 // ---- joining
@@ -188,9 +196,11 @@ static void append(struct coalesce_group *group, const struct candidate *candida
 	group->flags = bytes[candidate->ip_bytes + TCP_FLAGS] & PUSH;
 }
 
-static void begin(struct coalesce *coalesce, struct coalesce_group *group, const struct candidate *candidate)
+static void begin(struct coalesce *coalesce, struct coalesce_group *group, const struct candidate *candidate,
+                  const struct offload *offload)
 {
 	group->first = candidate->bytes;
+	group->first_offload = *offload;
 	group->first_length = candidate->length;
 	group->ip_bytes = candidate->ip_bytes;
 	group->header_bytes = candidate->header_bytes;
@@ -231,10 +241,11 @@ static bool join(struct coalesce_group *group, const struct candidate *candidate
 {
 	if (!is_next(group, candidate))
 		return false;
-	if (!group->is_verified && !is_good(group->first, group->first_length, group->ip_bytes, group->is_udp))
+	if (!group->is_verified && !is_good(group->first, group->first_length, group->ip_bytes, group->is_udp,
+	                                    group->first_offload.needs_checksum))
 		return false;
 	group->is_verified = true;
-	if (!is_good(candidate->bytes, candidate->length, candidate->ip_bytes, candidate->is_udp))
+	if (!is_good(candidate->bytes, candidate->length, candidate->ip_bytes, candidate->is_udp, candidate->is_partial))
 		return false;
 	append(group, candidate);
 	return true;
@@ -246,27 +257,33 @@ static bool is_ended(const struct coalesce_group *group)
 	return group->flags != 0 || group->total % group->segment_bytes != 0;
 }
 
-void coalesce_add(struct coalesce *coalesce, const uint8_t *packet, size_t length)
+void coalesce_add_partial(struct coalesce *coalesce, const uint8_t *packet, size_t length,
+                          const struct offload *offload)
 {
 	struct candidate candidate;
 	struct iovec whole = {.iov_base = (void *)packet, .iov_len = length};
-	bool has_flow = judge(coalesce, packet, length, &candidate);
+	bool has_flow = judge(coalesce, packet, length, offload, &candidate);
 	struct coalesce_group *group = has_flow ? find_group(coalesce, &candidate) : NULL;
 	if (group && !join(group, &candidate)) {
 		hand_out(coalesce, group);
 		group = NULL;
 	}
 	if (!group && !(has_flow && candidate.may_join)) {
-		coalesce->on_packet(coalesce->owner, &(struct offload){0}, &whole, 1);
+		coalesce->on_packet(coalesce->owner, offload, &whole, 1);
 		return;
 	}
 	if (!group) {
 		group = make_group(coalesce);
 		group->flags = 0;
-		begin(coalesce, group, &candidate);
+		begin(coalesce, group, &candidate, offload);
 	}
 	if (is_ended(group))
 		hand_out(coalesce, group);
+}
+
+void coalesce_add(struct coalesce *coalesce, const uint8_t *packet, size_t length)
+{
+	coalesce_add_partial(coalesce, packet, length, &(struct offload){0});
 }
 
 void coalesce_flush(struct coalesce *coalesce)

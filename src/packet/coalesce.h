@@ -27,6 +27,7 @@ typedef void (*coalesce_fn)(void *owner, const struct offload *offload, const st
 struct coalesce_group {
 	const uint8_t *first; // NULL: free
 	size_t first_length;
+	struct offload first_offload;
 	size_t ip_bytes, header_bytes;
 	size_t segment_bytes, total; // payload of each packet but the last; of all
 	uint32_t next_sequence;      // TCP
@@ -50,5 +51,9 @@ struct coalesce {
 void coalesce_init(struct coalesce *coalesce, coalesce_fn on_packet, void *owner);
 // The packet is lent until coalesce_flush; it may be handed out at once.
 void coalesce_add(struct coalesce *coalesce, const uint8_t *packet, size_t length);
+// One whose checksum is left to whoever gets it (offload.needs_checksum, kind OFFLOAD_NONE): there is nothing to
+// verify. What is not joined is handed out with its offload.
+void coalesce_add_partial(struct coalesce *coalesce, const uint8_t *packet, size_t length,
+                          const struct offload *offload);
 // Hands out all that is left.
 void coalesce_flush(struct coalesce *coalesce);

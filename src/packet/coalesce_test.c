@@ -208,6 +208,76 @@ static void a_datagram_without_checksum_is_left_alone(void **state)
 	assert_int_equal(seen_count, 2);
 }
 
+// As a kernel leaves it: the sum of the pseudo header alone.
+static const struct offload *leave_checksum(uint8_t *packet, size_t length)
+{
+	static struct offload offload;
+	size_t ip = rig_ip_bytes(packet);
+	bool is_udp = (ip == 20 ? packet[9] : packet[6]) == 17;
+	offload =
+		(struct offload){.needs_checksum = true, .checksum_start = (uint16_t)ip, .checksum_offset = is_udp ? 6 : 16};
+	rig_put16(packet + ip + offload.checksum_offset, 0);
+	// Whatever the payload and the transport header do not add up to.
+	uint16_t all = rig_transport_sum(packet, length), part = rig_sum(0, packet + ip, length - ip);
+	rig_put16(packet + ip + offload.checksum_offset,
+	          rig_sum(all, (uint8_t[]){(uint8_t)(~part >> 8), (uint8_t)~part}, 2));
+	return &offload;
+}
+
+static void datagrams_whose_checksums_are_left_to_us_are_joined_and_cut_again(void **state)
+{
+	struct coalesce *coalesce = *state;
+	for (int version = 4; version <= 6; version += 2) {
+		struct rig_flow flow = {.version = version, .protocol = 17};
+		uint8_t *packets[3];
+		size_t lengths[3];
+		seen_count = 0;
+		for (unsigned i = 0; i < 3; i++) {
+			packets[i] = arena + arena_used;
+			lengths[i] = rig_build(&flow, i == 2 ? 40 : 100, i * 100, packets[i]);
+			arena_used += lengths[i];
+			coalesce_add_partial(coalesce, packets[i], lengths[i], leave_checksum(packets[i], lengths[i]));
+		}
+		coalesce_flush(coalesce);
+		assert_int_equal(seen_count, 1);
+		assert_int_equal(seen[0].offload.kind, OFFLOAD_UDP);
+		struct segment segment;
+		assert_int_equal(segment_begin(&segment, seen[0].bytes, seen[0].length, &seen[0].offload), 0);
+		for (unsigned i = 0; i < 3; i++) {
+			uint8_t out[200];
+			assert_int_equal(segment_room(&segment), lengths[i]);
+			segment_next(&segment, out);
+			assert_int_equal(rig_transport_sum(out, lengths[i]), 0xffff);
+			assert_memory_equal(out + rig_ip_bytes(out) + 8, packets[i] + rig_ip_bytes(out) + 8, i == 2 ? 40 : 100);
+		}
+		assert_int_equal(segment_room(&segment), 0);
+	}
+}
+
+static void a_packet_whose_checksum_is_left_to_us_goes_alone_as_it_was_said(void **state)
+{
+	struct coalesce *coalesce = *state;
+	struct rig_flow flow = {.version = 4, .protocol = 17};
+	uint8_t packet[2][128];
+	size_t length = rig_build(&flow, 100, 0, packet[0]);
+	coalesce_add_partial(coalesce, packet[0], length, leave_checksum(packet[0], length));
+	coalesce_flush(coalesce);
+	assert_int_equal(seen_count, 1);
+	assert_true(seen[0].offload.kind == OFFLOAD_NONE && seen[0].offload.needs_checksum);
+	assert_int_equal(seen[0].offload.checksum_start, 20);
+	// A place that is not that of a checksum: never joined.
+	seen_count = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		rig_build(&flow, 100, 0, packet[i]);
+		struct offload elsewhere = *leave_checksum(packet[i], length);
+		elsewhere.checksum_offset = 4;
+		coalesce_add_partial(coalesce, packet[i], length, &elsewhere);
+	}
+	coalesce_flush(coalesce);
+	assert_int_equal(seen_count, 2);
+	assert_int_equal(seen[1].offload.checksum_offset, 4);
+}
+
 static void an_acknowledgement_overtakes_nothing_of_its_flow(void **state)
 {
 	struct coalesce *coalesce = *state;
@@ -288,6 +358,8 @@ int main(void)
 		TEST(packets_that_differ_in_what_is_said_once_stay_apart),
 		TEST(a_damaged_packet_stays_damaged),
 		TEST(a_datagram_without_checksum_is_left_alone),
+		TEST(datagrams_whose_checksums_are_left_to_us_are_joined_and_cut_again),
+		TEST(a_packet_whose_checksum_is_left_to_us_goes_alone_as_it_was_said),
 		TEST(an_acknowledgement_overtakes_nothing_of_its_flow),
 		TEST(short_segments_and_pushes_end_a_super_packet),
 		TEST(a_super_packet_never_outgrows_its_length_field_or_its_list),

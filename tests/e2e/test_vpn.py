@@ -1,5 +1,6 @@
 """`qanat vpn`: two nodes with certificates, in network namespaces."""
 
+import json
 import os
 import re
 import shutil
@@ -196,6 +197,40 @@ def test_no_packet_is_lost_when_keys_change_every_second(wire, papers):
     assert not missing, (missing, drops)
 
 
+def drops(*nodes):
+    return [line for node in nodes for line in node.get("/metrics")[1].splitlines()
+            if line.startswith("qanat_packets_dropped")]
+
+
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="there is no iperf3")
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_no_datagram_is_lost_when_keys_change_every_second(wire, papers, workers):
+    """
+    iperf3 -u, both ways at once, and a ping of 500 a second ══ client ═════ server      what is lost nobody sends again
+    """
+    words = ["--key-rotation-interval", "1", "--workers", workers]
+    server, client = pair(wire, papers, *words)
+    for node in (wire.server, wire.client):
+        node.start("iperf3", "-s", "--forceflush", name="iperf3").wait_log("listening")
+    dropped = drops(client, server)  # what the kernel said before there was a connection
+    ping = wire.client.start("ping", "-q", "-i", "0.002", "192.168.3.1", name="flood")
+    before = client.status()["links"][0]["epoch"]
+    words = ["-u", "-b", "20M", "-P", "3", "-l", "1200", "-t", "8", "-w", "4M", "-J"]
+    back = wire.server.start("iperf3", "-c", "192.168.3.2", *words, name="back")
+    there = json.loads(wire.client.run("iperf3", "-c", "192.168.3.1", *words, seconds=120))["end"]["sum"]
+    assert back.wait_end(60) == 0
+    back = json.loads(back.log())["end"]["sum"]
+    assert client.status()["links"][0]["epoch"] >= before + 4, client.status()["links"]
+    ping.process.send_signal(signal.SIGINT)
+    ping.wait_end()
+    sent, heard = [int(number) for number in re.search(r"(\d+) packets transmitted, (\d+) received", ping.log()).groups()]
+    assert drops(client, server) == dropped
+    assert there["packets"] > 1000 and there["lost_packets"] == 0, there
+    assert back["packets"] > 1000 and back["lost_packets"] == 0, back
+    # The last answers may still be on their way.
+    assert sent > 1000 and sent - heard <= 10, ping.log()
+
+
 def test_a_client_that_is_killed_and_returns_is_let_in_at_once(wire, papers):
     """
     client ═╳═ server, client' ═════ server       the same certificate: no wait for the old one's silence
@@ -322,5 +357,30 @@ def test_a_reload_takes_over_what_can_change_and_packets_go_on(wire, papers):
     client.process.send_signal(signal.SIGHUP)
     client.wait_log("vpn.clamp_mss has changed")
     client.wait_log("vpn.mtu has changed, but needs a restart")
+    wait(lambda: ping.count("icmp_seq=") > 40, "more answers")
+    assert not lost(ping)
+
+
+def test_a_reload_reaches_data_connections_and_loses_nothing(wire, papers):
+    """
+    ping ══ client (SIGHUP: link.congestion, keep_alive_interval_ms) ═════ server      each lane is dialled again
+    """
+    config = {"vpn": {"server": "192.0.2.1", "ipv4": "192.168.3.2/24"},
+              "link": {"congestion": "reno", "keep_alive_interval_ms": 40000},
+              "auth": {"ca_cert_path": papers.ca, "cert_path": papers.client, "key_path": papers.client_key}}
+    start_server(wire, papers)
+    client = Vpn(wire.client, ["client"], "client", config=config).wait_log("running as client").wait_lanes(LANES)
+
+    def sockets(pattern):
+        return len(re.findall(pattern, wire.client.run("ss", "-Htonio", "state", "established", "dport = :1108")))
+
+    wait(lambda: sockets(r"\breno\b") == LANES, "data connections with reno")
+    ping = pinging(wire.client, "192.168.3.1")
+    ping.wait_log("icmp_seq=1 ")
+    config["link"] = {"congestion": "cubic", "keep_alive_interval_ms": 7000}
+    client.write(config)
+    client.process.send_signal(signal.SIGHUP)
+    wait(lambda: sockets(r"\bcubic\b") == LANES and sockets(r"\breno\b") == 0, "cubic on all data connections, and no other")
+    wait(lambda: sockets(r"keepalive,[1-7](\.\d+)?sec") + sockets(r"keepalive,\d{3}ms") == LANES, "the new keep-alive")
     wait(lambda: ping.count("icmp_seq=") > 40, "more answers")
     assert not lost(ping)
