@@ -300,13 +300,18 @@ static unsigned sift(struct wish **from, struct wish **late, uint64_t now_ms)
 	return count;
 }
 
+static void find_end(struct entry *entry)
+{
+	entry->waiting_end = &entry->waiting;
+	while (*entry->waiting_end)
+		entry->waiting_end = &(*entry->waiting_end)->next;
+}
+
 static void look_after(struct reverse_worker *worker, struct entry *entry, struct wish **late)
 {
 	uint64_t now = clock_ms();
 	unsigned asked = sift(&entry->asked, late, now), waiting = sift(&entry->waiting, late, now);
-	entry->waiting_end = &entry->waiting;
-	while (*entry->waiting_end)
-		entry->waiting_end = &(*entry->waiting_end)->next;
+	find_end(entry);
 	entry->asked_count -= asked;
 	counter_add(COUNTER_OPEN_LATE, asked);
 	for (unsigned i = 0; i < asked + waiting; i++)
@@ -335,6 +340,39 @@ void reverse_wishes_care(void *owner)
 	if (!any)
 		loop_timer_disarm(worker->care);
 	reverse_wishes_refuse(late, worker->index, HEADER_TIMED_OUT, "the device did not answer in time");
+}
+
+// ---- withdrawing ---------------------------------------------------------------------------------------------------
+
+static struct wish *pick(struct wish **from, uint64_t id)
+{
+	while (*from && (*from)->what.id != id)
+		from = &(*from)->next;
+	struct wish *wish = *from;
+	if (wish)
+		*from = wish->next;
+	return wish;
+}
+
+bool reverse_withdraw(struct reverse *reverse, struct link *link, uint64_t id)
+{
+	pthread_mutex_lock(&reverse->lock);
+	struct entry *entry = reverse_entry(reverse, link);
+	struct wish *asked = entry ? pick(&entry->asked, id) : NULL;
+	struct wish *wish = entry && !asked ? pick(&entry->waiting, id) : asked;
+	if (asked)
+		entry->asked_count--;
+	if (wish) {
+		find_end(entry);
+		discount(reverse, entry);
+		reverse_wishes_next(reverse, entry);
+	}
+	pthread_mutex_unlock(&reverse->lock);
+	if (!wish)
+		return false;
+	counter_add(COUNTER_OPEN_WITHDRAWN, asked != NULL);
+	wish_free(wish);
+	return true;
 }
 
 // ---- the end of a link ---------------------------------------------------------------------------------------------

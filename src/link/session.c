@@ -73,6 +73,8 @@ static void finish(struct session *session)
 {
 	if (session->link)
 		link_shut(session->link);
+	if (session->link && session->cut)
+		link_set_error(session->link, session->reason);
 	if (session->up)
 		counter_add(COUNTER_LINKS_CLOSED, 1);
 	const struct session_ops *ops = session->ops;
