@@ -23,8 +23,8 @@
 // How often it is looked whether the users of those that wait are still there, and how many are let go at once.
 #define CARE_MS 200
 #define GONE_PER_TURN 64
-// What the flows of a link that was cut say (link/stream).
-#define LINK_CLOSED "the link was closed"
+// What a flow says that came to its end.
+#define FLOW_FINISHED "finished"
 
 struct channel {
 	struct hub *hub;
@@ -180,12 +180,12 @@ static void on_flow_end(struct account *account)
 	pthread_mutex_unlock(&channel->hub->joined.lock);
 	struct link_state state;
 	link_read(channel->link, &state);
-	bool is_cut = strstr(account->ended, LINK_CLOSED) != NULL;
-	snprintf(how, sizeof how, "%s%s%s", account->ended[0] ? account->ended : "the hub stopped",
-	         is_cut && (cut || state.error[0]) ? ": " : "",
-	         !is_cut ? ""
-	         : cut   ? cut
-	                 : state.error);
+	if (!cut && state.is_cut)
+		cut = state.error;
+	// What happened here need not be why: the device may have ended its side first.
+	bool has_reason = cut && strcmp(account->ended, FLOW_FINISHED) != 0;
+	snprintf(how, sizeof how, "%s%s%s", account->ended[0] ? account->ended : "the hub stopped", has_reason ? ": " : "",
+	         has_reason ? cut : "");
 	write_line(channel, "end", how);
 	channel_free(channel);
 }

@@ -177,6 +177,7 @@ static void note_up(struct entry *entry, uint64_t now_ms)
 		return;
 	entry->rest_until_ms = now_ms + LIMIT_DEVICE_REST_MS;
 	entry->flaps++;
+	memset(entry->ups_ms, 0, sizeof entry->ups_ms); // with its rest it has paid for these
 }
 
 static void bind_link(struct fleet *fleet, struct entry *entry, struct link *link, struct fleet_up *up)
