@@ -9,6 +9,10 @@ import threading
 from qanat import HELPERS, PATIENCE, wait
 
 
+def wait_online(fleet, count, seconds=60.0):
+    fleet.hub.wait(lambda: fleet.hub.metric("qanat_devices_online") >= count, "%d devices to be here" % count, seconds)
+
+
 class Robot:
     """Lines of what happens to it are kept; tell() gives it an order."""
 

@@ -6,20 +6,18 @@ What one device, one user or one stranger can do to a hub, and that the others s
 """
 
 import os
-import signal
 import socket
 import struct
-import threading
 import time
 
 import pytest
 
-from peers import Server, echo, is_silent, random_bytes, read_exactly, read_to_end
-from qanat import PATIENCE, QANAT, free_port, merge, run, wait
-from robots import Crowd, Robot
+from peers import Server, echo, is_silent, read_exactly, read_to_end
+from qanat import PATIENCE, QANAT, merge, run, wait
+from robots import Crowd, Robot, wait_online
 from strangers import Stranger
 from streams import Stream, go_on
-from test_hub import Fleet, exchange, talk
+from test_hub import Fleet, talk
 
 
 @pytest.fixture
@@ -58,10 +56,6 @@ def crowd_in(fleet, name, count):
     while len(users) < count:
         wait(has_room, "room in the queue of %s's socket" % name, every=0.002)
     return users
-
-
-def wait_online(fleet, count, seconds=60.0):
-    fleet.hub.wait(lambda: fleet.hub.metric("qanat_devices_online") >= count, "%d devices to be here" % count, seconds)
 
 
 # ---- tokens --------------------------------------------------------------------------------------------------------
