@@ -46,6 +46,7 @@ struct pool_settings agent_pool_settings(struct agent_worker *worker)
 		.keepalive_ms = config->link.keep_alive_interval_ms,
 		.handshake_ms = config->link.handshake_timeout_ms,
 		.on_header = on_header,
+		.on_claim_lost = agent_claim_lost,
 		.owner = worker,
 	};
 }

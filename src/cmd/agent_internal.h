@@ -59,6 +59,9 @@ MUST_USE int agent_make_services(const struct agent *agent, const struct config 
                                  struct service_table **services);
 struct flows_settings agent_flows_settings(const struct agent *agent, struct loop *loop);
 struct pool_settings agent_pool_settings(struct agent_worker *worker);
+// pool_lost_fn of a worker's pool.
+void agent_claim_lost(void *owner, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                      const struct header_answer *answer);
 
 // agent_link.c
 MUST_USE int agent_link_start(struct agent *agent);

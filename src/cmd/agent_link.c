@@ -11,6 +11,7 @@
 #include "node/notify.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct news {
 	struct agent_worker *worker;
@@ -109,6 +110,14 @@ static void refuse(struct claim *claim, enum header_status status, const char *r
 	claim->answer.status = status;
 	snprintf(claim->answer.reason, sizeof claim->answer.reason, "%s", reason);
 	mail_send_surely(claim->worker->agent->worker[0].loop, on_claim_refused, claim, sizeof *claim);
+}
+
+void agent_claim_lost(void *owner, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                      const struct header_answer *answer)
+{
+	struct claim claim = {.worker = owner, .link = link_ref(link)};
+	memcpy(claim.open.token, token, sizeof claim.open.token);
+	refuse(&claim, answer->status, answer->reason);
 }
 
 static void on_claim(void *contents)

@@ -90,6 +90,8 @@ void hub_set_limits(struct hub *hub)
 {
 	atomic_store(&hub->open_timeout_ms, hub->config->hub.open_timeout_ms);
 	atomic_store(&hub->channels_max, hub->config->hub.max_channels_per_device);
+	if (hub->pins)
+		pins_set(hub->pins, hub->config->hub.max_claims_per_key);
 }
 
 int hub_make_keyserver(struct hub *hub, const struct config *config)
@@ -216,7 +218,12 @@ static int open_files(struct hub *hub)
 	         "hub.identity is \"claimed\": devices are called what they say; one that has another's key can pass "
 	         "for it. Certificates of their own are better");
 	problem[0] = '\0';
-	r = pins_open(config->claims_path, LIMIT_DEVICES, &hub->pins, problem);
+	struct pins_settings pins = {.path = config->claims_path,
+	                             .most = LIMIT_DEVICES,
+	                             .most_per_key = config->max_claims_per_key,
+	                             .on_kept = hub_on_kept,
+	                             .owner = hub};
+	r = pins_open(&pins, &hub->pins, problem);
 	if (r != 0)
 		log_error("hub", "hub.claims_path: %s: %s", config->claims_path, r < 0 ? outcome_text(r) : problem);
 	return r != 0;
@@ -321,6 +328,8 @@ static int start(struct hub *hub)
 	}
 	r = open_doors(hub);
 	if (r == 0)
+		r = hub_channels_init(hub) < 0;
+	if (r == 0)
 		r = open_listener(hub);
 	if (r == 0)
 		r = tunnel_socket_open(hub->config, "hub", workers_loop(hub->workers, 0), &control_socket_ops, hub,
@@ -345,6 +354,8 @@ static void stop(struct hub *hub)
 		(void)!workers_each(hub->workers, stop_worker, hub);
 	}
 	doors_free(&hub->doors);
+	pins_close(&hub->pins); // which may still tell workers of names
+	hub_channels_fini(hub);
 	watchdog_close(&hub->watchdog);
 	process_close(&hub->process);
 	workers_free(&hub->workers);
@@ -353,7 +364,6 @@ static void stop(struct hub *hub)
 	registry_free(&hub->registry);
 	gate_free(&hub->gate);
 	fleet_free(&hub->fleet);
-	pins_close(&hub->pins);
 	audit_close(&hub->audit);
 	hub_policy_free(&hub->policy);
 	if (hub->identity)
@@ -383,7 +393,11 @@ static void take_families(int argc, char **argv)
 
 int hub_command(int argc, char **argv)
 {
-	struct hub hub = {.argc = argc - 1, .argv = argv + 1, .lock = PTHREAD_MUTEX_INITIALIZER, .started_ms = clock_ms()};
+	struct hub hub = {.argc = argc - 1,
+	                  .argv = argv + 1,
+	                  .lock = PTHREAD_MUTEX_INITIALIZER,
+	                  .joined.lock = PTHREAD_MUTEX_INITIALIZER,
+	                  .started_ms = clock_ms()};
 	take_families(hub.argc, hub.argv);
 	int r = config_load(CONFIG_HUB, hub.argc, hub.argv, stdout, stderr, &hub.config);
 	if (r != 0)

@@ -35,22 +35,33 @@ static enum control_reason refuse_by(int r, const char *name, char text[LIMIT_RE
 	return CONTROL_REASON_LIMIT;
 }
 
-static enum control_reason claim(struct hub *hub, const char *name, const uint8_t pin[PIN_BYTES],
-                                 char text[LIMIT_REASON_BYTES + 1])
+// What pins_judge or pins_claim has said.
+static enum control_reason refuse_claim(int r, const char *name, char text[LIMIT_REASON_BYTES + 1])
 {
-	int r = hub->pins ? pins_claim(hub->pins, name, pin) : 0;
-	if (r == 0)
+	if (r == 0 || r == PINS_FREE || r == PINS_PENDING)
 		return CONTROL_REASON_NONE;
-	if (r < 0)
-		log_error("hub", "hub.claims_path: the name \"%s\" cannot be kept: %s", name, outcome_text(r));
 	if (r == PINS_OTHER) {
 		counter_add(COUNTER_DEVICE_TAKEN, 1);
 		SAY("the name \"%s\" belongs to the key that claimed it first", name);
 		return CONTROL_REASON_PEER_POLICY;
 	}
-	counter_add(COUNTER_DEVICE_FULL, 1);
-	SAY("the hub cannot keep another name");
+	counter_add(r == PINS_KEY_FULL ? COUNTER_DEVICE_CLAIMS : COUNTER_DEVICE_FULL, 1);
+	SAY("%s", r == PINS_KEY_FULL ? "its key has claimed as many names as it may (hub.max_claims_per_key)"
+	                             : "the hub cannot keep another name");
 	return CONTROL_REASON_LIMIT;
+}
+
+void hub_on_kept(void *owner, const char *name, int r)
+{
+	struct hub *hub = owner;
+	struct device *device = fleet_find(hub->fleet, name);
+	if (r < 0)
+		log_error("hub", "hub.claims_path: the name \"%s\" cannot be kept: %s", name, outcome_text(r));
+	if (r < 0)
+		(void)hub_kick(hub, name, "the hub cannot keep its name");
+	else if (device)
+		hub_seat_look(hub, &device);
+	device_unref(&device);
 }
 
 static enum control_reason identify(struct hub_worker *worker, const struct link_peer *peer, char name[NAMING_BYTES],
@@ -77,7 +88,25 @@ static enum control_reason may_link(void *owner, const struct link_peer *peer, c
 	if (reason != CONTROL_REASON_NONE)
 		return reason;
 	int r = fleet_judge(hub->fleet, name, pin, clock_ms());
-	return r != 0 ? refuse_by(r, name, text) : claim(hub, name, pin, text);
+	if (r != 0)
+		return refuse_by(r, name, text);
+	// Hostile: its link does not stand yet, so it has no name of it.
+	return hub->pins ? refuse_claim(pins_judge(hub->pins, name, pin), name, text) : CONTROL_REASON_NONE;
+}
+
+// The link stands, so what its device calls itself is its name from now on. Its sockets come when that is on the disk.
+static bool claim(struct hub *hub, const char *name, const uint8_t pin[PIN_BYTES], struct link *link, bool *is_kept)
+{
+	char text[LIMIT_REASON_BYTES + 1] = "no memory";
+	int r = hub->pins ? pins_claim(hub->pins, name, pin) : 0;
+	*is_kept = r == 0;
+	if (r >= 0 && refuse_claim(r, name, text) == CONTROL_REASON_NONE)
+		return true;
+	log_warn("hub", "link %s refused: %s", link_name(link), text);
+	struct device *device = fleet_down(hub->fleet, link, clock_ms());
+	if (device)
+		hub_seat_look(hub, &device);
+	return false;
 }
 
 static bool on_up(void *owner, struct link *link)
@@ -106,8 +135,11 @@ static bool on_up(void *owner, struct link *link)
 		                 "a new link of this device has taken over");
 		link_unref(&up.replaced);
 	}
-	hub_seat_look(hub, &up.device);
-	return true;
+	bool is_kept, is_granted = claim(hub, name, pin, link, &is_kept);
+	if (is_granted && is_kept) // else hub_on_kept does
+		hub_seat_look(hub, &up.device);
+	device_unref(&up.device);
+	return is_granted;
 }
 
 static void on_cut(void *contents)
@@ -280,47 +312,53 @@ void hub_seats_close(struct hub *hub)
 
 struct cutting {
 	struct hub *hub;
-	struct link **links;
-	size_t count, room;
+	size_t links;
 };
 
-static void find_denied(void *owner, const struct fleet_view *view)
+static bool is_denied(const void *owner, const struct device *device, const struct link *link)
+{
+	const struct hub *hub = owner;
+	return hub_policy_denies(hub->policy, device->name, link_peer(link)->certificate.fingerprint);
+}
+
+static void cut_if_denied(void *owner, const struct fleet_view *view)
 {
 	struct cutting *cutting = owner;
-	if (view->link && cutting->count < cutting->room &&
-	    hub_policy_denies(cutting->hub->policy, view->device->name, link_peer(view->link)->certificate.fingerprint))
-		cutting->links[cutting->count++] = link_ref(view->link);
+	struct hub *hub = cutting->hub;
+	if (!view->link || !is_denied(hub, view->device, view->link))
+		return;
+	cutting->links++;
+	counter_add(COUNTER_DEVICE_CUT, 1);
+	reverse_end_link(hub->reverse, view->link, CONTROL_REASON_REVOKED, "this device is denied");
 }
 
 void hub_cut_denied(struct hub *hub)
 {
-	struct cutting cutting = {.hub = hub, .room = LIMIT_LINKS};
-	cutting.links = calloc(cutting.room, sizeof(struct link *));
-	if (!cutting.links) {
-		log_error("hub", "no memory: denied devices keep the links they have; reload again");
-		return;
-	}
-	(void)fleet_visit(hub->fleet, "", SIZE_MAX, find_denied, &cutting);
-	for (size_t i = 0; i < cutting.count; i++) {
-		counter_add(COUNTER_DEVICE_CUT, 1);
-		reverse_end_link(hub->reverse, cutting.links[i], CONTROL_REASON_REVOKED, "this device is denied");
-		link_unref(&cutting.links[i]);
-	}
-	if (cutting.count > 0)
-		log_info("hub", "%zu links of denied devices were cut", cutting.count);
-	free(cutting.links);
+	struct cutting cutting = {.hub = hub};
+	size_t channels = hub_channels_cut(hub, is_denied, hub, "this device is denied");
+	(void)fleet_visit(hub->fleet, "", SIZE_MAX, cut_if_denied, &cutting);
+	if (cutting.links > 0 || channels > 0)
+		log_info("hub", "%zu links and %zu connections of denied devices were cut", cutting.links, channels);
+}
+
+static bool is_named(const void *owner, const struct device *device, const struct link *link)
+{
+	(void)link;
+	return strcmp(device->name, owner) == 0;
 }
 
 bool hub_kick(struct hub *hub, const char *name, const char *why)
 {
 	struct device *device = fleet_find(hub->fleet, name);
 	struct link *link = device ? fleet_link(hub->fleet, device) : NULL;
-	bool found = link != NULL;
+	size_t channels = hub_channels_cut(hub, is_named, name, why);
+	bool found = link || channels > 0;
 	if (found) {
 		counter_add(COUNTER_DEVICE_KICKED, 1);
-		log_info("hub", "device %s: its link is ended: %s", name, why);
-		reverse_end_link(hub->reverse, link, CONTROL_REASON_PEER_POLICY, why);
+		log_info("hub", "device %s: its link and %zu connections are ended: %s", name, channels, why);
 	}
+	if (link)
+		reverse_end_link(hub->reverse, link, CONTROL_REASON_PEER_POLICY, why);
 	link_unref(&link);
 	device_unref(&device);
 	return found;

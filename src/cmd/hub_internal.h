@@ -35,6 +35,17 @@ struct hub_worker {
 	const struct hub_policy *policy; // replaced on its thread
 };
 
+struct channel;
+
+struct hub_channels { // all of them
+	pthread_mutex_t lock;
+	struct channel *newest;
+	unsigned waiting;        // for a stream
+	struct loop_timer *care; // worker 0: looks whether those that wait are still wanted
+	bool caring;
+	uint64_t ids;
+};
+
 struct hub {
 	int argc; // of the command, for reloads
 	char **argv;
@@ -58,6 +69,7 @@ struct hub {
 	uint64_t started_ms;
 	_Atomic bool draining;
 	_Atomic uint32_t channels; // open or being opened
+	struct hub_channels joined;
 	_Atomic uint32_t open_timeout_ms, channels_max;
 
 	pthread_mutex_t lock; // what other threads read as well
@@ -82,11 +94,19 @@ void hub_seats_close(struct hub *hub);
 void hub_seats_look_all(struct hub *hub);
 // Ends the links of those that the policy denies now.
 void hub_cut_denied(struct hub *hub);
-// False: there is no such device, or it is away.
+// pins_kept_fn
+void hub_on_kept(void *owner, const char *name, int r);
+// False: nothing of such a device is here.
 bool hub_kick(struct hub *hub, const char *name, const char *why);
 
 // Worker 0: somebody has connected to a device's socket.
 void hub_channel_take(struct hub *hub, struct device *device, const char *service, int fd);
+MUST_USE int hub_channels_init(struct hub *hub);
+void hub_channels_fini(struct hub *hub);
+// From any thread: ends all that runs to devices that are meant, on whichever of their links: also on one whose control
+// connection is over. Returns how many there were. `why` is for the audit log, and lives for ever.
+typedef bool (*hub_meant_fn)(const void *owner, const struct device *device, const struct link *link);
+size_t hub_channels_cut(struct hub *hub, hub_meant_fn is_meant, const void *owner, const char *why);
 
 // status_fn, and the answers to `qanat devices` and `qanat kick`.
 void hub_fill_status(void *owner, struct status_node *status);

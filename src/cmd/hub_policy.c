@@ -49,10 +49,11 @@ static bool add_denied(struct hub_policy *policy, const char *line, size_t lengt
 static bool read_denied(struct hub_policy *policy, char *text)
 {
 	for (char *line = text; *line;) {
-		size_t whole = strcspn(line, "\n"), length = strcspn(line, "#\r\n");
+		size_t whole = strcspn(line, "\n"), blank = strspn(line, " \t");
+		size_t length = strcspn(line, "#\r\n");
 		while (length > 0 && (line[length - 1] == ' ' || line[length - 1] == '\t'))
 			length--;
-		if (length > 0 && !add_denied(policy, line, length))
+		if (length > blank && !add_denied(policy, line + blank, length - blank))
 			return false;
 		line += whole + (line[whole] == '\n');
 	}

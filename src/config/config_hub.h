@@ -38,6 +38,7 @@ struct config_of_hub {
 	char **name_rules;
 	size_t name_rule_count;
 	char *claims_path; // NULL: none
+	uint32_t max_claims_per_key;
 	char *deny_path;   // NULL: none
 	enum config_hub_takeover takeover;
 	struct config_hub_access *access;

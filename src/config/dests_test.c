@@ -98,6 +98,19 @@ static void user_timeout_follows_the_heartbeat_unless_it_is_given(void **state)
 	load_fini(&load);
 }
 
+// It sends PINGs of its own, and waits for their answers no longer than until the next one.
+static void user_timeout_of_an_agent_follows_its_ping(void **state)
+{
+	(void)state;
+	struct load load;
+	static const char text[] = "agent.hub_host='h'\nagent.hub_port=1\nagent.local_host='::1'\nagent.local_port=22\n"
+							   "link.heartbeat_interval_ms=60000\n" AUTH_OF_SOURCE;
+	assert_good(&load, load_text(&load, CONFIG_AGENT, text));
+	assert_int_equal(load.config->agent.ping_seconds, 5);
+	assert_int_equal(load.config->link.user_timeout_ms, 15000); // three of them
+	load_fini(&load);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -107,6 +120,7 @@ int main(void)
 		cmocka_unit_test(half_of_the_first_dest_is_refused),
 		cmocka_unit_test(bad_entries_are_named),
 		cmocka_unit_test(user_timeout_follows_the_heartbeat_unless_it_is_given),
+		cmocka_unit_test(user_timeout_of_an_agent_follows_its_ping),
 	};
 	return cmocka_run_group_tests_name("dests", tests, NULL, NULL);
 }

@@ -36,12 +36,16 @@ static struct tree_place place_of_item(const struct load *load, const char *path
 static void complete_user_timeout(struct load *load)
 {
 	struct config *config = load->config;
-	uint64_t interval = config->link.heartbeat_interval_ms;
-	uint64_t budget = interval * config->link.max_missed_pongs;
+	uint64_t interval = config->link.heartbeat_interval_ms, timeout = config->link.heartbeat_timeout_ms;
 	if (load_is_given(load, "link.user_timeout_ms"))
 		return;
-	if (budget < interval + config->link.heartbeat_timeout_ms)
-		budget = interval + config->link.heartbeat_timeout_ms;
+	if (load->command == CONFIG_AGENT) { // it has a PING of its own, and waits no longer for the answer
+		interval = config->agent.ping_seconds * 1000ULL;
+		timeout = timeout < interval ? timeout : interval;
+	}
+	uint64_t budget = interval * config->link.max_missed_pongs;
+	if (budget < interval + timeout)
+		budget = interval + timeout;
 	config->link.user_timeout_ms = (uint32_t)(budget < INT32_MAX ? budget : INT32_MAX);
 }
 

@@ -121,6 +121,7 @@
 	X(OPEN_CLAIMED, "qanat_opens_total", "outcome=\"claimed\"", "OPENs to agents without a parked connection, by what became of them") \
 	X(OPEN_REFUSED, "qanat_opens_total", "outcome=\"refused\"", "OPENs to agents without a parked connection, by what became of them") \
 	X(OPEN_LATE, "qanat_opens_total", "outcome=\"late\"", "OPENs to agents without a parked connection, by what became of them") \
+	X(OPEN_WITHDRAWN, "qanat_opens_total", "outcome=\"withdrawn\"", "OPENs to agents without a parked connection, by what became of them") \
 	X(CLAIM_UNKNOWN, "qanat_offers_refused_total", "reason=\"unknown_token\"", "Data connections of agents ended when they came") \
 	X(PARK_TOO_MANY, "qanat_offers_refused_total", "reason=\"too_many_parked\"", "Data connections of agents ended when they came") \
 	X(OFFER_NO_LINK, "qanat_offers_refused_total", "reason=\"link_over\"", "Data connections of agents ended when they came") \
@@ -178,6 +179,7 @@
 	X(DEVICE_TAKEN, "qanat_device_links_total", "outcome=\"name_taken\"", "Links of devices by outcome") \
 	X(DEVICE_DENIED, "qanat_device_links_total", "outcome=\"denied\"", "Links of devices by outcome") \
 	X(DEVICE_FLAPS, "qanat_device_links_total", "outcome=\"flaps\"", "Links of devices by outcome") \
+	X(DEVICE_CLAIMS, "qanat_device_links_total", "outcome=\"too_many_claims\"", "Links of devices by outcome") \
 	X(DEVICE_FULL, "qanat_device_links_total", "outcome=\"too_many\"", "Links of devices by outcome") \
 	X(DEVICE_KICKED, "qanat_device_links_ended_total", "reason=\"kicked\"", "Links of devices that the hub ended") \
 	X(DEVICE_CUT, "qanat_device_links_ended_total", "reason=\"denied\"", "Links of devices that the hub ended") \
@@ -186,6 +188,7 @@
 	X(CHANNEL_OFFLINE, "qanat_channels_total", "outcome=\"offline\"", "Connections to devices by outcome") \
 	X(CHANNEL_LIMIT, "qanat_channels_total", "outcome=\"limit\"", "Connections to devices by outcome") \
 	X(CHANNEL_REFUSED, "qanat_channels_total", "outcome=\"refused_by_device\"", "Connections to devices by outcome") \
+	X(CHANNEL_GONE, "qanat_channels_total", "outcome=\"user_gone\"", "Connections to devices by outcome") \
 	X(CHANNEL_FAILED, "qanat_channels_total", "outcome=\"failed\"", "Connections to devices by outcome") \
 	X(DOOR_BLOCKED, "qanat_device_sockets_blocked_total", "", "Sockets of devices that could not be made") \
 	X(AUDIT_WRITTEN, "qanat_audit_lines_total", "outcome=\"written\"", "Lines of the audit log by outcome") \

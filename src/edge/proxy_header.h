@@ -29,7 +29,7 @@ struct proxy_header {
 	const struct proxy_tls *tls;   // NULL: not over TLS
 	const char *authority;         // version 2: the name the client asked for (SNI); may be NULL
 	const char *alpn;              // version 2: the protocol that was agreed on; may be NULL
-	const char *origin;            // version 2: who it is when that is no address, "uid:gid:pid"; may be NULL
+	const char *origin;            // version 2: who it is when that is no address, "uid:N,pid:N"; may be NULL
 };
 
 // Names have no type of their own in the protocol, so they go in one of those it leaves to applications.

@@ -26,6 +26,8 @@ struct fleet {
 	pthread_mutex_t lock;
 	struct fleet_settings settings;
 	struct entry *names, *links;
+	struct entry **order; // by name
+	size_t count, room;
 	_Atomic unsigned online;
 };
 
@@ -52,6 +54,45 @@ static struct entry *find(struct fleet *fleet, const char *name)
 	return entry;
 }
 
+// Where in the order a name is, or would be.
+static size_t place_of(const struct fleet *fleet, const char *name)
+{
+	size_t from = 0, to = fleet->count;
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+		if (strcmp(fleet->order[middle]->device->name, name) < 0)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
+static bool put_in_order(struct fleet *fleet, struct entry *entry)
+{
+	if (fleet->count == fleet->room) {
+		size_t room = fleet->room * 2 + 64;
+		struct entry **order = realloc(fleet->order, room * sizeof(struct entry *));
+		if (!order)
+			return false;
+		fleet->order = order;
+		fleet->room = room;
+	}
+	struct entry **at = fleet->order + place_of(fleet, entry->device->name);
+	memmove(at + 1, at, (size_t)(fleet->order + fleet->count - at) * sizeof(struct entry *));
+	*at = entry;
+	fleet->count++;
+	return true;
+}
+
+static void take_out_of_order(struct fleet *fleet, const struct entry *entry)
+{
+	struct entry **at = fleet->order + place_of(fleet, entry->device->name);
+	assert(*at == entry);
+	fleet->count--;
+	memmove(at, at + 1, (size_t)(fleet->order + fleet->count - at) * sizeof(struct entry *));
+}
+
 static void forget(struct fleet *fleet, struct entry *entry)
 {
 	assert(fleet->names); // it is one of them
@@ -60,39 +101,46 @@ static void forget(struct fleet *fleet, struct entry *entry)
 		HASH_DELETE(by_link, fleet->links, entry);
 		link_unref(&entry->link);
 	}
+	take_out_of_order(fleet, entry);
 	HASH_DELETE(by_name, fleet->names, entry);
 	device_unref(&entry->device);
 	free(entry);
 }
 
-// The one that has been away longest makes room.
-static bool make_room(struct fleet *fleet)
+// Whether one more may be known. `oldest`: the one that has been away longest, which then makes room; else NULL.
+static bool has_room(struct fleet *fleet, struct entry **oldest)
 {
-	struct entry *oldest = NULL, *entry, *next;
+	struct entry *entry, *next;
+	*oldest = NULL;
 	if (HASH_CNT(by_name, fleet->names) < fleet->settings.devices_max)
 		return true;
 	HASH_ITER(by_name, fleet->names, entry, next) {
 		if (!entry->link && atomic_load(&entry->device->channels) == 0 &&
-		    (!oldest || entry->last_down_ms < oldest->last_down_ms))
-			oldest = entry;
+		    (!*oldest || entry->last_down_ms < (*oldest)->last_down_ms))
+			*oldest = entry;
 	}
-	if (oldest)
-		forget(fleet, oldest);
-	return oldest != NULL;
+	return *oldest != NULL;
 }
 
 static struct entry *add(struct fleet *fleet, const char *name)
 {
-	struct entry *entry = calloc(1, sizeof *entry);
+	struct entry *oldest, *entry = calloc(1, sizeof *entry);
 	struct device *device = entry ? calloc(1, sizeof *device) : NULL;
 	if (!device) {
 		free(entry);
 		return NULL;
 	}
+	if (has_room(fleet, &oldest) && oldest)
+		forget(fleet, oldest);
 	memcpy(device->name, name, strlen(name) + 1);
 	device->references = 1;
 	rate_set(&device->rate, fleet->settings.bytes_per_second);
 	entry->device = device;
+	if (!put_in_order(fleet, entry)) {
+		free(device);
+		free(entry);
+		return NULL;
+	}
 	HASH_ADD_KEYPTR(by_name, fleet->names, device->name, strlen(device->name), entry);
 	return entry;
 }
@@ -101,8 +149,10 @@ static struct entry *add(struct fleet *fleet, const char *name)
 
 static int judge(struct fleet *fleet, struct entry *entry, const uint8_t pin[PIN_BYTES], uint64_t now_ms)
 {
+	struct entry *oldest;
+	// Hostile: asked before the peer's link stands, so nobody makes room for it yet.
 	if (!entry)
-		return make_room(fleet) ? 0 : FLEET_FULL;
+		return has_room(fleet, &oldest) ? 0 : FLEET_FULL;
 	if (entry->link && !fleet->settings.any_key && memcmp(entry->pin, pin, PIN_BYTES) != 0)
 		return FLEET_TAKEN;
 	return now_ms < entry->rest_until_ms ? FLEET_FLAPS : 0;
@@ -127,6 +177,7 @@ static void note_up(struct entry *entry, uint64_t now_ms)
 		return;
 	entry->rest_until_ms = now_ms + LIMIT_DEVICE_REST_MS;
 	entry->flaps++;
+	memset(entry->ups_ms, 0, sizeof entry->ups_ms); // with its rest it has paid for these
 }
 
 static void bind_link(struct fleet *fleet, struct entry *entry, struct link *link, struct fleet_up *up)
@@ -202,42 +253,35 @@ unsigned fleet_online(struct fleet *fleet)
 	return atomic_load(&fleet->online);
 }
 
-static int by_name_order(const void *a, const void *b)
+static void see(const struct entry *entry, struct fleet_view *view)
 {
-	const struct entry *const *x = a, *const *y = b;
-	return strcmp((*x)->device->name, (*y)->device->name);
-}
-
-static void show(const struct entry *entry, fleet_visit_fn visit, void *owner)
-{
-	struct fleet_view view = {.device = entry->device,
-	                          .link = entry->link,
-	                          .last_up_ms = entry->last_up_ms,
-	                          .last_down_ms = entry->last_down_ms,
-	                          .ups = entry->ups,
-	                          .flaps = entry->flaps,
-	                          .rests = clock_ms() < entry->rest_until_ms};
-	visit(owner, &view);
+	*view = (struct fleet_view){.device = device_ref(entry->device),
+	                            .link = entry->link ? link_ref(entry->link) : NULL,
+	                            .last_up_ms = entry->last_up_ms,
+	                            .last_down_ms = entry->last_down_ms,
+	                            .ups = entry->ups,
+	                            .flaps = entry->flaps,
+	                            .rests = clock_ms() < entry->rest_until_ms};
 }
 
 size_t fleet_visit(struct fleet *fleet, const char *after, size_t most, fleet_visit_fn visit, void *owner)
 {
-	size_t count = 0, left = 0;
-	struct entry *entry, *next;
 	pthread_mutex_lock(&fleet->lock);
-	struct entry **list = calloc(HASH_CNT(by_name, fleet->names) + 1, sizeof *list);
-	HASH_ITER(by_name, fleet->names, entry, next) {
-		if (list && strcmp(entry->device->name, after) > 0)
-			list[count++] = entry;
-	}
-	if (count > 0)
-		qsort(list, count, sizeof *list, by_name_order);
-	left = count > most ? count - most : 0;
-	for (size_t i = 0; i < count - left; i++)
-		show(list[i], visit, owner);
+	size_t from = place_of(fleet, after);
+	if (from < fleet->count && strcmp(fleet->order[from]->device->name, after) == 0)
+		from++;
+	size_t there = fleet->count - from, count = there < most ? there : most;
+	struct fleet_view *views = calloc(count + 1, sizeof *views);
+	for (size_t i = 0; views && i < count; i++)
+		see(fleet->order[from + i], &views[i]);
 	pthread_mutex_unlock(&fleet->lock);
-	free(list);
-	return left;
+	for (size_t i = 0; views && i < count; i++) {
+		visit(owner, &views[i]);
+		device_unref(&views[i].device);
+		link_unref(&views[i].link);
+	}
+	free(views);
+	return views ? there - count : 0;
 }
 
 // ---- life ----------------------------------------------------------------------------------------------------------
@@ -272,6 +316,7 @@ void fleet_free(struct fleet **slot)
 		return;
 	HASH_ITER(by_name, fleet->names, entry, next)
 		forget(fleet, entry);
+	free(fleet->order);
 	pthread_mutex_destroy(&fleet->lock);
 	free(fleet);
 }

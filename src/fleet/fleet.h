@@ -37,7 +37,8 @@ MUST_USE int fleet_new(const struct fleet_settings *settings, struct fleet **fle
 void fleet_set(struct fleet *fleet, const struct fleet_settings *settings);
 void fleet_free(struct fleet **fleet);
 
-// Whether a link with that name and key may come up now. Asked when a peer has said who it is, and by fleet_up again.
+// Whether a link with that name and key may come up now. Asked when a peer has said who it is, and by fleet_up again;
+// changes nothing.
 enum { FLEET_TAKEN = 1, FLEET_FLAPS = 2, FLEET_FULL = 3 };
 MUST_USE int fleet_judge(struct fleet *fleet, const char *name, const uint8_t pin[PIN_BYTES], uint64_t now_ms);
 
@@ -59,13 +60,13 @@ struct link *fleet_link(struct fleet *fleet, const struct device *device);
 unsigned fleet_online(struct fleet *fleet);
 
 struct fleet_view { // lent
-	const struct device *device;
+	struct device *device;
 	struct link *link;                 // NULL: away
 	uint64_t last_up_ms, last_down_ms; // 0: never
 	uint32_t ups, flaps;
 	bool rests;
 };
 typedef void (*fleet_visit_fn)(void *owner, const struct fleet_view *view);
-// In the order of their names, behind `after` ("" for all), at most `most`. Returns how many there are further on. The
-// table is locked meanwhile; visit must not call back.
+// In the order of their names, behind `after` ("" for all), at most `most`. Returns how many there are further on. What
+// is shown was so at one moment; the table is locked only to take it down, which needs no search: `visit` may be slow.
 size_t fleet_visit(struct fleet *fleet, const char *after, size_t most, fleet_visit_fn visit, void *owner);

@@ -132,6 +132,25 @@ static void the_one_that_is_away_longest_makes_room(void **state)
 	fleet_free(&fleet);
 }
 
+static void asking_makes_no_room(void **state)
+{
+	struct fleet *fleet = make(1);
+	struct link *a = make_link(1), *b = make_link(2);
+	(void)state;
+	assert_int_equal(up(fleet, "a", key, a, NULL), 0);
+	struct device *device = fleet_down(fleet, a, 2);
+	device_unref(&device);
+	assert_int_equal(fleet_judge(fleet, "b", key, clock_ms()), 0);
+	device = fleet_find(fleet, "a"); // what "b" will be is not known yet
+	assert_non_null(device);
+	device_unref(&device);
+	assert_int_equal(up(fleet, "b", key, b, NULL), 0);
+	assert_null(fleet_find(fleet, "a"));
+	link_unref(&a);
+	link_unref(&b);
+	fleet_free(&fleet);
+}
+
 static void on_view(void *owner, const struct fleet_view *view)
 {
 	char *seen = owner;
@@ -153,8 +172,42 @@ static void devices_are_shown_in_pages(void **state)
 	assert_string_equal(seen, "abc");
 	assert_int_equal(fleet_visit(fleet, "c", 3, on_view, seen), 0);
 	assert_string_equal(seen, "abcd");
+	assert_int_equal(fleet_visit(fleet, "bb", 1, on_view, seen), 1); // between two
+	assert_string_equal(seen, "abcdc");
+	assert_int_equal(fleet_visit(fleet, "d", 1, on_view, seen), 0);
+	assert_string_equal(seen, "abcdc");
 	for (int i = 0; i < 4; i++)
 		link_unref(&links[i]);
+	fleet_free(&fleet);
+}
+
+static void on_call_back(void *owner, const struct fleet_view *view)
+{
+	struct device *device = fleet_find(owner, view->device->name);
+	assert_ptr_equal(device, view->device);
+	device_unref(&device);
+}
+
+// Thousands of devices are shown without the table being locked for it: visit may even use it.
+static void a_large_fleet_stays_in_order_as_devices_come_and_go(void **state)
+{
+	enum { COUNT = 2000 };
+	struct fleet *fleet = make(COUNT);
+	struct link *link = make_link(1);
+	char name[16];
+	(void)state;
+	for (unsigned i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof name, "d%05u", i * 7919 % COUNT);
+		assert_int_equal(up(fleet, name, key, link, NULL), 0);
+		struct device *device = fleet_down(fleet, link, i + 1);
+		device_unref(&device);
+	}
+	assert_int_equal(up(fleet, "a", key, link, NULL), 0); // one has made room
+	char seen[64] = "";
+	assert_int_equal(fleet_visit(fleet, "", 2, on_view, seen), COUNT - 2);
+	assert_string_equal(seen, "ad00001"); // d00000 was the first to go
+	assert_int_equal(fleet_visit(fleet, "", SIZE_MAX, on_call_back, fleet), 0);
+	link_unref(&link);
 	fleet_free(&fleet);
 }
 
@@ -166,7 +219,9 @@ int main(void)
 		cmocka_unit_test(another_key_is_refused_while_the_name_is_taken),
 		cmocka_unit_test(a_device_that_flaps_is_told_to_rest),
 		cmocka_unit_test(the_one_that_is_away_longest_makes_room),
+		cmocka_unit_test(asking_makes_no_room),
 		cmocka_unit_test(devices_are_shown_in_pages),
+		cmocka_unit_test(a_large_fleet_stays_in_order_as_devices_come_and_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

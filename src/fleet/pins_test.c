@@ -1,17 +1,61 @@
 #include "fleet/pins.h"
 
+#include "fleet/naming.h"
+
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 static char path[64];
 static const uint8_t key[PIN_BYTES] = {0xab, 1}, other[PIN_BYTES] = {2};
+
+// What the writing thread has said.
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t told;
+	unsigned count;
+	int r;
+	char name[NAMING_BYTES];
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER};
+
+static void on_kept(void *owner, const char *name, int r)
+{
+	assert_ptr_equal(owner, &kept);
+	pthread_mutex_lock(&kept.lock);
+	kept.count++;
+	kept.r = r;
+	snprintf(kept.name, sizeof kept.name, "%s", name);
+	pthread_cond_signal(&kept.told);
+	pthread_mutex_unlock(&kept.lock);
+}
+
+static void wait_kept(unsigned count)
+{
+	pthread_mutex_lock(&kept.lock);
+	while (kept.count < count)
+		pthread_cond_wait(&kept.told, &kept.lock);
+	pthread_mutex_unlock(&kept.lock);
+}
+
+static struct pins *open_pins(const char *file, uint32_t most, uint32_t most_per_key)
+{
+	struct pins *pins = NULL;
+	char problem[PINS_PROBLEM_BYTES];
+	struct pins_settings settings = {
+		.path = file, .most = most, .most_per_key = most_per_key, .on_kept = on_kept, .owner = &kept};
+	kept.count = 0;
+	assert_int_equal(pins_open(&settings, &pins, problem), 0);
+	return pins;
+}
 
 static int setup(void **state)
 {
@@ -38,43 +82,80 @@ static void put(const char *text)
 
 static void the_first_key_keeps_a_name_over_restarts(void **state)
 {
-	struct pins *pins = NULL;
-	char problem[PINS_PROBLEM_BYTES];
+	struct pins *pins = open_pins(path, 10, 10);
 	(void)state;
-	assert_int_equal(pins_open(path, 10, &pins, problem), 0);
-	assert_int_equal(pins_claim(pins, "011", key), 0);
-	assert_int_equal(pins_claim(pins, "011", key), 0);
+	assert_int_equal(pins_claim(pins, "011", key), PINS_PENDING);
 	assert_int_equal(pins_claim(pins, "011", other), PINS_OTHER);
+	wait_kept(1);
+	assert_int_equal(kept.r, 0);
+	assert_string_equal(kept.name, "011");
+	assert_int_equal(pins_claim(pins, "011", key), 0);
 	pins_close(&pins);
-	assert_int_equal(pins_open(path, 10, &pins, problem), 0);
+	pins = open_pins(path, 10, 10);
 	assert_int_equal(pins_claim(pins, "011", other), PINS_OTHER);
 	assert_int_equal(pins_claim(pins, "011", key), 0);
+	assert_int_equal(pins_claim(pins, "012", other), PINS_PENDING);
+	pins_close(&pins); // writes it first
+	assert_int_equal(kept.count, 1);
+	pins = open_pins(path, 10, 10);
 	assert_int_equal(pins_claim(pins, "012", other), 0);
 	pins_close(&pins);
 }
 
-static void a_bound_is_kept(void **state)
+static void judging_claims_nothing(void **state)
 {
-	struct pins *pins = NULL;
-	char problem[PINS_PROBLEM_BYTES];
+	struct pins *pins = open_pins(path, 10, 10);
 	(void)state;
-	assert_int_equal(pins_open(path, 1, &pins, problem), 0);
-	assert_int_equal(pins_claim(pins, "a", key), 0);
-	assert_int_equal(pins_claim(pins, "b", key), PINS_FULL);
+	assert_int_equal(pins_judge(pins, "011", key), PINS_FREE);
+	assert_int_equal(pins_judge(pins, "011", other), PINS_FREE);
+	assert_int_equal(pins_claim(pins, "011", other), PINS_PENDING);
+	assert_int_equal(pins_judge(pins, "011", key), PINS_OTHER);
+	pins_close(&pins);
+	assert_int_equal(kept.count, 1);
+}
+
+static void bounds_are_kept_for_all_and_for_each_key(void **state)
+{
+	struct pins *pins = open_pins(path, 3, 2);
+	(void)state;
+	assert_int_equal(pins_claim(pins, "a", key), PINS_PENDING);
+	assert_int_equal(pins_claim(pins, "b", key), PINS_PENDING);
+	assert_int_equal(pins_judge(pins, "c", key), PINS_KEY_FULL);
+	assert_int_equal(pins_claim(pins, "c", key), PINS_KEY_FULL);
+	assert_int_equal(pins_claim(pins, "c", other), PINS_PENDING);
+	assert_int_equal(pins_claim(pins, "d", other), PINS_FULL);
+	pins_set(pins, 1);
+	wait_kept(3);
+	assert_int_equal(pins_claim(pins, "b", key), 0); // what it has it keeps
+	pins_close(&pins);
+}
+
+static void a_name_that_cannot_be_kept_is_nobodys(void **state)
+{
+	struct pins *pins = open_pins(path, 10, 10);
+	struct rlimit none = {0}, before;
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	assert_int_equal(pins_claim(pins, "011", key), PINS_PENDING);
+	wait_kept(1);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_true(kept.r < 0);
+	assert_int_equal(pins_judge(pins, "011", other), PINS_FREE);
 	pins_close(&pins);
 }
 
 static void a_torn_last_line_is_forgotten(void **state)
 {
-	struct pins *pins = NULL;
-	char problem[PINS_PROBLEM_BYTES];
 	(void)state;
 	put("# by hand\na ab01000000000000000000000000000000000000000000000000000000000000\nb ab");
-	assert_int_equal(pins_open(path, 10, &pins, problem), 0);
+	struct pins *pins = open_pins(path, 10, 10);
 	assert_int_equal(pins_claim(pins, "a", key), 0);
-	assert_int_equal(pins_claim(pins, "b", other), 0);
+	assert_int_equal(pins_claim(pins, "b", other), PINS_PENDING);
 	pins_close(&pins);
-	assert_int_equal(pins_open(path, 10, &pins, problem), 0);
+	pins = open_pins(path, 10, 10);
 	assert_int_equal(pins_claim(pins, "b", key), PINS_OTHER);
 	pins_close(&pins);
 }
@@ -90,7 +171,8 @@ static void a_file_that_is_something_else_is_refused(void **state)
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
 		struct pins *pins = NULL;
 		put(bad[i]);
-		assert_int_equal(pins_open(path, 10, &pins, problem), PINS_BAD);
+		struct pins_settings settings = {.path = path, .most = 10, .most_per_key = 10};
+		assert_int_equal(pins_open(&settings, &pins, problem), PINS_BAD);
 		assert_null(pins);
 	}
 }
@@ -99,7 +181,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_first_key_keeps_a_name_over_restarts, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_bound_is_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(judging_claims_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(bounds_are_kept_for_all_and_for_each_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_name_that_cannot_be_kept_is_nobodys, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_torn_last_line_is_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_file_that_is_something_else_is_refused, setup, teardown),
 	};

@@ -73,6 +73,7 @@ void leftovers_sift(struct leftovers *all, uint64_t now_ms, const struct leftove
 			log_warn("leftovers", "streams that outlived link %s are cut: %s", link_name(one->link), text);
 			counter_add(COUNTER_LINKS_REJUDGED, ops->judge ? 1 : 0);
 		}
+		link_set_cut(one->link, text);
 		ops->cut(owner, one->link);
 		forget(at);
 	}

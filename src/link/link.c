@@ -42,6 +42,7 @@ struct link {
 	struct epoch_keys current, previous;
 	uint8_t legs;
 	char error[LINK_ERROR_BYTES];
+	bool is_cut; // error says why
 	struct loop *epoch_loop;
 	struct loop_task *epoch_task;
 };
@@ -349,7 +350,17 @@ const char *link_legs_text(uint8_t legs)
 void link_set_error(struct link *link, const char *text)
 {
 	pthread_mutex_lock(&link->lock);
-	snprintf(link->error, sizeof link->error, "%s", text);
+	if (!link->is_cut)
+		snprintf(link->error, sizeof link->error, "%s", text);
+	pthread_mutex_unlock(&link->lock);
+}
+
+void link_set_cut(struct link *link, const char *text)
+{
+	pthread_mutex_lock(&link->lock);
+	if (!link->is_cut)
+		snprintf(link->error, sizeof link->error, "%s", text);
+	link->is_cut = true;
 	pthread_mutex_unlock(&link->lock);
 }
 
@@ -363,6 +374,7 @@ void link_read(struct link *link, struct link_state *state)
 	pthread_mutex_lock(&link->lock);
 	*state = (struct link_state){
 		.up = atomic_load(&link->up),
+		.is_cut = link->is_cut,
 		.epoch = link_epoch(link),
 		.legs = link->legs,
 		.epoch_since_ms = atomic_load(&link->epoch_since_ms),

@@ -102,12 +102,15 @@ const char *link_legs_text(uint8_t legs);
 // The last thing that went wrong on it, for people.
 #define LINK_ERROR_BYTES 192
 void link_set_error(struct link *link, const char *text);
+// Why it ends together with all that runs over it; the first reason stays, as its last error.
+void link_set_cut(struct link *link, const char *text);
 // When its peer was last heard, and the round trip, for people.
 void link_set_heard(struct link *link, uint64_t now_ms);
 void link_set_rtt(struct link *link, uint32_t rtt_us);
 
 struct link_state {
 	bool up;
+	bool is_cut; // it was ended, and its streams with it: error says why
 	uint32_t epoch;
 	uint8_t legs;
 	uint64_t epoch_since_ms, up_since_ms;

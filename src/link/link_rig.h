@@ -65,6 +65,14 @@ static inline void link_rig_header(void *owner, struct stream *stream, const str
 	link_rig_on_header(link_rig_owner, stream, header);
 }
 
+static inline void link_rig_claim_lost(void *owner, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                                       const struct header_answer *answer)
+{
+	struct link_rig *rig = owner;
+	if (rig->initiator)
+		initiator_open_failed(rig->initiator, link, token, answer);
+}
+
 static inline bool link_rig_dest_up(void *owner, struct link *link)
 {
 	struct link_rig *rig = owner;
@@ -247,7 +255,9 @@ static inline void link_rig_start_source(struct link_rig *rig, const struct link
 	struct pool_settings pool = {.loop = rig->loop,
 	                             .size = settings->pool_size,
 	                             .handshake_ms = 10000,
-	                             .on_header = is_agent ? link_rig_header : NULL};
+	                             .on_header = is_agent ? link_rig_header : NULL,
+	                             .on_claim_lost = is_agent ? link_rig_claim_lost : NULL,
+	                             .owner = rig};
 	assert_int_equal(pool_new(&pool, &rig->pool), 0);
 	struct initiator_settings initiator = {
 		.loop = rig->loop,

@@ -21,6 +21,7 @@ struct slot {
 	bool parked;
 	bool is_claim;   // for one OPEN: beside what is parked
 	uint64_t due_ms; // of a claim
+	uint8_t token[STREAM_TOKEN_BYTES];
 	struct slot *next;
 };
 
@@ -57,12 +58,24 @@ static void slot_free(struct slot *slot)
 	free(slot);
 }
 
+// It is about to go, and was for an OPEN: the responder need not wait for its deadline.
+static void tell_lost(const struct slot *slot, enum header_status status, const char *reason)
+{
+	struct pool *pool = slot->pool;
+	struct header_answer answer = {.status = status};
+	if (!slot->is_claim || !pool->settings.on_claim_lost)
+		return;
+	snprintf(answer.reason, sizeof answer.reason, "%s", reason);
+	pool->settings.on_claim_lost(pool->settings.owner, pool->link, slot->token, &answer);
+}
+
 static void on_parked_ready(void *owner, int events)
 {
 	(void)events;
 	struct slot *slot = owner;
 	struct pool *pool = slot->pool;
 	bool is_claim = slot->is_claim;
+	tell_lost(slot, HEADER_INTERNAL, "the device's data connection broke");
 	slot_free(slot);
 	if (!is_claim)
 		pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
@@ -95,6 +108,9 @@ static void on_parked(void *owner, struct stream *stream, const char *problem)
 	if (!stream) {
 		log_debug("pool", "data connection failed: %s", problem);
 		slot->stream = NULL; // closed itself
+		char reason[LIMIT_REASON_BYTES + 1];
+		snprintf(reason, sizeof reason, "the device's data connection failed: %.100s", problem);
+		tell_lost(slot, HEADER_INTERNAL, reason);
 		slot_free(slot);
 		pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
 		return;
@@ -190,6 +206,7 @@ void pool_set(struct pool *pool, const struct pool_settings *settings)
 	pool->settings = *settings;
 	pool->settings.loop = loop;
 	pool->settings.on_header = old.on_header;
+	pool->settings.on_claim_lost = old.on_claim_lost;
 	pool->settings.owner = old.owner;
 	if (pool->wanted < settings->size || pool->wanted > settings->size * GROWTH)
 		pool->wanted = settings->size;
@@ -198,8 +215,10 @@ void pool_set(struct pool *pool, const struct pool_settings *settings)
 
 static void drop_all(struct pool *pool)
 {
-	while (pool->slots)
+	while (pool->slots) {
+		tell_lost(pool->slots, HEADER_DRAINING, "the device gives up this link");
 		slot_free(pool->slots);
+	}
 	tls_profile_free(&pool->profile);
 	link_unref(&pool->link);
 }
@@ -260,6 +279,7 @@ int pool_claim(struct pool *pool, struct link *link, const struct control_open *
 	if (!slot)
 		return -ENOMEM;
 	*slot = (struct slot){.pool = pool, .is_claim = true, .due_ms = loop_now_ms(pool->settings.loop) + deadline_ms};
+	memcpy(slot->token, open->token, sizeof slot->token);
 	int r = stream_dial_parked(&dial, pool->link, on_parked, slot, &slot->stream);
 	if (r < 0) {
 		free(slot);

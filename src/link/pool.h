@@ -8,6 +8,9 @@
 
 struct pool;
 
+typedef void (*pool_lost_fn)(void *owner, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                             const struct header_answer *answer);
+
 struct pool_settings {
 	struct loop *loop;
 	unsigned size;          // parked connections to keep, at least; grows up to eight times that
@@ -16,6 +19,9 @@ struct pool_settings {
 	// Reverse links: what is parked is offered to the responder, whose headers come to on_header (as to an acceptor's);
 	// nothing is opened from here. NULL: a link of the usual kind.
 	stream_header_fn on_header;
+	// Reverse links: nothing will come of a claim, and why, while the responder still waits for it; for OPEN_FAILED.
+	// May come from within a call. NULL: the responder is left to its deadline.
+	pool_lost_fn on_claim_lost;
 	void *owner;
 };
 

@@ -47,6 +47,7 @@ struct reverse_ops {
 struct reverse_wish {
 	char service[LIMIT_SERVICE_NAME_BYTES + 1]; // for the agent's early verdict; the header of the stream says it again
 	uint32_t deadline_ms;                       // from now
+	uint64_t id;                                // for reverse_withdraw; 0: it will not be
 	const struct reverse_ops *ops;
 	void *owner;
 };
@@ -58,6 +59,10 @@ enum {
 	REVERSE_BUSY = 2,    // as many wishes wait for this agent, or in all, as may (limits.h)
 };
 MUST_USE int reverse_open(struct reverse_worker *here, struct link *link, const struct reverse_wish *wish);
+// From any thread: whoever wanted the stream has gone. True: the wish is no more, and neither callback follows; a data
+// connection that the agent dials for it is ended when it comes. False: it is on its way to a worker at this moment, or
+// has been granted or refused: ask again a little later, or hear of it.
+bool reverse_withdraw(struct reverse *reverse, struct link *link, uint64_t id);
 
 // ---- links ---------------------------------------------------------------------------------------------------------
 

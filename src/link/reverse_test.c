@@ -261,6 +261,20 @@ static void an_agent_that_does_not_answer_is_given_up_at_the_deadline(void **sta
 	stop(&rig);
 }
 
+static void an_agent_that_cannot_dial_says_so_at_once(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visit = {0};
+	start(&rig, 0);
+	listener_close(&rig.listener); // nobody takes its data connection
+	assert_int_equal(wish(&rig, &visit, "echo", 60000), 0);
+	link_rig_wait(&rig, is_refused, &visit);
+	assert_int_equal(visit.answer.status, HEADER_INTERNAL);
+	assert_non_null(strstr(visit.answer.reason, "data connection failed"));
+	stop(&rig);
+}
+
 static bool is_unknown(void *owner)
 {
 	return counter_read(COUNTER_CLAIM_UNKNOWN) > *(uint64_t *)owner;
@@ -271,6 +285,39 @@ static void claim(struct link_rig *rig, const uint8_t token[STREAM_TOKEN_BYTES])
 	struct control_open open = {.deadline_ms = 5000};
 	memcpy(open.token, token, sizeof open.token);
 	assert_int_equal(pool_claim(rig->pool, rig->link, &open), 0);
+}
+
+static bool has_been_asked(void *owner)
+{
+	(void)owner;
+	return agent.opens > 0;
+}
+
+static void a_wish_that_is_withdrawn_is_no_more_and_its_token_is_worth_nothing(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visits[2] = {{0}};
+	start(&rig, 0);
+	agent.ignores = true;
+	uint64_t unknown = counter_read(COUNTER_CLAIM_UNKNOWN), withdrawn = counter_read(COUNTER_OPEN_WITHDRAWN);
+	struct reverse_wish what = {
+		.deadline_ms = 60000, .id = 7, .service = "echo", .ops = &reverse_ops, .owner = &visits[0]};
+	assert_int_equal(reverse_open(rig.reverse_worker, rig.dest_link, &what), 0);
+	assert_false(reverse_withdraw(rig.reverse, rig.dest_link, 7)); // on its way
+	link_rig_wait(&rig, has_been_asked, NULL);
+	assert_false(reverse_withdraw(rig.reverse, rig.dest_link, 8));
+	assert_true(reverse_withdraw(rig.reverse, rig.dest_link, 7));
+	assert_false(reverse_withdraw(rig.reverse, rig.dest_link, 7));
+	assert_int_equal(counter_read(COUNTER_OPEN_WITHDRAWN), withdrawn + 1);
+	claim(&rig, agent.token);
+	link_rig_wait(&rig, is_unknown, &unknown);
+	agent.ignores = false;
+	assert_int_equal(wish(&rig, &visits[1], "echo", 5000), 0);
+	link_rig_wait(&rig, has_heard, &visits[1]);
+	assert_false(visits[0].granted || visits[0].refused);
+	stream_close(&visits[1].stream);
+	stop(&rig);
 }
 
 static void a_token_is_good_once_and_no_other_is_good(void **state)
@@ -416,6 +463,8 @@ int main(void)
 		cmocka_unit_test(the_service_s_refusal_comes_with_its_reason),
 		cmocka_unit_test(an_agent_that_will_not_dial_says_why_at_once),
 		cmocka_unit_test(an_agent_that_does_not_answer_is_given_up_at_the_deadline),
+		cmocka_unit_test(an_agent_that_cannot_dial_says_so_at_once),
+		cmocka_unit_test(a_wish_that_is_withdrawn_is_no_more_and_its_token_is_worth_nothing),
 		cmocka_unit_test(a_token_is_good_once_and_no_other_is_good),
 		cmocka_unit_test(a_link_that_ends_refuses_its_wishes_and_drops_what_is_parked),
 		cmocka_unit_test(a_stream_is_cut_with_its_link_unless_the_end_is_orderly),

@@ -73,6 +73,8 @@ static void finish(struct session *session)
 {
 	if (session->link)
 		link_shut(session->link);
+	if (session->link && session->cut)
+		link_set_cut(session->link, session->reason);
 	if (session->up)
 		counter_add(COUNTER_LINKS_CLOSED, 1);
 	const struct session_ops *ops = session->ops;
@@ -525,6 +527,9 @@ void session_end(struct session *session, enum control_reason reason, const char
 {
 	if (session->leaving || session->ended)
 		return;
+	// First: the peer may end its streams before it is told here.
+	if (session->link && reason != CONTROL_REASON_SHUTDOWN)
+		link_set_cut(session->link, text);
 	control_close(session->control, reason, text);
 	after_engine(session, 0);
 }

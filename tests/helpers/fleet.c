@@ -92,6 +92,13 @@ static void on_open(void *owner, struct link *link, const struct control_open *o
 		initiator_open_failed(device->initiator, link, open->token, &answer);
 }
 
+static void on_claim_lost(void *owner, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
+                          const struct header_answer *answer)
+{
+	struct device *device = owner;
+	initiator_open_failed(device->initiator, link, token, answer);
+}
+
 static const struct initiator_ops ops = {
 	.on_up = on_up, .on_draining = on_draining, .on_down = on_down, .on_open = on_open, .on_given_up = on_given_up};
 
@@ -155,8 +162,12 @@ static void start_device(struct fleet *fleet, unsigned index, struct initiator_s
 {
 	struct device *device = &fleet->devices[index];
 	device->fleet = fleet;
-	struct pool_settings pool = {
-		.loop = fleet->loop, .size = parked, .handshake_ms = 30000, .on_header = on_header, .owner = device};
+	struct pool_settings pool = {.loop = fleet->loop,
+	                             .size = parked,
+	                             .handshake_ms = 30000,
+	                             .on_header = on_header,
+	                             .on_claim_lost = on_claim_lost,
+	                             .owner = device};
 	check(pool_new(&pool, &device->pool), "pool");
 	snprintf(settings->control.hello.device, sizeof settings->control.hello.device, "%.32s%05u", prefix, index);
 	check(initiator_new(settings, &ops, device, &device->initiator), "initiator");
