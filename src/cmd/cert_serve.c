@@ -41,7 +41,11 @@ void cert_serve_log(const char *from, const struct answer_news *news)
 
 	if (gmtime_r(&until, &parts))
 		(void)strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S UTC", &parts);
-	log_info("cert", "%s: renewed %s until %s, serial %s", from, news->subject, date, news->serial);
+	if (news->is_repeat)
+		log_info("cert", "%s: a request that was answered before: %s has the same answer, until %s, serial %s", from,
+		         news->subject, date, news->serial);
+	else
+		log_info("cert", "%s: renewed %s until %s, serial %s", from, news->subject, date, news->serial);
 }
 
 // ---- the drop folder -----------------------------------------------------------------------------------------------

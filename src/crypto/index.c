@@ -296,6 +296,11 @@ void index_close(struct index **slot)
 	free(index);
 }
 
+const char *index_path(const struct index *index)
+{
+	return index->path;
+}
+
 const struct index_entry *index_entries(const struct index *index, size_t *count)
 {
 	*count = index->count;

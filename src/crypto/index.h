@@ -63,6 +63,8 @@ MUST_USE int index_open(const char *path, const char *authority, enum index_acce
                         char problem[INDEX_PROBLEM_BYTES]);
 void index_close(struct index **index);
 
+const char *index_path(const struct index *index);
+
 // The entries of this CA in the order they were issued; lent until the next change.
 const struct index_entry *index_entries(const struct index *index, size_t *count);
 // NULL when this CA has no such certificate.
