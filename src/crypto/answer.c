@@ -105,9 +105,13 @@ static int judge_twins(const struct authority *authority, const struct index_ent
 	return 0;
 }
 
-// *own: its entry; *alive: how many of the same names are valid.
-static int judge_history(const struct authority *authority, X509 *certificate, const struct index_entry **found,
-                         size_t *alive, char problem[ANSWER_PROBLEM_BYTES])
+struct history {
+	struct index_entry own; // of the certificate that is renewed
+	size_t alive;           // certificates of the same names that are valid
+};
+
+static int judge_history(const struct authority *authority, X509 *certificate, struct history *history,
+                         char problem[ANSWER_PROBLEM_BYTES])
 {
 	int64_t now = (int64_t)time(NULL);
 	struct index_entry shown;
@@ -120,8 +124,8 @@ static int judge_history(const struct authority *authority, X509 *certificate, c
 		return refusal(problem, "its certificate was withdrawn");
 	if (now >= own->not_after)
 		return refusal(problem, "its certificate has expired: a person must issue the next one");
-	*found = own;
-	return judge_twins(authority, own, now, alive, problem);
+	history->own = *own;
+	return judge_twins(authority, own, now, &history->alive, problem);
 }
 
 // Hostile: whoever can write in the drop folder lays down a node's request again and again. A node that has lost its
@@ -201,22 +205,21 @@ static int answer_anew_or_again(const struct answer_policy *policy, const struct
                                 struct parcel *parcel, bool *is_repeat, char problem[ANSWER_PROBLEM_BYTES])
 {
 	EVP_PKEY *fresh = X509_REQ_get0_pubkey(request->request);
-	const struct index_entry *own = NULL;
-	size_t alive = 0;
-	int result = judge_history(parcel->authority, request->certificate, &own, &alive, problem);
+	struct history history = {0};
+	int result = judge_history(parcel->authority, request->certificate, &history, problem);
 
 	if (result == 0)
 		result = repeat_name(request->certificate, fresh, parcel->name);
 	if (result != 0)
 		return result;
-	parcel->certificate = answer_of_before(parcel->authority, own, fresh, parcel->name);
+	parcel->certificate = answer_of_before(parcel->authority, &history.own, fresh, parcel->name);
 	*is_repeat = parcel->certificate;
 	if (*is_repeat)
 		return hand_over(parcel, problem);
-	if (alive >= LIMIT_LIVE_TWINS)
+	if (history.alive >= LIMIT_LIVE_TWINS)
 		return refusal(problem, "%zu certificates of the same names are valid already: does the node lose them?",
-		               alive);
-	return sign(policy, request, own, parcel, problem);
+		               history.alive);
+	return sign(policy, request, &history.own, parcel, problem);
 }
 
 // Hostile: only who holds a certificate of this CA has its index opened, which is locked meanwhile.
