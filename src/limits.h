@@ -165,6 +165,8 @@
 #define LIMIT_STRANGERS 8192
 // Certificates judged again at a time after a reload: about a tenth of a millisecond each.
 #define LIMIT_JUDGED_PER_TURN 64
+// And so many are looked at, which may have been judged already: some ten nanoseconds each.
+#define LIMIT_LOOKS_PER_TURN 4096
 // Names of targets that are counted separately, also those that a reload has taken away: 2 KiB each.
 #define LIMIT_TALLIES 1024
 
