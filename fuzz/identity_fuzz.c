@@ -3,6 +3,7 @@
 
 #include "crypto/authorise.h"
 #include "crypto/identity.h"
+#include "crypto/pem.h"
 #include "crypto/pin.h"
 
 #include <assert.h>
@@ -19,7 +20,7 @@ static X509 *parse(const uint8_t *data, size_t size)
 {
 	const uint8_t *at = data;
 	BIO *input = BIO_new_mem_buf(data, (int)size);
-	X509 *certificate = input ? PEM_read_bio_X509(input, NULL, NULL, NULL) : NULL;
+	X509 *certificate = input ? PEM_read_bio_X509(input, NULL, pem_refuse_to_ask, NULL) : NULL;
 
 	BIO_free(input);
 	return certificate ? certificate : d2i_X509(NULL, &at, (long)size);

@@ -1,6 +1,7 @@
 // A stranger's request for a certificate, in PEM or DER: what is shown of it stays printable ASCII within its room, and
 // what is acceptable is self-signed and has a fault of none.
 
+#include "crypto/pem.h"
 #include "crypto/request.h"
 
 #include <assert.h>
@@ -17,7 +18,7 @@ static X509_REQ *parse(const uint8_t *data, size_t size)
 {
 	const uint8_t *at = data;
 	BIO *input = BIO_new_mem_buf(data, (int)size);
-	X509_REQ *request = input ? PEM_read_bio_X509_REQ(input, NULL, NULL, NULL) : NULL;
+	X509_REQ *request = input ? PEM_read_bio_X509_REQ(input, NULL, pem_refuse_to_ask, NULL) : NULL;
 
 	BIO_free(input);
 	return request ? request : d2i_X509_REQ(NULL, &at, (long)size);

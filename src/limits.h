@@ -165,6 +165,8 @@
 #define LIMIT_STRANGERS 8192
 // Certificates judged again at a time after a reload: about a tenth of a millisecond each.
 #define LIMIT_JUDGED_PER_TURN 64
+// And so many are looked at, which may have been judged already: some ten nanoseconds each.
+#define LIMIT_LOOKS_PER_TURN 4096
 // Names of targets that are counted separately, also those that a reload has taken away: 2 KiB each.
 #define LIMIT_TALLIES 1024
 
@@ -212,8 +214,12 @@
 #define LIMIT_LIFETIMES 24
 // A request for a renewal, and its answer, as PEM: three or more ML-DSA-87 signatures and keys of 10 KiB each.
 #define LIMIT_RENEWAL_BYTES 65536
-// Requests that a CA takes out of its drop folder in one round; the others wait for the next.
-#define LIMIT_RENEWALS_PER_ROUND 1000
+// Requests that a CA takes out of its drop folder before its connections get their turn; each costs some milliseconds.
+#define LIMIT_RENEWALS_PER_TURN 4
+// Names in a drop folder that are looked at in a turn, whatever they are.
+#define LIMIT_DROP_LOOKS 256
+// Requests that `qanat cert serve --once` answers at most, so that it ends whoever goes on writing.
+#define LIMIT_RENEWALS_PER_RUN 10000
 // Connections to a CA that answers over the network, 68 KiB each while a request comes; the answer takes milliseconds.
 #define LIMIT_RENEWAL_CLIENTS 64
 // From accept to the answer's last byte.

@@ -32,7 +32,7 @@ static const struct cert_verb verbs[] = {
 	{"revoke", "take a certificate back", "csCrxh", "C", 0, 0, cert_revoke, cert_revoke_help, false},
 	{"crl", "write the list of what was revoked", "CKLDxfh", "CKL", 0, 0, cert_crl, cert_crl_help, false},
 	{"list", "list what the CA has issued, and what expires", "Cxejh", "C", 0, 0, cert_list, cert_list_help, false},
-	{"serve", "answer requests for renewals", "PaXCKxvVy1h", "CK", 0, 0, cert_serve, cert_serve_help, false},
+	{"serve", "answer requests for renewals", "PaXCKxvVyE1h", "CK", 0, 0, cert_serve, cert_serve_help, false},
 	{"show", "show certificates, requests and revocation lists", "cjh", "c", 0, 0, cert_show, cert_show_help, true},
 	{"verify", "tell whether a peer would accept a certificate", "cCHplejh", "cC", 0, 0, cert_verify, cert_verify_help,
      false},

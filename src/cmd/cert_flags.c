@@ -41,6 +41,7 @@ static const struct option flags[] = {
 	{"listen", required_argument, NULL, 'a'},
 	{"proxy-protocol", no_argument, NULL, 'X'},
 	{"once", no_argument, NULL, '1'},
+	{"keep-days", required_argument, NULL, 'E'},
 	{"help", no_argument, NULL, 'h'},
 };
 
@@ -97,6 +98,7 @@ static const struct {
 	{'V', offsetof(struct cert_options, validity)},    {'x', offsetof(struct cert_options, index)},
 	{'e', offsetof(struct cert_options, expires_in)},  {'a', offsetof(struct cert_options, listen)},
 	{'P', offsetof(struct cert_options, drop)},        {'y', offsetof(struct cert_options, keys)},
+	{'E', offsetof(struct cert_options, keep_days)},
 };
 
 // NULL for the flags that are no such.

@@ -153,6 +153,7 @@ const char cert_serve_help[] =
 	"  --keys LIST           kinds of new keys that are signed: p256,ed25519,ml-dsa-65,ml-dsa-87 (default: all)\n"
 	"  --validity-days N     default: as long as the certificate that is renewed was issued for\n"
 	"  --validity SPAN       the same in another unit: 90s, 15m, 12h, 30d\n"
+	"  --keep-days N         default 90: certificates that ended so long ago and were never revoked go from the index\n"
 	"\n"
 	"  qanat cert serve --drop /srv/renewals --ca-cert ca.crt --ca-key ca.key\n"
 	"  qanat cert serve --drop /srv/renewals --ca-cert ca.crt --ca-key ca.key --once --keys ml-dsa-65\n"

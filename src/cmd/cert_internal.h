@@ -22,7 +22,7 @@ struct cert_options {
 	const char *common_name, *ca_cert, *ca_key, *validity_days, *validity, *out_cert, *out_key, *key;
 	const char *cert, *hostname, *purpose;
 	const char *serial, *reason, *days, *out_crl, *out_csr, *csr, *usage, *use_key, *index, *expires_in;
-	const char *drop, *keys, *listen;
+	const char *drop, *keys, *listen, *keep_days;
 	struct cert_list dns_names, ip_addresses, crls;
 	bool force, json, new_key, once, proxy_protocol;
 };

@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/loop.h"
+#include "crypto/repeat.h"
 #include "node/notify.h"
 
 #include <errno.h>
@@ -19,17 +20,27 @@
 #define LOOK_MS 5000
 // How soon after a change it looks.
 #define SOON_MS 50
+// Not 0: that would be due in the same turn.
+#define NEXT_MS 1
+// How often the index is pruned, and by default of what ended how long ago.
+#define PRUNE_MS (24 * 3600 * 1000ULL)
+#define DAY_S 86400
+#define KEEP_DAYS 90
 
 struct serve {
 	struct answer_policy policy;
+	unsigned keep_days;
 	struct drop *drop; // NULL: not asked for
-	size_t refused;    // in this round
+	size_t answered;   // how many requests, and
+	size_t refused;    // how many of them with no
 	struct loop *loop;
 	struct cert_serve_link *link;
 	struct loop_watch *watch;
 	bool looks_soon;
+	bool is_looking;    // a round over the folder goes on in the next turn
+	bool has_changed;   // meanwhile
 	struct brake stuck; // lines about what cannot be removed
-	struct loop_timer *timer;
+	struct loop_timer *timer, *prune_timer;
 	struct loop_signal *terminate, *interrupt;
 };
 
@@ -41,7 +52,11 @@ void cert_serve_log(const char *from, const struct answer_news *news)
 
 	if (gmtime_r(&until, &parts))
 		(void)strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S UTC", &parts);
-	log_info("cert", "%s: renewed %s until %s, serial %s", from, news->subject, date, news->serial);
+	if (news->is_repeat)
+		log_info("cert", "%s: a request that was answered before: %s has the same answer, until %s, serial %s", from,
+		         news->subject, date, news->serial);
+	else
+		log_info("cert", "%s: renewed %s until %s, serial %s", from, news->subject, date, news->serial);
 }
 
 // ---- the drop folder -----------------------------------------------------------------------------------------------
@@ -83,6 +98,7 @@ static bool on_name(void *owner, const char *name)
 	int r = drop_read(serve->drop, name, ".csr", &text, problem);
 	if (r == DROP_ABSENT)
 		return false;
+	serve->answered++;
 	// Hostile: what cannot be removed stays for ever. It takes nobody's turn, and nothing is written for it: that would
 	// only have us look again.
 	int removed = drop_remove(serve->drop, name, ".csr", r == 0 ? problem : ignored);
@@ -104,32 +120,85 @@ static bool on_name(void *owner, const char *name)
 	return true;
 }
 
-static int round_over(struct serve *serve)
+// DROP_MORE: the folder has more.
+static int some_of_folder(struct serve *serve)
 {
-	serve->refused = 0;
-	int r = drop_visit(serve->drop, ".csr", LIMIT_RENEWALS_PER_ROUND, on_name, serve);
+	int r = drop_visit(serve->drop, ".csr", LIMIT_RENEWALS_PER_TURN, on_name, serve);
 	if (r < 0)
 		log_error("cert", "the drop folder cannot be read: %s", outcome_text(r));
 	return r;
 }
 
-// ---- until a signal ------------------------------------------------------------------------------------------------
-
-static void on_due(void *owner)
+static int whole_folder(struct serve *serve)
 {
-	struct serve *serve = owner;
-	serve->looks_soon = false;
-	(void)!round_over(serve);
+	int r = DROP_MORE;
+	while (r == DROP_MORE && serve->answered < LIMIT_RENEWALS_PER_RUN)
+		r = some_of_folder(serve);
+	return r;
 }
 
-// Hostile: whoever writes there without end costs a look now and then.
-static void on_change(void *owner)
+// ---- the index -----------------------------------------------------------------------------------------------------
+
+// Also what every answer needs, asked for before the first one.
+static int prune(const struct serve *serve, char problem[AUTHORITY_PROBLEM_BYTES])
 {
-	struct serve *serve = owner;
+	struct authority authority = {0};
+	int64_t now = (int64_t)time(NULL);
+	size_t pruned = 0;
+	int r = authority_open(&serve->policy.ca, INDEX_TO_WRITE, &authority, problem);
+
+	if (r != 0)
+		return r;
+	(void)repeat_prune(index_path(authority.index), now);
+	r = index_prune(authority.index, now - (int64_t)serve->keep_days * DAY_S, &pruned, problem);
+	if (pruned > 0)
+		log_info("cert", "%zu certificates that ended more than %u days ago are out of the index", pruned,
+		         serve->keep_days);
+	authority_close(&authority);
+	return r;
+}
+
+static void on_prune(void *owner)
+{
+	const struct serve *serve = owner;
+	char problem[AUTHORITY_PROBLEM_BYTES] = "";
+	int r = prune(serve, problem);
+
+	if (r != 0)
+		log_warn("cert", "%s", r < 0 ? outcome_text(r) : problem);
+}
+
+// ---- until a signal ------------------------------------------------------------------------------------------------
+
+// Hostile: whoever writes there without end costs a look now and then.
+static void look_soon(struct serve *serve)
+{
 	if (serve->looks_soon)
 		return;
 	serve->looks_soon = true;
 	loop_timer_arm(serve->timer, SOON_MS, LOOK_MS);
+}
+
+// Some at a time: whoever fills the folder does not keep those waiting who ask over connections.
+static void on_due(void *owner)
+{
+	struct serve *serve = owner;
+	serve->looks_soon = false;
+	if (!serve->is_looking)
+		serve->has_changed = false;
+	serve->is_looking = some_of_folder(serve) == DROP_MORE;
+	if (serve->is_looking)
+		loop_timer_arm(serve->timer, NEXT_MS, LOOK_MS);
+	else if (serve->has_changed)
+		look_soon(serve);
+}
+
+static void on_change(void *owner)
+{
+	struct serve *serve = owner;
+	serve->has_changed = true;
+	if (!serve->is_looking)
+		look_soon(serve);
 }
 
 static void on_signal(void *owner, int number)
@@ -162,6 +231,10 @@ static int serve_on(struct serve *serve, const struct cert_options *options)
 		r = loop_signal_open(serve->loop, SIGTERM, on_signal, serve, &serve->terminate);
 	if (r == 0)
 		r = loop_signal_open(serve->loop, SIGINT, on_signal, serve, &serve->interrupt);
+	if (r == 0)
+		r = loop_timer_open(serve->loop, on_prune, serve, &serve->prune_timer);
+	if (r == 0)
+		loop_timer_arm(serve->prune_timer, PRUNE_MS, PRUNE_MS);
 	if (r == 0 && serve->drop)
 		r = open_watch(serve, options->drop);
 	if (r == 0 && options->listen)
@@ -176,6 +249,8 @@ static int serve_on(struct serve *serve, const struct cert_options *options)
 		loop_watch_close(&serve->watch);
 		if (serve->timer)
 			loop_timer_close(&serve->timer);
+		if (serve->prune_timer)
+			loop_timer_close(&serve->prune_timer);
 		if (serve->terminate)
 			loop_signal_close(&serve->terminate);
 		if (serve->interrupt)
@@ -206,28 +281,17 @@ static int parse_keys(const struct cert_verb *verb, const char *text, unsigned *
 	return 0;
 }
 
-// What every answer needs, asked for before the first one.
-static int check_ca(const struct cert_verb *verb, const struct answer_policy *policy)
-{
-	struct authority authority = {0};
-	char problem[AUTHORITY_PROBLEM_BYTES] = "";
-	int r = authority_open(&policy->ca, INDEX_TO_WRITE, &authority, problem);
-
-	authority_close(&authority);
-	return r == 0 ? 0 : cert_failed(verb, r, problem);
-}
-
 static int run(const struct cert_verb *verb, const struct cert_options *options, struct serve *serve)
 {
 	char problem[DROP_PROBLEM_BYTES] = "";
-	int r = check_ca(verb, &serve->policy);
+	int r = prune(serve, problem);
 
 	if (r != 0)
-		return r;
+		return cert_failed(verb, r, problem);
 	if (options->drop && (r = drop_open(options->drop, &serve->drop, problem)) != 0)
 		return cert_failed(verb, r, problem);
 	if (options->once)
-		return round_over(serve) < 0 || serve->refused > 0 ? CERT_FAILED : 0;
+		return whole_folder(serve) < 0 || serve->refused > 0 ? CERT_FAILED : 0;
 	r = serve_on(serve, options);
 	return r == 0 ? 0 : cert_failed(verb, r, "");
 }
@@ -245,12 +309,14 @@ static int check_ways(const struct cert_verb *verb, const struct cert_options *o
 
 int cert_serve(const struct cert_verb *verb, const struct cert_options *options)
 {
-	struct serve serve = {.policy = {.ca = cert_flags_ca(options)}, .stuck = {.per_second = 1}};
+	struct serve serve = {.policy = {.ca = cert_flags_ca(options)}, .stuck = {.per_second = 1}, .keep_days = KEEP_DAYS};
 	unsigned days = 0;
 	int status = parse_keys(verb, options->keys, &serve.policy.keys);
 
 	if (status == 0)
 		status = cert_flags_validity(verb, options, &days, &serve.policy.validity_s);
+	if (status == 0)
+		status = cert_flags_number(verb, "--keep-days", options->keep_days, ISSUE_MAX_DAYS, &serve.keep_days);
 	if (status == 0)
 		status = check_ways(verb, options);
 	if (status != 0)

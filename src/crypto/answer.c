@@ -5,6 +5,7 @@
 #include "crypto/refusal.h"
 #include "crypto/renew.h"
 #include "crypto/renewal_request.h"
+#include "crypto/repeat.h"
 #include "limits.h"
 
 #include <openssl/err.h>
@@ -84,10 +85,10 @@ static bool is_twin(const struct index_entry *a, const struct index_entry *b)
 
 // A stolen key may have been used to renew before anybody knew: whoever revokes one certificate of a name means all
 // that were issued until then, however many there are.
-static int judge_twins(const struct authority *authority, const struct index_entry *own, int64_t now,
+static int judge_twins(const struct authority *authority, const struct index_entry *own, int64_t now, size_t *alive,
                        char problem[ANSWER_PROBLEM_BYTES])
 {
-	size_t count = 0, alive = 0;
+	size_t count = 0;
 	const struct index_entry *entries = index_entries(authority->index, &count);
 
 	for (size_t i = 0; i < count; i++) {
@@ -99,17 +100,20 @@ static int judge_twins(const struct authority *authority, const struct index_ent
 			               "a certificate of the same names was revoked after this one was issued (%s): a person must "
 			               "issue the next one",
 			               index_reason_name(entry->reason));
-		alive += !entry->revoked_at && !entry->is_withdrawn && entry->not_after > now;
+		*alive += !entry->revoked_at && !entry->is_withdrawn && entry->not_after > now;
 	}
-	if (alive >= LIMIT_LIVE_TWINS)
-		return refusal(problem, "%zu certificates of the same names are valid already: does the node lose them?",
-		               alive);
 	return 0;
 }
 
-static int judge_history(const struct authority *authority, X509 *certificate, int64_t now,
+struct history {
+	struct index_entry own; // of the certificate that is renewed
+	size_t alive;           // certificates of the same names that are valid
+};
+
+static int judge_history(const struct authority *authority, X509 *certificate, struct history *history,
                          char problem[ANSWER_PROBLEM_BYTES])
 {
+	int64_t now = (int64_t)time(NULL);
 	struct index_entry shown;
 
 	authority_describe(certificate, &shown);
@@ -120,7 +124,27 @@ static int judge_history(const struct authority *authority, X509 *certificate, i
 		return refusal(problem, "its certificate was withdrawn");
 	if (now >= own->not_after)
 		return refusal(problem, "its certificate has expired: a person must issue the next one");
-	return judge_twins(authority, own, now, problem);
+	history->own = *own;
+	return judge_twins(authority, own, now, &history->alive, problem);
+}
+
+// Hostile: whoever can write in the drop folder lays down a node's request again and again. A node that has lost its
+// answer is served as well. One that ends no later than what is renewed would be of no use to the node.
+static X509 *answer_of_before(const struct authority *authority, const struct index_entry *own, EVP_PKEY *fresh,
+                              const char *name)
+{
+	X509 *answer = NULL;
+	struct index_entry shown;
+
+	if (repeat_find(index_path(authority->index), name, &answer) != 0)
+		return NULL;
+	authority_describe(answer, &shown);
+	const struct index_entry *entry = index_find(authority->index, shown.serial);
+	if (entry && strcmp(entry->fingerprint, shown.fingerprint) == 0 && !entry->is_withdrawn && !entry->revoked_at &&
+	    entry->not_after > own->not_after && EVP_PKEY_eq(X509_get0_pubkey(answer), fresh) == 1)
+		return answer;
+	X509_free(answer);
+	return NULL;
 }
 
 // ---- the new one
@@ -129,6 +153,7 @@ struct parcel {
 	struct authority *authority;
 	X509 *certificate;
 	const struct answer_delivery *delivery;
+	char name[REPEAT_NAME_BYTES]; // what it is kept under
 };
 
 static int hand_over(void *owner, char problem[AUTHORITY_PROBLEM_BYTES])
@@ -151,12 +176,18 @@ static int hand_over(void *owner, char problem[AUTHORITY_PROBLEM_BYTES])
 	return result;
 }
 
-static int sign(const struct answer_policy *policy, const struct renewal_request *request, struct parcel *parcel,
-                char problem[ANSWER_PROBLEM_BYTES])
+// It is kept before anybody has it: whoever has it can ask again.
+static int keep_and_hand_over(void *owner, char problem[AUTHORITY_PROBLEM_BYTES])
 {
-	struct index_entry shown;
-	authority_describe(request->certificate, &shown);
-	const struct index_entry *own = index_find(parcel->authority->index, shown.serial);
+	const struct parcel *parcel = owner;
+	int result = repeat_keep(index_path(parcel->authority->index), parcel->name, parcel->certificate, problem);
+
+	return result == 0 ? hand_over(owner, problem) : result;
+}
+
+static int sign(const struct answer_policy *policy, const struct renewal_request *request,
+                const struct index_entry *own, struct parcel *parcel, char problem[ANSWER_PROBLEM_BYTES])
+{
 	struct build_plan plan = {.model = request->certificate,
 	                          .validity_s = policy->validity_s ? policy->validity_s
 	                                                           : (uint64_t)(own->not_after - own->issued_at),
@@ -166,23 +197,47 @@ static int sign(const struct answer_policy *policy, const struct renewal_request
 	int result = build_certificate(&plan, &parcel->certificate, problem);
 
 	if (result == 0)
-		result = authority_release(parcel->authority, parcel->certificate, hand_over, parcel, problem);
+		result = authority_release(parcel->authority, parcel->certificate, keep_and_hand_over, parcel, problem);
 	return result;
 }
 
-static int judge_and_sign(const struct answer_policy *policy, const struct renewal_request *request,
-                          struct parcel *parcel, struct answer_news *news, char problem[ANSWER_PROBLEM_BYTES])
+static int answer_anew_or_again(const struct answer_policy *policy, const struct renewal_request *request,
+                                struct parcel *parcel, bool *is_repeat, char problem[ANSWER_PROBLEM_BYTES])
+{
+	EVP_PKEY *fresh = X509_REQ_get0_pubkey(request->request);
+	struct history history = {0};
+	int result = judge_history(parcel->authority, request->certificate, &history, problem);
+
+	if (result == 0)
+		result = repeat_name(request->certificate, fresh, parcel->name);
+	if (result != 0)
+		return result;
+	parcel->certificate = answer_of_before(parcel->authority, &history.own, fresh, parcel->name);
+	*is_repeat = parcel->certificate;
+	if (*is_repeat)
+		return hand_over(parcel, problem);
+	if (history.alive >= LIMIT_LIVE_TWINS)
+		return refusal(problem, "%zu certificates of the same names are valid already: does the node lose them?",
+		               history.alive);
+	return sign(policy, request, &history.own, parcel, problem);
+}
+
+// Hostile: only who holds a certificate of this CA has its index opened, which is locked meanwhile.
+static int judge_and_answer(const struct answer_policy *policy, const struct renewal_request *request,
+                            struct parcel *parcel, struct answer_news *news, char problem[ANSWER_PROBLEM_BYTES])
 {
 	struct index_entry entry;
-	int result = authority_open(&policy->ca, INDEX_TO_WRITE, parcel->authority, problem);
-	int64_t now = (int64_t)time(NULL);
+	int result = authority_load(&policy->ca, parcel->authority, problem);
 
+	if (result == 0)
+		result = renew_judge_origin(parcel->authority, request->certificate, "of the request", policy->ca.cert_path,
+		                            problem);
+	if (result == 0)
+		result = authority_open_index(&policy->ca, INDEX_TO_WRITE, parcel->authority, problem);
 	if (result == 0)
 		result = renew_judge(parcel->authority, request->certificate, "of the request", policy->ca.cert_path, problem);
 	if (result == 0)
-		result = judge_history(parcel->authority, request->certificate, now, problem);
-	if (result == 0)
-		result = sign(policy, request, parcel, problem);
+		result = answer_anew_or_again(policy, request, parcel, &news->is_repeat, problem);
 	if (result == 0) {
 		authority_describe(parcel->certificate, &entry);
 		snprintf(news->subject, sizeof news->subject, "%s", entry.subject);
@@ -209,7 +264,7 @@ int answer_renewal(const struct answer_policy *policy, const struct answer_quest
 	if (result == 0)
 		result = judge_requester(question, request.certificate, problem);
 	if (result == 0)
-		result = judge_and_sign(policy, &request, &parcel, news, problem);
+		result = judge_and_answer(policy, &request, &parcel, news, problem);
 	X509_free(parcel.certificate);
 	authority_close(&authority);
 	renewal_request_fini(&request);

@@ -37,6 +37,7 @@ struct answer_question {
 struct answer_news { // of what was signed
 	char subject[256], serial[INDEX_SERIAL_BYTES];
 	int64_t not_after;
+	bool is_repeat; // nothing was signed: it is the answer of before to the same request (crypto/repeat)
 };
 
 // The new certificate is in the index before it is delivered; when that fails the index says so. Refused with a reason

@@ -73,8 +73,8 @@ static int identify(X509 *certificate, char identifier[INDEX_AUTHORITY_BYTES])
 	return result;
 }
 
-static int open_index(const struct authority_files *files, enum index_access access, struct authority *authority,
-                      char problem[REFUSAL_BYTES])
+int authority_open_index(const struct authority_files *files, enum index_access access, struct authority *authority,
+                         char problem[AUTHORITY_PROBLEM_BYTES])
 {
 	char *path = NULL;
 
@@ -85,7 +85,7 @@ static int open_index(const struct authority_files *files, enum index_access acc
 	return result;
 }
 
-int authority_open(const struct authority_files *files, enum index_access access, struct authority *authority,
+int authority_load(const struct authority_files *files, struct authority *authority,
                    char problem[AUTHORITY_PROBLEM_BYTES])
 {
 	*authority = (struct authority){0};
@@ -100,8 +100,18 @@ int authority_open(const struct authority_files *files, enum index_access access
 	}
 	if (result == 0)
 		result = identify(authority_certificate(authority), authority->identifier);
+	if (result != 0)
+		authority_close(authority);
+	return result;
+}
+
+int authority_open(const struct authority_files *files, enum index_access access, struct authority *authority,
+                   char problem[AUTHORITY_PROBLEM_BYTES])
+{
+	int result = authority_load(files, authority, problem);
+
 	if (result == 0)
-		result = open_index(files, access, authority, problem);
+		result = authority_open_index(files, access, authority, problem);
 	if (result != 0)
 		authority_close(authority);
 	return result;

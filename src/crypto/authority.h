@@ -32,6 +32,11 @@ enum { AUTHORITY_REFUSED = 1 };
 // authority_close.
 MUST_USE int authority_open(const struct authority_files *files, enum index_access access, struct authority *authority,
                             char problem[AUTHORITY_PROBLEM_BYTES]);
+// The same in two steps, for who has to judge something by the certificate before the index is worth opening.
+MUST_USE int authority_load(const struct authority_files *files, struct authority *authority,
+                            char problem[AUTHORITY_PROBLEM_BYTES]);
+MUST_USE int authority_open_index(const struct authority_files *files, enum index_access access,
+                                  struct authority *authority, char problem[AUTHORITY_PROBLEM_BYTES]);
 void authority_close(struct authority *authority);
 
 X509 *authority_certificate(const struct authority *authority);

@@ -19,6 +19,7 @@ enum { DROP_ENDING_BYTES = 16, DROP_FILE_BYTES = LIMIT_DROP_NAME_BYTES + DROP_EN
 struct drop {
 	char *path;
 	int folder;
+	DIR *listing; // of a visit that goes on; NULL: the next one begins
 };
 
 bool drop_is_name(const char *name)
@@ -66,6 +67,8 @@ void drop_close(struct drop **slot)
 	*slot = NULL;
 	if (!drop)
 		return;
+	if (drop->listing)
+		closedir(drop->listing);
 	if (drop->folder >= 0)
 		close(drop->folder);
 	free(drop->path);
@@ -122,31 +125,46 @@ int drop_read(const struct drop *drop, const char *name, const char *ending, str
 	return 0;
 }
 
-int drop_visit(const struct drop *drop, const char *ending, size_t most, bool (*visit)(void *owner, const char *name),
-               void *owner)
+static DIR *begin_listing(const struct drop *drop)
 {
 	int copy = openat(drop->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *folder = copy >= 0 ? fdopendir(copy) : NULL;
+	DIR *listing = copy >= 0 ? fdopendir(copy) : NULL;
+
+	if (!listing && copy >= 0)
+		close(copy);
+	return listing;
+}
+
+// Whether it is the name of a file with that ending.
+static bool take_name(const char *file, const char *ending, char name[LIMIT_DROP_NAME_BYTES + 1])
+{
+	size_t length = strlen(file), tail = strlen(ending);
+
+	if (length <= tail || length - tail > LIMIT_DROP_NAME_BYTES || strcmp(file + length - tail, ending) != 0)
+		return false;
+	snprintf(name, LIMIT_DROP_NAME_BYTES + 1, "%.*s", (int)(length - tail), file);
+	return drop_is_name(name);
+}
+
+int drop_visit(struct drop *drop, const char *ending, size_t most, bool (*visit)(void *owner, const char *name),
+               void *owner)
+{
+	char name[LIMIT_DROP_NAME_BYTES + 1];
 	size_t count = 0;
 
-	if (!folder) {
-		int error = errno;
-		if (copy >= 0)
-			close(copy);
-		return -error;
+	if (!drop->listing && !(drop->listing = begin_listing(drop)))
+		return -errno;
+	for (size_t looks = 0; count < most && looks < LIMIT_DROP_LOOKS; looks++) {
+		struct dirent *entry = readdir(drop->listing);
+		if (!entry) {
+			closedir(drop->listing);
+			drop->listing = NULL;
+			return 0;
+		}
+		if (take_name(entry->d_name, ending, name))
+			count += visit(owner, name);
 	}
-	for (struct dirent *entry; count < most && (entry = readdir(folder));) {
-		size_t length = strlen(entry->d_name), tail = strlen(ending);
-		char name[LIMIT_DROP_NAME_BYTES + 1];
-		if (length <= tail || length - tail >= sizeof name || strcmp(entry->d_name + length - tail, ending) != 0)
-			continue;
-		snprintf(name, sizeof name, "%.*s", (int)(length - tail), entry->d_name);
-		if (!drop_is_name(name))
-			continue;
-		count += visit(owner, name);
-	}
-	closedir(folder);
-	return 0;
+	return DROP_MORE;
 }
 
 // ---- writing

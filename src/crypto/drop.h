@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 #define DROP_PROBLEM_BYTES 512
-enum { DROP_REFUSED = 1, DROP_ABSENT = 2 };
+enum { DROP_REFUSED = 1, DROP_ABSENT = 2, DROP_MORE = 3 };
 
 // 1 to LIMIT_DROP_NAME_BYTES letters, digits, '.', '-', '_'; the first one is a letter or a digit.
 bool drop_is_name(const char *name);
@@ -38,7 +38,8 @@ MUST_USE int drop_write(const struct drop *drop, const char *name, const char *e
 // DROP_ABSENT: there was none.
 MUST_USE int drop_remove(const struct drop *drop, const char *name, const char *ending,
                          char problem[DROP_PROBLEM_BYTES]);
-// Calls `visit` for the name of each file with that ending until `most` of them have counted (it says which); names
-// that are none are skipped.
-MUST_USE int drop_visit(const struct drop *drop, const char *ending, size_t most,
+// Calls `visit` for the name of each file with that ending until `most` of them have counted (it says which), or
+// LIMIT_DROP_LOOKS names were looked at; names that are none are skipped. DROP_MORE: the end was not reached, and the
+// next call goes on from there. After the end, and after a failure, it begins anew.
+MUST_USE int drop_visit(struct drop *drop, const char *ending, size_t most,
                         bool (*visit)(void *owner, const char *name), void *owner);

@@ -114,8 +114,54 @@ static void only_names_of_the_form_are_visited_and_only_so_many(void **state)
 	assert_non_null(strstr(seen, "ok-1_2.x "));
 	assert_int_equal(strlen(seen), strlen("a ok-1_2.x "));
 	seen[0] = 0;
-	assert_int_equal(drop_visit(drop, ".csr", 1, visit, NULL), 0);
+	assert_int_equal(drop_visit(drop, ".csr", 1, visit, NULL), DROP_MORE);
 	assert_ptr_equal(strchr(seen, ' '), seen + strlen(seen) - 1);
+}
+
+static size_t visits;
+
+static bool count_visit(void *owner, const char *name)
+{
+	char path[LIMIT_DROP_NAME_BYTES + 8];
+	visits++;
+	snprintf(path, sizeof path, "%s.csr", name);
+	return owner ? unlink(path) == 0 : false;
+}
+
+static void make_requests(size_t count)
+{
+	char name[32];
+	for (size_t i = 0; i < count; i++) {
+		snprintf(name, sizeof name, "n%zu.csr", i);
+		int file = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		assert_true(file >= 0);
+		close(file);
+	}
+}
+
+static void a_full_folder_is_visited_in_parts_and_each_name_once(void **state)
+{
+	enum { MANY = 2 * LIMIT_DROP_LOOKS };
+	bool removes = true;
+	size_t calls = 1;
+	(void)state;
+	visits = 0;
+	make_requests(MANY);
+	for (; drop_visit(drop, ".csr", 10, count_visit, &removes) == DROP_MORE; calls++)
+		assert_true(visits <= calls * 10);
+	assert_int_equal(visits, MANY);
+	assert_true(calls >= MANY / 10);
+	// What never counts, because it cannot be removed for instance, is not looked at without end either.
+	make_requests(MANY);
+	visits = 0;
+	assert_int_equal(drop_visit(drop, ".csr", 10, count_visit, NULL), DROP_MORE);
+	assert_true(visits <= LIMIT_DROP_LOOKS);
+	while (drop_visit(drop, ".csr", 10, count_visit, NULL) == DROP_MORE)
+		;
+	assert_int_equal(visits, MANY);
+	// And from the beginning.
+	assert_int_equal(drop_visit(drop, ".csr", MANY, count_visit, &removes), DROP_MORE);
+	assert_true(visits > MANY);
 }
 
 static void names_that_could_lead_elsewhere_are_none(void **state)
@@ -159,6 +205,7 @@ int main(void)
 		TEST(links_pipes_folders_and_large_files_are_refused_without_waiting),
 		TEST(a_link_is_replaced_and_not_followed),
 		TEST(only_names_of_the_form_are_visited_and_only_so_many),
+		TEST(a_full_folder_is_visited_in_parts_and_each_name_once),
 		TEST(names_that_could_lead_elsewhere_are_none),
 		TEST(a_folder_that_is_a_link_or_open_to_everybody_is_refused),
 	};

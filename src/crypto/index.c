@@ -17,9 +17,9 @@
 
 _Static_assert((int)INDEX_REFUSED == (int)REFUSAL && INDEX_PROBLEM_BYTES == REFUSAL_BYTES, "refusals are passed up");
 
-enum { LOCK_LOOK_MS = 20 };
+enum { LOCK_LOOK_MS = 20, LOCK_TRIES = 16, PRUNE_PART = 8 };
 
-static const char heading[] = "# What this CA issued and revoked; qanat cert list shows it. Only ever appended to.\n";
+static const char heading[] = "# What this CA issued and revoked; qanat cert list shows it. Appended to and pruned.\n";
 
 struct index {
 	char *path;
@@ -96,17 +96,38 @@ static int append(struct index *index, const char *text, char problem[INDEX_PROB
 	               outcome_text(-error));
 }
 
+// Locked, but not the file any more that has this name: it was pruned while we waited.
+static bool was_replaced(const struct index *index)
+{
+	struct stat ours, theirs;
+
+	return fstat(index->file, &ours) != 0 || lstat(index->path, &theirs) != 0 || ours.st_ino != theirs.st_ino ||
+	       ours.st_dev != theirs.st_dev;
+}
+
+static int open_and_lock(struct index *index, char problem[INDEX_PROBLEM_BYTES])
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		index->file = open(index->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+		if (index->file < 0)
+			return refusal(problem, "the index %s cannot be opened: %s. Another place is given with --index",
+			               index->path, outcome_text(-errno));
+		int result = judge_file(index->file, index->path, problem);
+		if (result == 0)
+			result = lock_file(index->file, index->path, problem);
+		if (result != 0 || !was_replaced(index))
+			return result;
+		close(index->file);
+		index->file = -1;
+	}
+	return refusal(problem, "the index %s is replaced again and again", index->path);
+}
+
 static int open_to_write(struct index *index, char problem[INDEX_PROBLEM_BYTES])
 {
 	struct stat info;
+	int result = open_and_lock(index, problem);
 
-	index->file = open(index->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-	if (index->file < 0)
-		return refusal(problem, "the index %s cannot be opened: %s. Another place is given with --index", index->path,
-		               outcome_text(-errno));
-	int result = judge_file(index->file, index->path, problem);
-	if (result == 0)
-		result = lock_file(index->file, index->path, problem);
 	if (result != 0 || fstat(index->file, &info) != 0 || info.st_size > 0)
 		return result;
 	result = append(index, heading, problem);
@@ -255,6 +276,13 @@ static int open_to_read(struct index *index, char problem[INDEX_PROBLEM_BYTES])
 	return result;
 }
 
+static int read_own_file(struct index *index, char problem[INDEX_PROBLEM_BYTES])
+{
+	int copy = fcntl(index->file, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 || lseek(copy, 0, SEEK_SET) < 0 ? -errno : read_file(index, copy, problem);
+}
+
 int index_open(const char *path, const char *authority, enum index_access access, struct index **out,
                char problem[INDEX_PROBLEM_BYTES])
 {
@@ -270,10 +298,8 @@ int index_open(const char *path, const char *authority, enum index_access access
 		result = open_to_read(index, problem);
 	if (result == 0 && access == INDEX_TO_WRITE)
 		result = open_to_write(index, problem);
-	if (result == 0 && access == INDEX_TO_WRITE) {
-		int copy = fcntl(index->file, F_DUPFD_CLOEXEC, 0);
-		result = copy < 0 || lseek(copy, 0, SEEK_SET) < 0 ? -errno : read_file(index, copy, problem);
-	}
+	if (result == 0 && access == INDEX_TO_WRITE)
+		result = read_own_file(index, problem);
 	if (result == 0)
 		*out = index;
 	else
@@ -294,6 +320,11 @@ void index_close(struct index **slot)
 	free(index->slots);
 	free(index->path);
 	free(index);
+}
+
+const char *index_path(const struct index *index)
+{
+	return index->path;
 }
 
 const struct index_entry *index_entries(const struct index *index, size_t *count)
@@ -361,4 +392,104 @@ int index_add_list(struct index *index, const struct index_list *list, char prob
 	                          .revoked_count = list->count};
 
 	return add(index, &line, problem);
+}
+
+// ---- pruning
+
+static bool is_over(const struct index_entry *entry, int64_t ended_before)
+{
+	return entry->not_after < ended_before && !entry->revoked_at;
+}
+
+// Whether the line stays. Its text has its '\n'.
+static bool is_kept(const struct index *index, const char *text, int64_t ended_before)
+{
+	char copy[LIMIT_INDEX_LINE_BYTES];
+	struct index_line line;
+
+	snprintf(copy, sizeof copy, "%s", text);
+	copy[strcspn(copy, "\n")] = 0;
+	if (index_line_decode(copy, &line) != 0 || strcmp(line.authority, index->authority) != 0)
+		return true;
+	const struct index_entry *entry = find(index, line.entry.serial);
+	switch (line.event) {
+	case INDEX_LINE_ISSUED:
+	case INDEX_LINE_WITHDRAWN:
+		return !entry || !is_over(entry, ended_before);
+	case INDEX_LINE_LIST:
+		return line.number >= index->last_list;
+	case INDEX_LINE_REVOKED:
+	case INDEX_LINE_REMARK:
+		return true;
+	}
+	return true;
+}
+
+static int copy_kept(const struct index *index, int64_t ended_before, FILE *from, FILE *to)
+{
+	char text[LIMIT_INDEX_LINE_BYTES];
+
+	while (fgets(text, sizeof text, from))
+		if (is_kept(index, text, ended_before) && fputs(text, to) < 0)
+			return -errno;
+	return !ferror(from) && fflush(to) == 0 && fsync(fileno(to)) == 0 ? 0 : -errno;
+}
+
+// The new file, locked as the old one is. -1, with errno.
+static int write_kept(struct index *index, const char *path, int64_t ended_before)
+{
+	(void)unlink(path); // what a crash has left: nobody else writes while we have the lock
+	int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int copy = file >= 0 && flock(file, LOCK_EX | LOCK_NB) == 0 ? fcntl(file, F_DUPFD_CLOEXEC, 0) : -1;
+	int old = open(index->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	FILE *to = copy >= 0 ? fdopen(copy, "ae") : NULL, *from = old >= 0 ? fdopen(old, "re") : NULL;
+	int result = to && from ? copy_kept(index, ended_before, from, to) : -errno;
+
+	if (to)
+		fclose(to);
+	if (from)
+		fclose(from);
+	if (result == 0)
+		return file;
+	if (file >= 0)
+		close(file);
+	(void)unlink(path);
+	errno = -result;
+	return -1;
+}
+
+static int replace(struct index *index, int64_t ended_before, char problem[INDEX_PROBLEM_BYTES])
+{
+	char *path = NULL;
+	int file = asprintf(&path, "%s.pruned", index->path) < 0 ? -1 : write_kept(index, path, ended_before);
+	int result = file < 0 || rename(path, index->path) != 0 || sync_folder(index->path) < 0 ? -errno : 0;
+
+	if (result < 0) {
+		if (file >= 0)
+			close(file);
+		result = refusal(problem, "the index %s cannot be pruned: %s", index->path, outcome_text(result));
+	} else {
+		close(index->file);
+		index->file = file;
+		index->count = 0;
+		memset(index->slots, 0, 2 * index->room * sizeof *index->slots);
+		result = read_own_file(index, problem);
+	}
+	free(path);
+	return result;
+}
+
+int index_prune(struct index *index, int64_t ended_before, size_t *pruned, char problem[INDEX_PROBLEM_BYTES])
+{
+	size_t count = 0;
+
+	*pruned = 0;
+	for (size_t i = 0; i < index->count; i++)
+		count += is_over(&index->entries[i], ended_before);
+	if (count == 0 || count < index->count / PRUNE_PART)
+		return 0;
+	int result = replace(index, ended_before, problem);
+	if (result == 0)
+		*pruned = count;
+	return result;
 }

@@ -1,6 +1,7 @@
 // What a CA has issued, revoked and listed: a text file beside its certificate, one line per event, only ever appended
-// to. A line is on the disk before what it tells of exists (a certificate's file, a revocation list), so nothing issued
-// is unrecorded; a crash in between leaves at most a line about a certificate that nobody has.
+// to, and pruned of what is over for long. A line is on the disk before what it tells of exists (a certificate's file,
+// a revocation list), so nothing issued is unrecorded; a crash in between leaves at most a line about a certificate
+// that nobody has.
 //
 // Fields are separated by tabs, dates are UTC (2026-11-28T10:00:00Z), every text is printable ASCII:
 //
@@ -63,6 +64,8 @@ MUST_USE int index_open(const char *path, const char *authority, enum index_acce
                         char problem[INDEX_PROBLEM_BYTES]);
 void index_close(struct index **index);
 
+const char *index_path(const struct index *index);
+
 // The entries of this CA in the order they were issued; lent until the next change.
 const struct index_entry *index_entries(const struct index *index, size_t *count);
 // NULL when this CA has no such certificate.
@@ -82,3 +85,9 @@ struct index_list {
 	size_t count;
 };
 MUST_USE int index_add_list(struct index *index, const struct index_list *list, char problem[INDEX_PROBLEM_BYTES]);
+
+// Takes out what is of no use any more: the lines of this CA's certificates that ended before that moment and were
+// never revoked, and its lists but the last one. All else stays as it is, byte by byte. The file is replaced by rename
+// when at least an eighth of this CA's certificates can go; *pruned tells how many went. To write only, and locked
+// throughout.
+MUST_USE int index_prune(struct index *index, int64_t ended_before, size_t *pruned, char problem[INDEX_PROBLEM_BYTES]);

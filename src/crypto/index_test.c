@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +218,108 @@ static void a_file_that_others_may_change_is_refused(void **state)
 	assert_int_equal(rmdir(path), 0);
 }
 
+static void read_text(char text[4096])
+{
+	FILE *file = fopen(path, "rb");
+	assert_non_null(file);
+	text[fread(text, 1, 4095, file)] = 0;
+	fclose(file);
+}
+
+#define ISSUED(by, serial, end)                                                    \
+	"issued\t2020-01-01T00:00:00Z\t" by "\t" serial "\t2020-01-01T00:00:00Z\t" end \
+	"\tserver\tP-256\tabcd\tCN=x\tDNS:x\n"
+#define US "00112233445566778899aabbccddeeff"
+#define THEM "ffeeddccbbaa99887766554433221100"
+
+static void what_is_over_for_long_is_pruned_and_all_else_stays(void **state)
+{
+	static const char over[] = "2021-01-01T00:00:00Z", lasting[] = "2999-01-01T00:00:00Z";
+	char text[4096], expected[4096], problem[INDEX_PROBLEM_BYTES];
+	struct stat info;
+	size_t pruned, count;
+	(void)state;
+	snprintf(text, sizeof text,
+	         "# a remark\n" ISSUED(US, "0a", "%s") ISSUED(US, "0b", "%s") ISSUED(US, "0c", "%s")
+	             ISSUED(THEM, "0a", "%s") "withdrawn\t2020-01-01T00:00:00Z\t" US "\t0a\t-\n"
+	                                      "revoked\t2020-01-01T00:00:00Z\t" US "\t0b\tsuperseded\t%s\tCN=x\n"
+	                                      "list\t2020-01-01T00:00:00Z\t" US "\t1\t2020-01-01T00:00:00Z\t0\nsome\ttorn\n"
+	                                      "list\t2020-01-01T00:00:00Z\t" US "\t2\t2020-01-01T00:00:00Z\t1\n",
+	         over, over, lasting, over, over);
+	snprintf(expected, sizeof expected,
+	         "# a remark\n" ISSUED(US, "0b", "%s") ISSUED(US, "0c", "%s")
+	             ISSUED(THEM, "0a", "%s") "revoked\t2020-01-01T00:00:00Z\t" US
+	                                      "\t0b\tsuperseded\t%s\tCN=x\nsome\ttorn\n"
+	                                      "list\t2020-01-01T00:00:00Z\t" US "\t2\t2020-01-01T00:00:00Z\t1\n",
+	         over, lasting, over, over);
+	write_text(text);
+	struct index *index = open_as(us, INDEX_TO_WRITE);
+	// Not before its time.
+	assert_int_equal(index_prune(index, 1600000000, &pruned, problem), 0);
+	assert_int_equal(pruned, 0);
+	assert_int_equal(index_prune(index, 1700000000, &pruned, problem), 0);
+	assert_int_equal(pruned, 1);
+	read_text(text);
+	assert_string_equal(text, expected);
+	assert_int_equal(stat(path, &info), 0);
+	assert_int_equal(info.st_mode & 07777, 0600);
+	index_entries(index, &count);
+	assert_true(count == 2 && index_last_list(index) == 2 && !index_find(index, "0a") && index_find(index, "0c"));
+	// It goes on in the new file.
+	add_issued(index, "0d");
+	index_close(&index);
+	index = open_as(us, INDEX_TO_WRITE);
+	assert_non_null(index_find(index, "0d"));
+	index_close(&index);
+}
+
+static void a_few_are_not_worth_a_new_file(void **state)
+{
+	char problem[INDEX_PROBLEM_BYTES], serial[8];
+	struct stat before, after;
+	size_t pruned;
+	(void)state;
+	write_text(ISSUED(US, "0a", "2021-01-01T00:00:00Z"));
+	struct index *index = open_as(us, INDEX_TO_WRITE);
+	for (int i = 16; i < 40; i++) {
+		snprintf(serial, sizeof serial, "%02x", (unsigned)i);
+		add_issued(index, serial);
+	}
+	assert_int_equal(stat(path, &before), 0);
+	assert_int_equal(index_prune(index, 1700000000, &pruned, problem), 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(pruned == 0 && before.st_ino == after.st_ino);
+	index_close(&index);
+}
+
+static void *open_and_add(void *unused)
+{
+	struct index *index = open_as(us, INDEX_TO_WRITE);
+	add_issued(index, "0e");
+	index_close(&index);
+	return unused;
+}
+
+static void a_writer_that_waited_meanwhile_writes_into_the_new_file(void **state)
+{
+	char problem[INDEX_PROBLEM_BYTES];
+	pthread_t writer;
+	size_t pruned;
+	(void)state;
+	write_text(ISSUED(US, "0a", "2021-01-01T00:00:00Z"));
+	struct index *index = open_as(us, INDEX_TO_WRITE);
+	assert_int_equal(pthread_create(&writer, NULL, open_and_add, NULL), 0);
+	// Until it has the old file open and finds it locked; it looks again every 20 ms.
+	nanosleep(&(struct timespec){.tv_nsec = 60000000}, NULL);
+	assert_int_equal(index_prune(index, 1700000000, &pruned, problem), 0);
+	assert_int_equal(pruned, 1);
+	index_close(&index);
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	index = open_as(us, INDEX_TO_READ);
+	assert_non_null(index_find(index, "0e"));
+	index_close(&index);
+}
+
 static void reasons_are_read_in_both_spellings(void **state)
 {
 	enum index_reason reason;
@@ -243,6 +346,9 @@ int main(void)
 		cmocka_unit_test(a_line_cut_anywhere_is_ended_and_the_rest_counts),
 		cmocka_unit_test(what_is_not_understood_is_refused_with_its_line),
 		cmocka_unit_test(a_file_that_others_may_change_is_refused),
+		cmocka_unit_test(what_is_over_for_long_is_pruned_and_all_else_stays),
+		cmocka_unit_test(a_few_are_not_worth_a_new_file),
+		cmocka_unit_test(a_writer_that_waited_meanwhile_writes_into_the_new_file),
 		cmocka_unit_test(reasons_are_read_in_both_spellings),
 	};
 

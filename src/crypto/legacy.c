@@ -1,6 +1,7 @@
 #include "crypto/legacy.h"
 
 #include "core/outcome.h"
+#include "crypto/pem.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -72,7 +73,7 @@ const char *legacy_of_pubkey(const X509_PUBKEY *key)
 const char *legacy_of_pem(const void *bytes, size_t length)
 {
 	BIO *input = BIO_new_mem_buf(bytes, (int)length);
-	PKCS8_PRIV_KEY_INFO *info = input ? PEM_read_bio_PKCS8_PRIV_KEY_INFO(input, NULL, NULL, NULL) : NULL;
+	PKCS8_PRIV_KEY_INFO *info = input ? PEM_read_bio_PKCS8_PRIV_KEY_INFO(input, NULL, pem_refuse_to_ask, NULL) : NULL;
 	const ASN1_OBJECT *object = NULL;
 	const char *text = NULL;
 

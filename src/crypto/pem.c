@@ -19,6 +19,8 @@
 // A system's whole bundle of CA certificates has a quarter of it.
 enum { PEM_MAX_BYTES = 1024 * 1024 };
 
+#define NOBODY_TO_ASK ", and a service has nobody to ask for the passphrase. "
+
 struct content {
 	char *bytes;
 	size_t length;
@@ -182,6 +184,17 @@ static int read_file(const struct source *source, struct content *content, char 
 
 // ---- what is in it
 
+// Hostile: a block of any kind may say that it is encrypted.
+int pem_refuse_to_ask(char *buffer, int size, int is_writing, void *asked)
+{
+	(void)buffer;
+	(void)size;
+	(void)is_writing;
+	if (asked)
+		*(bool *)asked = true;
+	return -1;
+}
+
 static bool holds(const struct content *content, const char *text)
 {
 	return content->bytes && memmem(content->bytes, content->length, text, strlen(text));
@@ -190,8 +203,10 @@ static bool holds(const struct content *content, const char *text)
 static int read_certificates(BIO *input, const char *path, const char *what, STACK_OF(X509) * certificates,
                              char problem[PEM_PROBLEM_BYTES])
 {
+	bool asked = false;
+
 	for (;;) {
-		X509 *certificate = PEM_read_bio_X509(input, NULL, NULL, NULL);
+		X509 *certificate = PEM_read_bio_X509(input, NULL, pem_refuse_to_ask, &asked);
 		if (!certificate)
 			break;
 		if (sk_X509_push(certificates, certificate) <= 0) {
@@ -204,7 +219,13 @@ static int read_certificates(BIO *input, const char *path, const char *what, STA
 	ERR_clear_error();
 	if (at_end)
 		return 0;
-	return refuse(problem, "%s %s: its certificate %d is damaged", what, path, sk_X509_num(certificates) + 1);
+	int number = sk_X509_num(certificates) + 1;
+	if (asked)
+		return refuse(problem,
+		              "%s %s: its certificate %d is encrypted" NOBODY_TO_ASK
+		              "Decrypt it: openssl x509 -in %s -out NEW.pem",
+		              what, path, number, path);
+	return refuse(problem, "%s %s: its certificate %d is damaged", what, path, number);
 }
 
 // What is relied on must have a key that can be used at all; the library says only later, and less clearly, that not.
@@ -251,8 +272,10 @@ int pem_certificates(const char *path, const char *what, enum pem_care care, STA
 
 static int read_lists(BIO *input, const char *path, STACK_OF(X509_CRL) * lists, char problem[PEM_PROBLEM_BYTES])
 {
+	bool asked = false;
+
 	for (;;) {
-		X509_CRL *list = PEM_read_bio_X509_CRL(input, NULL, NULL, NULL);
+		X509_CRL *list = PEM_read_bio_X509_CRL(input, NULL, pem_refuse_to_ask, &asked);
 		if (!list)
 			break;
 		if (sk_X509_CRL_push(lists, list) <= 0) {
@@ -262,6 +285,11 @@ static int read_lists(BIO *input, const char *path, STACK_OF(X509_CRL) * lists, 
 	}
 	bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 	ERR_clear_error();
+	if (asked)
+		return refuse(problem,
+		              "revocation list %s: its list %d is encrypted" NOBODY_TO_ASK
+		              "Decrypt it: openssl crl -in %s -out NEW.pem",
+		              path, sk_X509_CRL_num(lists) + 1, path);
 	if (!at_end)
 		return refuse(problem, "revocation list %s: its list %d is damaged", path, sk_X509_CRL_num(lists) + 1);
 	if (sk_X509_CRL_num(lists) == 0)
@@ -314,14 +342,18 @@ int pem_request(const char *path, X509_REQ **request, char problem[PEM_PROBLEM_B
 {
 	const struct source source = {path, "request", SOURCE_ANY};
 	struct content content = {0};
+	bool asked = false;
 	int result = read_file(&source, &content, problem);
 
 	if (result != 0)
 		return result;
 	BIO *input = BIO_new_mem_buf(content.bytes, (int)content.length);
-	X509_REQ *found = input ? PEM_read_bio_X509_REQ(input, NULL, NULL, NULL) : NULL;
+	X509_REQ *found = input ? PEM_read_bio_X509_REQ(input, NULL, pem_refuse_to_ask, &asked) : NULL;
 	if (!input)
 		result = -ENOMEM;
+	else if (asked)
+		result = refuse(problem, "request %s is encrypted" NOBODY_TO_ASK "Decrypt it: openssl req -in %s -out NEW.csr",
+		                path, path);
 	else if (!found)
 		result = refuse(problem, "request %s %s (-----BEGIN CERTIFICATE REQUEST-----)", path,
 		                holds(&content, "CERTIFICATE REQUEST-----") ? "is damaged" : "holds none in PEM form");
@@ -351,16 +383,6 @@ int pem_look(const char *path, struct pem_kinds *kinds, char problem[PEM_PROBLEM
 	return 0;
 }
 
-// Only called for an encrypted key. A failure here makes the library give up.
-static int refuse_to_ask(char *buffer, int size, int writing, void *asked)
-{
-	(void)buffer;
-	(void)size;
-	(void)writing;
-	*(bool *)asked = true;
-	return -1;
-}
-
 int pem_private_key(const char *path, EVP_PKEY **key, char problem[PEM_PROBLEM_BYTES])
 {
 	const struct source source = {path, "private key", SOURCE_KEY};
@@ -371,15 +393,14 @@ int pem_private_key(const char *path, EVP_PKEY **key, char problem[PEM_PROBLEM_B
 	if (result != 0)
 		return result;
 	BIO *input = BIO_new_mem_buf(content.bytes, (int)content.length);
-	EVP_PKEY *found = input ? PEM_read_bio_PrivateKey_ex(input, NULL, refuse_to_ask, &asked, NULL, NULL) : NULL;
+	EVP_PKEY *found = input ? PEM_read_bio_PrivateKey_ex(input, NULL, pem_refuse_to_ask, &asked, NULL, NULL) : NULL;
 	if (!input)
 		result = -ENOMEM;
 	else if (asked)
-		result =
-			refuse(problem,
-		           "private key %s is encrypted, and a service has nobody to ask for the passphrase. Keep it as a file "
-		           "that only we can read: (umask 077; openssl pkey -in %s -out NEW.key)",
-		           path, path);
+		result = refuse(problem,
+		                "private key %s is encrypted" NOBODY_TO_ASK
+		                "Keep it as a file that only we can read: (umask 077; openssl pkey -in %s -out NEW.key)",
+		                path, path);
 	else if (!found && legacy_of_pem(content.bytes, content.length))
 		result = refuse(problem, "private key %s is a key of %s", path, legacy_of_pem(content.bytes, content.length));
 	else if (!found)

@@ -46,3 +46,7 @@ MUST_USE int pem_look(const char *path, struct pem_kinds *kinds, char problem[PE
 // changeable by a group; of another owner than us or root; encrypted (there is nobody to ask for a passphrase). What is
 // judged is the opened file, so it cannot be exchanged in between.
 MUST_USE int pem_private_key(const char *path, EVP_PKEY **key, char problem[PEM_PROBLEM_BYTES]);
+
+// What every reader of PEM gives the library as its callback for passphrases: it refuses, and says so in the bool at
+// `asked` (or NULL). Without one the library would ask at the terminal for a block that says that it is encrypted.
+int pem_refuse_to_ask(char *buffer, int size, int is_writing, void *asked);

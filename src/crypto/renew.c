@@ -43,15 +43,24 @@ static int check_extensions(X509 *old, const char *path, char problem[ISSUE_PROB
 	return 0;
 }
 
-int renew_judge(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
-                char problem[ISSUE_PROBLEM_BYTES])
+int renew_judge_origin(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
+                       char problem[ISSUE_PROBLEM_BYTES])
 {
-	struct index_entry entry;
-
 	if (!authority_has_signed(authority, old))
 		return refusal(problem, "certificate %s was not issued by CA %s", name, ca_name);
 	if (X509_check_ca(old) != 0)
 		return refusal(problem, "certificate %s is a CA's own. Make a CA with: qanat cert ca", name);
+	return 0;
+}
+
+int renew_judge(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
+                char problem[ISSUE_PROBLEM_BYTES])
+{
+	struct index_entry entry;
+	int result = renew_judge_origin(authority, old, name, ca_name, problem);
+
+	if (result != 0)
+		return result;
 	authority_describe(old, &entry);
 	if (strcmp(entry.usage, "-") == 0)
 		return refusal(problem, "certificate %s is for neither a server nor a client: no peer would accept it", name);

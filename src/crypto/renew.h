@@ -23,6 +23,9 @@ struct renew_request {
 
 // Whether the CA's own rules let a certificate be issued again: of this CA, no CA's, with a usage, not revoked, without
 // an extension that would be lost. `name` and `ca_name` are for the problem.
+// What needs no index of it may be asked beforehand.
+MUST_USE int renew_judge_origin(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
+                                char problem[ISSUE_PROBLEM_BYTES]);
 MUST_USE int renew_judge(const struct authority *authority, X509 *old, const char *name, const char *ca_name,
                          char problem[ISSUE_PROBLEM_BYTES]);
 

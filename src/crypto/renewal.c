@@ -254,23 +254,13 @@ int renewal_ask(const struct renewal_files *files, char **text, char problem[REN
 
 // ---- the answer
 
-// Hostile: an encrypted block would have the library ask for a passphrase on the terminal.
-static int no_passphrase(char *text, int size, int is_writing, void *owner)
-{
-	(void)text;
-	(void)size;
-	(void)is_writing;
-	(void)owner;
-	return -1;
-}
-
 static int read_chain(const void *bytes, size_t length, STACK_OF(X509) * chain, char problem[RENEWAL_PROBLEM_BYTES])
 {
 	BIO *input = BIO_new_mem_buf(bytes, (int)length);
 	X509 *certificate = NULL;
 	bool fits = true;
 
-	while (input && fits && (certificate = PEM_read_bio_X509(input, NULL, no_passphrase, NULL))) {
+	while (input && fits && (certificate = PEM_read_bio_X509(input, NULL, pem_refuse_to_ask, NULL))) {
 		fits = sk_X509_num(chain) < RENEWAL_CHAIN_MOST && sk_X509_push(chain, certificate) > 0;
 		if (!fits)
 			X509_free(certificate);

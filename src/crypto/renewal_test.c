@@ -84,6 +84,15 @@ static int keep(void *owner, const char *pem, size_t length, char text[ANSWER_PR
 	return 0;
 }
 
+static int lose(void *owner, const char *pem, size_t length, char text[ANSWER_PROBLEM_BYTES])
+{
+	(void)owner;
+	(void)pem;
+	(void)length;
+	snprintf(text, ANSWER_PROBLEM_BYTES, "lost");
+	return ANSWER_REFUSED;
+}
+
 static int ask_ca_as(const char *text, size_t length, const char *requester)
 {
 	const struct answer_question question = {text, length, requester};
@@ -420,15 +429,104 @@ static void a_peer_of_another_name_is_refused(void **state)
 	free(text);
 }
 
+// With a new key each time: what it asks again with the same key is answered as before.
 static void a_node_that_asks_for_ever_is_stopped(void **state)
 {
-	int given = 0;
+	int given = 0, result = 0;
 	(void)state;
-	char *text = ask(&files);
-	while (given <= LIMIT_LIVE_TWINS && ask_ca(text) == 0)
-		given++;
+	for (; given <= LIMIT_LIVE_TWINS && result == 0; given += result == 0) {
+		(void)unlink("own.key.pending");
+		char *text = ask(&files);
+		result = ask_ca(text);
+		free(text);
+	}
 	assert_int_equal(given, LIMIT_LIVE_TWINS - 1);
 	assert_non_null(strstr(problem, "are valid already"));
+}
+
+static size_t index_lines(void)
+{
+	FILE *file = fopen("ca.crt.index", "r");
+	char line[LIMIT_INDEX_LINE_BYTES];
+	size_t count = 0;
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file))
+		count++;
+	fclose(file);
+	return count;
+}
+
+static void a_request_that_is_laid_down_again_gets_the_answer_of_before(void **state)
+{
+	static char first[LIMIT_RENEWAL_BYTES + 1];
+	(void)state;
+	char *text = ask(&files);
+	assert_int_equal(ask_ca(text), 0);
+	memcpy(first, answer, answer_length);
+	size_t length = answer_length, lines = index_lines();
+	for (int i = 0; i < 2 * LIMIT_LIVE_TWINS; i++) {
+		// Also the node's own second try, which is another text with the same key.
+		char *again = ask(&files);
+		assert_int_equal(ask_ca(i % 2 == 0 ? text : again), 0);
+		assert_int_equal(answer_length, length);
+		assert_memory_equal(answer, first, length);
+		free(again);
+	}
+	assert_int_equal(index_lines(), lines);
+	// Whoever replays has used up nothing.
+	assert_int_equal(renewal_take(&files, answer, answer_length, problem), 0);
+	free(text);
+	text = ask(&files);
+	assert_int_equal(ask_ca(text), 0);
+	assert_int_equal(index_lines(), lines + 1);
+	free(text);
+}
+
+static void an_answer_that_could_not_be_delivered_is_not_given_again(void **state)
+{
+	struct answer_news news;
+	(void)state;
+	char *text = ask(&files);
+	const struct answer_question question = {text, strlen(text), NULL};
+	assert_int_equal(answer_renewal(&policy, &question, &(struct answer_delivery){lose, NULL}, &news, problem), 1);
+	size_t lines = index_lines();
+	assert_int_equal(ask_ca(text), 0);
+	assert_int_equal(index_lines(), lines + 1);
+	assert_int_equal(renewal_take(&files, answer, answer_length, problem), 0);
+	free(text);
+}
+
+static void an_answer_of_before_that_is_revoked_damaged_or_gone_is_not_given_again(void **state)
+{
+	(void)state;
+	char *text = ask(&files);
+	assert_int_equal(ask_ca(text), 0);
+	size_t lines = index_lines();
+	assert_int_equal(system("for f in ca.crt.index.answers/*; do echo x >$f; done"), 0); // NOLINT
+	assert_int_equal(ask_ca(text), 0);
+	assert_int_equal(index_lines(), ++lines);
+	assert_int_equal(system("rm -r ca.crt.index.answers"), 0); // NOLINT
+	assert_int_equal(ask_ca(text), 0);
+	assert_int_equal(index_lines(), ++lines);
+	FILE *file = fopen("given.crt", "w");
+	assert_non_null(file);
+	assert_int_equal(fwrite(answer, 1, answer_length, file), answer_length);
+	fclose(file);
+	take_back("given.crt", INDEX_KEY_COMPROMISE);
+	assert_refused(ask_ca(text), "revoked after this one was issued");
+	free(text);
+}
+
+static void a_stranger_does_not_have_the_index_opened(void **state)
+{
+	(void)state;
+	char *text = ask(&files);
+	make(ISSUE_CA, ISSUE_KEY_P256, "another CA", "ca");
+	FILE *file = fopen("ca.crt.index", "w");
+	assert_non_null(file);
+	assert_true(fputs("who reads this is refused\n", file) > 0);
+	fclose(file);
+	assert_refused(ask_ca(text), "was not issued by CA");
 	free(text);
 }
 
@@ -564,6 +662,10 @@ int main(void)
 		TEST(kinds_that_the_policy_leaves_out_are_refused),
 		TEST(a_peer_of_another_name_is_refused),
 		TEST(a_node_that_asks_for_ever_is_stopped),
+		TEST(a_request_that_is_laid_down_again_gets_the_answer_of_before),
+		TEST(an_answer_that_could_not_be_delivered_is_not_given_again),
+		TEST(an_answer_of_before_that_is_revoked_damaged_or_gone_is_not_given_again),
+		TEST(a_stranger_does_not_have_the_index_opened),
 		TEST(a_wrong_answer_changes_nothing),
 		TEST(an_answer_of_a_ca_that_is_not_believed_changes_nothing),
 		TEST(an_answer_is_taken_once),

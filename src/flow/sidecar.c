@@ -204,16 +204,17 @@ void sidecar_judge(struct sidecar *sidecar)
 static void on_judging(void *owner)
 {
 	struct sidecars *all = owner;
-	unsigned left = LIMIT_JUDGED_PER_TURN;
-	for (struct sidecar *sidecar = all->joined.oldest, *newer; sidecar && left > 0; sidecar = newer) {
-		newer = sidecar->newer;
+	for (unsigned judged = 0, looks = 0; judged < LIMIT_JUDGED_PER_TURN && looks < LIMIT_LOOKS_PER_TURN; looks++) {
+		struct sidecar *sidecar = sidecar_walk_step(all);
+		if (!sidecar) {
+			loop_timer_disarm(all->judging);
+			return;
+		}
 		if (sidecar->age == all->age)
 			continue;
 		sidecar_judge(sidecar);
-		left--;
+		judged++;
 	}
-	if (left > 0)
-		loop_timer_disarm(all->judging);
 }
 
 // ---- all of a worker -----------------------------------------------------------------------------------------------
@@ -258,6 +259,7 @@ int sidecars_set(struct sidecars *all, const struct sidecars_settings *settings,
 	targets_unref(&targets);
 	if (judge_again) {
 		all->age++;
+		sidecar_walk_begin(all);
 		loop_timer_arm(all->judging, JUDGING_MS, JUDGING_MS);
 	}
 	return 0;

@@ -98,6 +98,8 @@ static void unlist(struct sidecar *sidecar)
 	struct sidecar_chain *chain = sidecar->chain;
 	if (!chain)
 		return;
+	if (sidecar->all->judged.next == sidecar)
+		sidecar->all->judged.next = sidecar->newer;
 	*(sidecar->newer ? &sidecar->newer->older : &chain->newest) = sidecar->older;
 	*(sidecar->older ? &sidecar->older->newer : &chain->oldest) = sidecar->newer;
 	chain->count--;

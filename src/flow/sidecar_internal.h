@@ -9,6 +9,7 @@
 #include "flow/farewell.h"
 #include "flow/joint.h"
 #include "flow/sidecar.h"
+#include "flow/sidecar_walk.h"
 #include "limits.h"
 #include "net/dial.h"
 #include "net/socket.h"
@@ -65,7 +66,8 @@ struct sidecars {
 	_Atomic uint32_t open;
 	unsigned age; // counts sidecars_set
 	struct loop_timer *sweep;
-	struct loop_timer *judging; // runs while some of `joined` are to be judged again
+	struct loop_timer *judging; // runs while some of `joined` are to be judged again,
+	struct sidecar_walk judged; // which goes along them
 	struct brake lines, refusals, classical;
 	struct farewells *farewells;
 	struct tally *total;

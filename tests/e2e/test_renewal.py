@@ -344,6 +344,47 @@ def test_answers_that_are_none_change_nothing(world, tmp_path, longer):
     assert key_fits(longer.server, longer.server_key)
 
 
+def test_a_request_that_is_laid_down_again_uses_nothing_up(world, tmp_path, longer):
+    """
+    a folder mate keeps NAME.csr ─► lays it down 20 times under other names ─► CA ─► the same answer each time
+    """
+    authority = Authority(longer, str(tmp_path), "--validity", "1h")
+    dest = waiting_request(world, authority, longer)
+    request = authority.read("dest.node.csr")
+    assert authority.once()[0] == 0
+    dest.wait(renewed(dest), "the renewal")
+    issued = authority.issued()
+    for i in range(20):
+        authority.put("copy%d.csr" % i, request)
+    status, said = authority.once()
+    assert status == 0 and said.count("has the same answer") == 20, said
+    assert authority.issued() == issued
+    assert len({authority.read("copy%d.crt" % i) for i in range(20)}) == 1
+    assert fingerprint(authority.path("copy0.crt")) == fingerprint(longer.server)
+    folder = longer.ca + ".index.answers"
+    assert os.stat(folder).st_mode & 0o7777 == 0o700 and len(os.listdir(folder)) == 1
+
+
+def test_what_ended_long_ago_goes_from_the_index(tmp_path, longer):
+    authority = Authority(longer, str(tmp_path))
+    path = longer.ca + ".index"
+    with open(path) as file:
+        lines = file.readlines()
+    issued = [line.split("\t") for line in lines if line.startswith("issued")]
+    for i in range(40):
+        date = "20%02d-01-01T00:00:00Z" % (i % 20)
+        lines.append("\t".join(["issued", date, issued[0][2], "aa%02x" % i, date, date, *issued[0][6:]]))
+    with open(path, "w") as file:
+        file.writelines(lines)
+    assert len(authority.issued()) == len(issued) + 40
+    status, said = authority.once("--keep-days", "36500")
+    assert status == 0 and len(authority.issued()) == len(issued) + 40, said
+    status, said = authority.once("--keep-days", "30")
+    assert status == 0 and "40 certificates that ended more than 30 days ago are out of the index" in said
+    assert len(authority.issued()) == len(issued) and os.stat(path).st_mode & 0o7777 == 0o600
+    assert not os.path.exists(path + ".pruned")
+
+
 def test_a_folder_that_everybody_may_write_in_is_not_used(world, tmp_path, longer):
     authority = Authority(longer, str(tmp_path), "--validity", "1h")
     os.chmod(authority.drop, 0o1777)
@@ -549,6 +590,25 @@ def test_strangers_at_the_ca_get_nothing(world, tmp_path, longer):
 
     wait(served, "the honest request to be answered")
     assert b"BEGIN CERTIFICATE" in answers[-1]
+
+
+def test_a_full_folder_keeps_no_connection_waiting(world, tmp_path, longer):
+    """
+    900 requests in the folder ─► CA ◄─ one over a connection, which is answered long before the last of them
+    """
+    authority = Authority(longer, str(tmp_path), "--validity", "1h")
+    waiting_request(world, authority, longer)
+    request = authority.read("dest.node.csr")
+    for i in range(900):
+        authority.put("copy%d.csr" % i, request)
+    port = free_port()
+    authority.options += ["--listen", "127.0.0.1:%d" % port]
+    world.add(authority).start()
+    wait(lambda: "answering requests on 127" in authority.log(), "the CA to listen")
+    assert ask_ca(port, frame(request))[:5] == b"QRN1\x00"
+    left = [name for name in os.listdir(authority.drop) if name.endswith(".csr")]
+    assert len(left) > 100, len(left)
+    wait(lambda: not [name for name in os.listdir(authority.drop) if name.endswith(".csr")], "the folder's turn")
 
 
 def test_a_request_for_another_peers_certificate_is_refused(world, tmp_path, short):
