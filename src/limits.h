@@ -63,7 +63,7 @@
 
 // ---- epochs and data connections -----------------------------------------------------------------------------------
 
-// Indices of one epoch; the bitmap is 128 KiB when full and grows on demand. Half-way the initiator makes a new epoch.
+// Indices of one epoch; the bitmap is 144 KiB with its table when full, and grows on demand. Half-way the initiator makes a new epoch.
 #define LIMIT_EPOCH_INDICES (1u << 20)
 // The previous epoch's keys stay valid this long after a change.
 #define LIMIT_EPOCH_OVERLAP_MS 60000

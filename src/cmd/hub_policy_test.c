@@ -43,10 +43,8 @@ static struct hub_policy *make(struct config *config)
 static enum control_reason name_of(const struct hub_policy *policy, X509 *certificate, const char *claims,
                                    char name[NAMING_BYTES])
 {
-	struct link_peer peer = {.x509 = certificate};
+	struct link_peer peer = {.x509 = certificate, .device = claims, .certificate.fingerprint = "ab12"};
 	char text[LIMIT_REASON_BYTES + 1];
-	snprintf(peer.device, sizeof peer.device, "%s", claims);
-	snprintf(peer.certificate.fingerprint, sizeof peer.certificate.fingerprint, "%s", "ab12");
 	return hub_policy_name(policy, &peer, name, text);
 }
 

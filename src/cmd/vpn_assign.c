@@ -113,7 +113,7 @@ static void set_routes(struct vpn *vpn, const struct grant *given)
 
 bool vpn_assign(struct vpn *vpn, const struct link_peer *server)
 {
-	const struct grant *given = &server->grant;
+	const struct grant *given = server->grant;
 	static const struct grant_network none;
 	const struct config_of_vpn *config = &vpn->config->vpn;
 	bool is_set4 = config->ipv4 && config->ipv4[0] && strcmp(config->ipv4, "auto") != 0;

@@ -219,7 +219,7 @@ static bool take_link(struct vpn *vpn, struct link *link, struct link **replaced
 	if (judge_and_assign(vpn, link_peer(link), &assignment, text) != CONTROL_REASON_NONE)
 		return false;
 	SAY("the addresses of \"%s\" have just changed, or there is no memory for it", assignment.name);
-	if (!grant_is_same(&assignment.given, &link_peer(link)->grant))
+	if (!grant_is_same(&assignment.given, link_peer(link)->grant))
 		return false;
 	struct vpn_client *client = vpn_clients_find(vpn->clients, assignment.name);
 	if (!client)
@@ -239,8 +239,8 @@ static void say_up(const struct link *link, bool is_new, uint32_t count)
 {
 	const struct link_peer *peer = link_peer(link);
 	char ipv4[GRANT_TEXT_BYTES], ipv6[GRANT_TEXT_BYTES];
-	grant_format(&peer->grant.ipv4, ipv4);
-	grant_format(&peer->grant.ipv6, ipv6);
+	grant_format(&peer->grant->ipv4, ipv4);
+	grant_format(&peer->grant->ipv6, ipv6);
 	log_info("vpn", "client %s (%s) is %s on link %s: addresses %s, %s", peer->certificate.subject, peer->address,
 	         is_new ? "here" : "here again", link_name(link), ipv4, ipv6);
 	notify_status("serving %u clients", count);

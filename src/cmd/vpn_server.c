@@ -21,8 +21,9 @@
 
 static bool is_same_peer(struct link *a, struct link *b)
 {
-	const struct identity_text *one = &link_peer(a)->certificate, *other = &link_peer(b)->certificate;
-	return strcmp(one->subject, other->subject) == 0 && strcmp(one->issuer, other->issuer) == 0;
+	const struct link_peer *one = link_peer(a), *other = link_peer(b);
+	return strcmp(one->certificate.subject, other->certificate.subject) == 0 &&
+	       strcmp(one->certificate.issuer, other->certificate.issuer) == 0;
 }
 
 static void on_other(void *contents)

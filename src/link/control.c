@@ -47,10 +47,10 @@ static bool settings_are_usable(const struct control_settings *settings)
 
 static void complete_hello(struct control *control)
 {
-	static const uint8_t unset[sizeof control->settings.hello.instance];
-	struct control_hello *hello = &control->settings.hello;
+	static const uint8_t unset[sizeof control->settings->hello.instance];
+	struct control_hello *hello = &control->settings->hello;
 	hello->version = HELLO_VERSION_SPOKEN;
-	hello->role = (uint8_t)control->settings.role;
+	hello->role = (uint8_t)control->role;
 	if (memcmp(hello->instance, unset, sizeof unset) == 0)
 		random_bytes(hello->instance, sizeof hello->instance);
 	memset(hello->mceliece_digest, 0, sizeof hello->mceliece_digest);
@@ -68,7 +68,19 @@ int control_new(const struct control_settings *settings, const struct control_op
 	struct control *fresh = calloc(1, sizeof *fresh);
 	if (!fresh)
 		return -ENOMEM;
-	fresh->settings = *settings;
+	fresh->settings = malloc(sizeof *fresh->settings);
+	if (!fresh->settings) {
+		free(fresh);
+		return -ENOMEM;
+	}
+	*fresh->settings = *settings;
+	fresh->role = settings->role;
+	fresh->legs = settings->hello.legs;
+	fresh->features = settings->hello.features;
+	fresh->rotation_ms = settings->rotation_ms;
+	fresh->heartbeat_ms = settings->heartbeat_ms;
+	fresh->heartbeat_timeout_ms = settings->heartbeat_timeout_ms;
+	fresh->missed_pongs_max = settings->missed_pongs_max;
 	fresh->ops = *ops;
 	fresh->owner = owner;
 	complete_hello(fresh);
@@ -81,6 +93,8 @@ static void forget(struct control *control)
 	secret_fini(&control->chain);
 	epoch_fini(&control->pending);
 	framer_fini(&control->framer);
+	free(control->settings);
+	control->settings = NULL;
 }
 
 void control_free(struct control **control)
@@ -302,7 +316,7 @@ static int on_pong(struct control *control, const struct frame *frame, uint64_t 
 		sample_us = UINT32_MAX;
 	control->rtt_us = control->rtt_us == 0 ? (uint32_t)sample_us : (uint32_t)((7ULL * control->rtt_us + sample_us) / 8);
 	// On a path slower than the heartbeat the next ping is due now; otherwise an interval after the last.
-	control->ping_due_us = control->ping_sent_us + (uint64_t)control->settings.heartbeat_ms * 1000;
+	control->ping_due_us = control->ping_sent_us + (uint64_t)control->heartbeat_ms * 1000;
 	return 0;
 }
 
@@ -427,24 +441,28 @@ int control_start(struct control *control, uint64_t now_us)
 
 static uint64_t silence_us(const struct control *control)
 {
-	const struct control_settings *settings = &control->settings;
-	uint64_t missed_ms = (uint64_t)settings->heartbeat_ms * settings->missed_pongs_max;
-	uint64_t answer_ms = (uint64_t)settings->heartbeat_ms + settings->heartbeat_timeout_ms;
+	uint64_t missed_ms = (uint64_t)control->heartbeat_ms * control->missed_pongs_max;
+	uint64_t answer_ms = (uint64_t)control->heartbeat_ms + control->heartbeat_timeout_ms;
 	return (missed_ms > answer_ms ? missed_ms : answer_ms) * 1000;
 }
 
 // Two intervals, and never less than an exchange may need on a slow link.
+static uint64_t patience_ms(uint32_t rotation_ms)
+{
+	uint64_t two_ms = 2ULL * rotation_ms;
+	return two_ms < LIMIT_ESTABLISH_MS ? LIMIT_ESTABLISH_MS : two_ms;
+}
+
 uint64_t control_patience_ms(const struct control_settings *settings)
 {
-	uint64_t patience_ms = 2ULL * settings->rotation_ms;
-	return patience_ms < LIMIT_ESTABLISH_MS ? LIMIT_ESTABLISH_MS : patience_ms;
+	return patience_ms(settings->rotation_ms);
 }
 
 static uint64_t epoch_deadline(const struct control *control)
 {
 	if (control->epoch == 0)
 		return control->start_us + LIMIT_ESTABLISH_MS * 1000ULL;
-	return control->epoch_since_us + control_patience_ms(&control->settings) * 1000;
+	return control->epoch_since_us + patience_ms(control->rotation_ms) * 1000;
 }
 
 // Whether time alone makes us offer (initiator) or ask (responder).
@@ -499,7 +517,7 @@ int control_tick(struct control *control, uint64_t now_us)
 			return control_end(control, CONTROL_REASON_TIMEOUT, "no epoch within %u ms after the TLS handshake",
 			                   LIMIT_ESTABLISH_MS);
 		return control_end(control, CONTROL_REASON_EPOCH, "no new epoch for two intervals of %u ms",
-		                   control->settings.rotation_ms);
+		                   control->rotation_ms);
 	}
 	if (control->stage != CONTROL_STAGE_OPEN)
 		return 0;

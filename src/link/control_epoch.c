@@ -45,7 +45,7 @@ static uint64_t jitter(uint64_t interval_us)
 // The new epoch is confirmed and becomes the current one.
 static void complete(struct control *control, uint64_t now_us)
 {
-	uint64_t interval_us = (uint64_t)control->settings.rotation_ms * 1000;
+	uint64_t interval_us = (uint64_t)control->rotation_ms * 1000;
 	control->epoch++;
 	secret_move(&control->chain, &control->pending.keys.chain);
 	epoch_fini(&control->pending);

@@ -5,12 +5,13 @@
 
 #include "link/hello.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int control_send_hello(struct control *control)
 {
 	uint8_t frame[HELLO_FRAME_BYTES];
-	control_send(control, frame, hello_encode(&control->settings.hello, frame));
+	control_send(control, frame, hello_encode(&control->settings->hello, frame));
 	control->hello_sent = true;
 	if (control->goaway_waiting) {
 		control->goaway_waiting = false;
@@ -23,11 +24,11 @@ int control_send_hello(struct control *control)
 static int take_chain(struct control *control, const struct frame *theirs, uint8_t link_id[LINK_ID_BYTES])
 {
 	uint8_t frame[HELLO_FRAME_BYTES];
-	const struct digest_part our_part = {frame, hello_encode(&control->settings.hello, frame)};
+	const struct digest_part our_part = {frame, hello_encode(&control->settings->hello, frame)};
 	const struct digest_part their_part = {theirs->bytes, theirs->length};
 	bool initiator = control_is_initiator(control);
 	uint8_t context[DIGEST_BYTES];
-	schedule_hello_context(control->settings.cert_i_digest, control->settings.cert_r_digest,
+	schedule_hello_context(control->settings->cert_i_digest, control->settings->cert_r_digest,
 	                       initiator ? &our_part : &their_part, initiator ? &their_part : &our_part, context);
 	int outcome = control->ops.export_chain(control->owner, context, &control->chain);
 	if (outcome == 0)
@@ -53,7 +54,7 @@ static int answer_hello(struct control *control)
 	if (control_legs(control) & LEG_MCELIECE) {
 		if (!control->ops.key_current(control->owner, control->key_digest))
 			return control_end(control, CONTROL_REASON_INTERNAL, "the responder has no McEliece key yet; try again");
-		memcpy(control->settings.hello.mceliece_digest, control->key_digest, DIGEST_BYTES);
+		memcpy(control->settings->hello.mceliece_digest, control->key_digest, DIGEST_BYTES);
 	}
 	return control_send_hello(control);
 }
@@ -61,7 +62,7 @@ static int answer_hello(struct control *control)
 static bool agree_on_addresses(const struct control *control, const struct control_hello *peer,
                                char text[LIMIT_REASON_BYTES + 1])
 {
-	const struct grant *ours = &control->settings.hello.grant, *theirs = &peer->grant;
+	const struct grant *ours = &control->settings->hello.grant, *theirs = &peer->grant;
 	return control_is_initiator(control) ? grant_agree(ours, theirs, text) : grant_agree(theirs, ours, text);
 }
 
@@ -77,9 +78,9 @@ int control_on_hello(struct control *control, const struct frame *frame, uint64_
 		                   peer.version);
 	if (outcome != 0)
 		return control_end(control, CONTROL_REASON_PROTOCOL, "HELLO is malformed");
-	enum control_reason reason = hello_judge(&control->settings.hello, &peer, text);
+	enum control_reason reason = hello_judge(&control->settings->hello, &peer, text);
 	if (reason == CONTROL_REASON_NONE && control->ops.judge_peer)
-		reason = control->ops.judge_peer(control->owner, &peer, &control->settings.hello.grant, text);
+		reason = control->ops.judge_peer(control->owner, &peer, &control->settings->hello.grant, text);
 	if (reason == CONTROL_REASON_NONE && !agree_on_addresses(control, &peer, text))
 		reason = CONTROL_REASON_TERMS;
 	if (reason != CONTROL_REASON_NONE)
@@ -91,8 +92,10 @@ int control_on_hello(struct control *control, const struct frame *frame, uint64_
 	outcome = take_chain(control, frame, link_id);
 	if (outcome != 0)
 		return control_fail(control, "the link's first key", outcome);
+	free(control->settings);
+	control->settings = NULL;
 	control->stage = CONTROL_STAGE_OPEN;
-	control->ping_due_us = now_us + (uint64_t)control->settings.heartbeat_ms * 1000;
+	control->ping_due_us = now_us + (uint64_t)control->heartbeat_ms * 1000;
 	control->ops.on_hello(control->owner, &peer, link_id);
 	return control_is_initiator(control) ? after_hello_initiator(control, &peer, now_us) : 0;
 }

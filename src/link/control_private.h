@@ -36,7 +36,10 @@ enum control_exchange {
 };
 
 struct control {
-	struct control_settings settings;
+	struct control_settings *settings; // until both HELLOs were exchanged; what is needed later:
+	enum control_role role;
+	uint8_t legs;
+	uint32_t features, rotation_ms, heartbeat_ms, heartbeat_timeout_ms, missed_pongs_max;
 	struct control_ops ops;
 	void *owner;
 	enum control_stage stage;
@@ -81,15 +84,15 @@ int control_fail(struct control *control, const char *what, int negative);
 bool control_charge(struct control *control, unsigned cost, uint64_t now_us);
 static inline bool control_is_initiator(const struct control *control)
 {
-	return control->settings.role == CONTROL_INITIATOR;
+	return control->role == CONTROL_INITIATOR;
 }
 static inline bool control_is_reverse(const struct control *control)
 {
-	return control->settings.hello.features & HELLO_REVERSE;
+	return control->features & HELLO_REVERSE;
 }
 static inline uint8_t control_legs(const struct control *control)
 {
-	return control->settings.hello.legs;
+	return control->legs;
 }
 
 // control_hello.c

@@ -581,8 +581,8 @@ static void silence_is_never_shorter_than_one_answer_may_take(void **state)
 {
 	(void)state;
 	struct rig *rig = rig_new(RIG_MLKEM);
-	rig->initiator.control->settings.missed_pongs_max = 1;
-	rig->initiator.control->settings.heartbeat_ms = 1000;
+	rig->initiator.control->missed_pongs_max = 1;
+	rig->initiator.control->heartbeat_ms = 1000;
 	rig_open(rig);
 	rig_run(rig);
 	uint64_t dead_us = rig->now_us + (1000 + 5000) * 1000ULL;

@@ -76,7 +76,7 @@ int framer_feed(struct framer *framer, const uint8_t **bytes, size_t *length)
 int framer_take(struct framer *framer)
 {
 	assert(framer->stage == FRAMER_UNDECIDED);
-	if (framer->body_length > LIMIT_CONTROL_BYTES) {
+	if (framer->body_length > FRAMER_SMALL_BYTES) {
 		framer->large = malloc(FRAME_HEADER_BYTES + (size_t)framer->body_length);
 		if (!framer->large)
 			return -ENOMEM;

@@ -26,14 +26,18 @@ void frame_encode_header(uint8_t out[FRAME_HEADER_BYTES], uint8_t type, size_t b
 
 enum framer_stage { FRAMER_AT_HEADER, FRAMER_UNDECIDED, FRAMER_IN_BODY, FRAMER_SKIPPING, FRAMER_AT_END };
 
+// What most control connections say most of the time, PING and PONG, fits; a body that is longer gets memory of its own
+// when its owner takes it. A hub has thousands of framers that say nothing.
+#define FRAMER_SMALL_BYTES 64
+
 // The null value {0} is a framer at the beginning of a frame.
 struct framer {
 	enum framer_stage stage;
 	uint8_t type;         // valid from FRAMER_HEADER on
 	uint32_t body_length; // likewise
 	size_t have;          // bytes collected, of the header or of the whole frame; while skipping: bytes still to skip
-	uint8_t *large;       // a frame that `small` cannot hold
-	uint8_t small[FRAME_HEADER_BYTES + LIMIT_CONTROL_BYTES];
+	uint8_t *large;       // a frame that `small` cannot hold, while it comes and is read
+	uint8_t small[FRAME_HEADER_BYTES + FRAMER_SMALL_BYTES];
 };
 
 enum {
@@ -42,7 +46,7 @@ enum {
 };
 // Advances *bytes and *length over what was used. 0: a frame is complete; read it with framer_frame, then framer_next.
 MUST_USE int framer_feed(struct framer *framer, const uint8_t **bytes, size_t *length);
-// Bodies longer than LIMIT_CONTROL_BYTES are allocated here, so the owner has checked the length. -ENOMEM.
+// A body longer than FRAMER_SMALL_BYTES is allocated here, so the owner has checked the length. -ENOMEM.
 MUST_USE int framer_take(struct framer *framer);
 void framer_skip(struct framer *framer);
 // The complete frame, lent until framer_next.

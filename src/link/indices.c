@@ -3,26 +3,39 @@
 #include "limits.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
-	PAGE_WORDS = 64, // 512 bytes
+	PAGE_WORDS = 8, // 64 bytes: an idle device of a fleet burns a few indices in an epoch
 	PAGE_BITS = PAGE_WORDS * 64,
-	PAGE_COUNT = LIMIT_EPOCH_INDICES / PAGE_BITS,
 };
 _Static_assert(LIMIT_EPOCH_INDICES % PAGE_BITS == 0, "pages cover the epoch exactly");
+
+static bool make_room(struct indices *indices, uint32_t number)
+{
+	uint32_t count = indices->page_count > 0 ? indices->page_count : 1;
+	while (count <= number)
+		count *= 2;
+	uint64_t **pages = realloc(indices->pages, count * sizeof *pages);
+	if (!pages)
+		return false;
+	memset(pages + indices->page_count, 0, (count - indices->page_count) * sizeof *pages);
+	indices->pages = pages;
+	indices->page_count = count;
+	return true;
+}
 
 int indices_burn(struct indices *indices, uint64_t index)
 {
 	// Hostile: the index is the peer's choice.
 	if (index >= LIMIT_EPOCH_INDICES)
 		return INDICES_OUT_OF_RANGE;
-	if (!indices->pages) {
-		indices->pages = calloc(PAGE_COUNT, sizeof *indices->pages);
-		if (!indices->pages)
-			return -ENOMEM;
-	}
-	uint64_t **page = &indices->pages[index / PAGE_BITS];
+	uint32_t number = (uint32_t)(index / PAGE_BITS);
+	if (number >= indices->page_count && !make_room(indices, number))
+		return -ENOMEM;
+	uint64_t **page = &indices->pages[number];
 	if (!*page) {
 		*page = calloc(PAGE_WORDS, sizeof **page);
 		if (!*page)
@@ -44,7 +57,7 @@ uint32_t indices_burnt(const struct indices *indices)
 
 void indices_fini(struct indices *indices)
 {
-	for (size_t i = 0; indices->pages && i < PAGE_COUNT; i++)
+	for (uint32_t i = 0; i < indices->page_count; i++)
 		free(indices->pages[i]);
 	free(indices->pages);
 	*indices = (struct indices){0};

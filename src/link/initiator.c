@@ -286,9 +286,9 @@ static void look_for_better(struct initiator *initiator, uint64_t now)
 // The peer may have a newer certificate by now: a link made with that lives on when the old one expires.
 static void look_at_expiry(struct initiator *initiator, uint64_t now)
 {
-	const struct identity_text *certificate = &link_peer(initiator->in_use->link)->certificate;
-	int64_t left_s = certificate->not_after - clock_wall_s();
-	int64_t lead_s = (certificate->not_after - certificate->not_before) / 10;
+	const struct link_peer *peer = link_peer(initiator->in_use->link);
+	int64_t left_s = peer->certificate.not_after - clock_wall_s();
+	int64_t lead_s = (peer->certificate.not_after - peer->certificate.not_before) / 10;
 	if (lead_s > EXPIRY_LEAD_S)
 		lead_s = EXPIRY_LEAD_S;
 	lead_s -= lead_s * initiator->spread / (2 * UINT16_MAX); // so that a fleet does not come at once

@@ -24,6 +24,8 @@ struct link {
 	_Atomic uint32_t references;
 	struct link_settings settings;
 	struct link_peer peer;
+	char *texts;         // of peer
+	struct grant *grant; // of peer, or NULL
 	char name[9];
 	_Atomic bool up;
 	_Atomic uint32_t epoch;
@@ -54,6 +56,50 @@ static void keys_fini(struct epoch_keys *keys)
 	*keys = (struct epoch_keys){0};
 }
 
+// The texts of a peer, one behind the other; NULL without memory.
+static char *pack(struct link_peer *peer)
+{
+	const char **const texts[] = {&peer->node_name,
+	                              &peer->device,
+	                              &peer->address,
+	                              &peer->services,
+	                              &peer->certificate.subject,
+	                              &peer->certificate.issuer,
+	                              &peer->certificate.common_name,
+	                              &peer->certificate.fingerprint,
+	                              &peer->tls.version,
+	                              &peer->tls.group,
+	                              &peer->tls.cipher,
+	                              &peer->tls.signature_own,
+	                              &peer->tls.signature_peer};
+	size_t length = 0;
+	for (size_t i = 0; i < COUNT_OF(texts); i++)
+		length += (*texts[i] ? strlen(*texts[i]) : 0) + 1;
+	char *packed = malloc(length), *at = packed;
+	for (size_t i = 0; packed && i < COUNT_OF(texts); i++) {
+		size_t size = (*texts[i] ? strlen(*texts[i]) : 0) + 1;
+		memcpy(at, *texts[i] ? *texts[i] : "", size);
+		*texts[i] = at;
+		at += size;
+	}
+	return packed;
+}
+
+// Few links have any, and it is large.
+static bool keep_grant(struct link *link, const struct grant *grant)
+{
+	static const struct grant none;
+	link->peer.grant = &none;
+	if (!grant || !grant->is_given)
+		return true;
+	link->grant = malloc(sizeof *link->grant);
+	if (!link->grant)
+		return false;
+	*link->grant = *grant;
+	link->peer.grant = link->grant;
+	return true;
+}
+
 int link_new(const struct link_settings *settings, const struct link_peer *peer, struct link **out)
 {
 	struct link *link = calloc(1, sizeof *link);
@@ -62,6 +108,12 @@ int link_new(const struct link_settings *settings, const struct link_peer *peer,
 	link->references = 1;
 	link->settings = *settings;
 	link->peer = *peer;
+	link->texts = pack(&link->peer);
+	if (!link->texts || !keep_grant(link, peer->grant)) {
+		free(link->texts);
+		free(link);
+		return -ENOMEM;
+	}
 	if (peer->x509)
 		link->peer.x509 = identity_keep(peer->x509);
 	link->peer.chain = identity_keep_chain(peer->chain);
@@ -91,6 +143,8 @@ void link_unref(struct link **slot)
 	identity_drop(&link->peer.x509);
 	identity_drop_chain(&link->peer.chain);
 	pthread_mutex_destroy(&link->lock);
+	free(link->texts);
+	free(link->grant);
 	free(link);
 }
 

@@ -17,19 +17,24 @@
 
 struct link;
 
-// What is said of the peer, set once when the control connection stands.
+// What is said of the peer, set once when the control connection stands. All texts are lent to link_new, which packs
+// copies of them: a hub has thousands of links. NULL stands for "" there; in a link none is NULL.
 struct link_peer {
-	char node_name[LIMIT_NODE_NAME_BYTES + 1];
-	char
-		device[LIMIT_DEVICE_NAME_BYTES + 1]; // the name an agent claims (--robot), "" for none: nothing is proved by it
-	char address[ADDRESS_TEXT_BYTES];
-	struct identity_text certificate;
-	struct tls_text tls;
-	char services[1024];
-	struct terms terms;     // of an end of a packet tunnel
-	struct grant grant;     // addresses within it: what the responder gives the initiator
-	X509 *x509;             // the certificate itself; lent to link_new, which takes a reference. NULL in tests
-	STACK_OF(X509) * chain; // what it showed with it; likewise
+	const char *node_name;
+	const char *device; // the name an agent claims (--robot), "" for none: nothing is proved by it
+	const char *address;
+	const char *services;
+	struct {
+		const char *subject, *issuer, *common_name, *fingerprint; // as in struct identity_text
+		int64_t not_before, not_after;
+	} certificate;
+	struct {
+		const char *version, *group, *cipher, *signature_own, *signature_peer; // as in struct tls_text
+	} tls;
+	struct terms terms;        // of an end of a packet tunnel
+	const struct grant *grant; // addresses within it: what the responder gives the initiator; link_new copies it
+	X509 *x509;                // the certificate itself; lent to link_new, which takes a reference. NULL in tests
+	STACK_OF(X509) * chain;    // what it showed with it; likewise
 };
 
 struct link_settings {

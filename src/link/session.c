@@ -14,19 +14,34 @@
 // How long the last messages may take to leave.
 #define FAREWELL_MS 1000
 
+// What is needed until the link is there.
+struct beginning {
+	struct control_settings control;
+	struct link_settings link;
+	struct link_peer peer; // its texts are in the following ones, and in the peer's HELLO while that is judged
+	struct identity_text certificate;
+	struct tls_text tls;
+	struct grant grant;
+	char address[ADDRESS_TEXT_BYTES];
+};
+
 struct session {
-	struct session_settings settings;
+	struct loop *loop;
+	struct keyserver *keyserver;
+	struct keycache *keycache;
+	enum control_role role;
+	bool is_reverse;
+	struct beginning *beginning;
 	struct tls_conn *tls;
 	struct loop_io *io;
 	struct loop_timer *timer;
 	struct control *control;
 	struct link *link; // from on_hello
-	struct link_peer peer;
 	const struct session_ops *ops;
 	void *owner;
 	struct loop_task epoch_task, release;
 	bool up, ended, cut, leaving;
-	char reason[LIMIT_REASON_BYTES + 64];
+	char *reason;   // why it ends; NULL until then
 	uint8_t *queue; // frames that wait for room
 	size_t queue_at, queue_length, queue_size;
 };
@@ -38,10 +53,9 @@ static uint64_t now_us(void)
 
 static const char *role_of(const struct session *session)
 {
-	bool is_reverse = session->settings.control.hello.features & HELLO_REVERSE;
-	if (session->settings.control.role == CONTROL_INITIATOR)
-		return is_reverse ? "agent" : "source";
-	return is_reverse ? "hub" : "dest";
+	if (session->role == CONTROL_INITIATOR)
+		return session->is_reverse ? "agent" : "source";
+	return session->is_reverse ? "hub" : "dest";
 }
 
 // ---- the end -------------------------------------------------------------------------------------------------------
@@ -63,9 +77,13 @@ static void free_session(struct session *session)
 	tls_conn_free(&session->tls);
 	free(session->queue);
 	session->queue = NULL;
+	free(session->beginning);
+	session->beginning = NULL;
+	free(session->reason);
+	session->reason = NULL;
 	// A worker may have posted the epoch task already: then the memory goes when that has run.
 	if (!task_on_its_way)
-		loop_defer(session->settings.loop, &session->release);
+		loop_defer(session->loop, &session->release);
 }
 
 // Tells the owner, once, and goes. The keys are wiped first, so nothing new can start on a link that is over.
@@ -80,14 +98,15 @@ static void finish(struct session *session)
 	const struct session_ops *ops = session->ops;
 	session->ops = NULL;
 	if (ops)
-		ops->on_end(session->owner, session->up ? session->link : NULL, session->cut, session->reason);
+		ops->on_end(session->owner, session->up ? session->link : NULL, session->cut,
+		            session->reason ? session->reason : "no memory for the reason");
 	free_session(session);
 }
 
 static void set_reason(struct session *session, const char *text)
 {
-	if (!session->reason[0])
-		snprintf(session->reason, sizeof session->reason, "%s", text);
+	if (!session->reason)
+		session->reason = strdup(text);
 }
 
 // ---- out -----------------------------------------------------------------------------------------------------------
@@ -154,41 +173,55 @@ static int on_export(void *owner, const uint8_t context[DIGEST_BYTES], struct se
 	return tls_conn_export(session->tls, "EXPORTER-qanat-link", context, DIGEST_BYTES, chain);
 }
 
-static void take_names(struct session *session, const struct control_hello *peer)
+// Lent as long as that HELLO.
+static void take_names(struct link_peer *to, const struct control_hello *peer)
 {
-	snprintf(session->peer.node_name, sizeof session->peer.node_name, "%s", peer->node_name);
-	snprintf(session->peer.services, sizeof session->peer.services, "%s", peer->services);
-	snprintf(session->peer.device, sizeof session->peer.device, "%s", peer->device);
+	to->node_name = peer->node_name;
+	to->services = peer->services;
+	to->device = peer->device;
+}
+
+static void drop_names(struct link_peer *to)
+{
+	to->node_name = to->services = to->device = "";
 }
 
 static enum control_reason judge_peer(void *owner, const struct control_hello *peer, struct grant *ours,
                                       char text[LIMIT_REASON_BYTES + 1])
 {
 	struct session *session = owner;
+	struct link_peer *to = &session->beginning->peer;
 	enum control_reason reason = CONTROL_REASON_NONE;
-	take_names(session, peer);
+	take_names(to, peer);
 	if (session->ops && session->ops->may_link)
-		reason = session->ops->may_link(session->owner, &session->peer, text);
-	bool is_initiator = session->settings.control.role == CONTROL_INITIATOR;
+		reason = session->ops->may_link(session->owner, to, text);
+	bool is_initiator = session->role == CONTROL_INITIATOR;
 	if (reason == CONTROL_REASON_NONE && !is_initiator && session->ops && session->ops->grant)
-		reason = session->ops->grant(session->owner, &session->peer, ours, text);
-	session->peer.grant = is_initiator ? peer->grant : *ours;
+		reason = session->ops->grant(session->owner, to, ours, text);
+	session->beginning->grant = is_initiator ? peer->grant : *ours;
+	to->grant = &session->beginning->grant;
+	drop_names(to);
 	return reason;
 }
 
 static void on_hello(void *owner, const struct control_hello *peer, const uint8_t link_id[LINK_ID_BYTES])
 {
 	struct session *session = owner;
-	struct link_settings settings = session->settings.link;
-	memcpy(settings.id, link_id, LINK_ID_BYTES);
-	settings.role = session->settings.control.role;
-	take_names(session, peer);
-	session->peer.terms = peer->terms;
-	settings.is_reverse = session->settings.control.hello.features & HELLO_REVERSE;
-	if (link_new(&settings, &session->peer, &session->link) < 0) {
+	struct beginning *beginning = session->beginning;
+	memcpy(beginning->link.id, link_id, LINK_ID_BYTES);
+	beginning->link.role = session->role;
+	beginning->link.is_reverse = session->is_reverse;
+	beginning->peer.terms = peer->terms;
+	take_names(&beginning->peer, peer);
+	int r = link_new(&beginning->link, &beginning->peer, &session->link);
+	drop_names(&beginning->peer);
+	if (r < 0) {
 		set_reason(session, "out of memory");
 		session->ended = true;
+		return;
 	}
+	free(session->beginning);
+	session->beginning = NULL;
 }
 
 static void on_epoch(void *owner, uint32_t epoch, uint8_t legs, struct secret *data)
@@ -196,13 +229,13 @@ static void on_epoch(void *owner, uint32_t epoch, uint8_t legs, struct secret *d
 	struct session *session = owner;
 	if (!session->link)
 		return;
-	link_add_epoch(session->link, epoch, legs, data, loop_now_ms(session->settings.loop));
+	link_add_epoch(session->link, epoch, legs, data, loop_now_ms(session->loop));
 	log_debug("session", "link %s: keys of epoch %u", link_name(session->link), epoch);
 	if (session->up)
 		return;
 	session->up = true;
 	counter_add(COUNTER_LINKS_OPENED, 1);
-	(void)link_set_epoch_task(session->link, session->settings.loop, &session->epoch_task);
+	(void)link_set_epoch_task(session->link, session->loop, &session->epoch_task);
 	// The responder must know the link before its peer can dial on it: before EPOCH_ACCEPT leaves.
 	if (!session->ops->on_up(session->owner, session->link)) {
 		set_reason(session, "the link cannot be taken");
@@ -243,7 +276,7 @@ static void on_open_failed(void *owner, const uint8_t token[STREAM_TOKEN_BYTES],
 static void on_close(void *owner, enum control_reason reason, const char *text, bool by_peer)
 {
 	struct session *session = owner;
-	char line[sizeof session->reason];
+	char line[LIMIT_REASON_BYTES + 64];
 	snprintf(line, sizeof line, "%s: %s%s%s", by_peer ? "closed by the peer" : "closed", control_reason_name(reason),
 	         *text ? ": " : "", text);
 	set_reason(session, line);
@@ -256,42 +289,42 @@ static void on_close(void *owner, enum control_reason reason, const char *text, 
 static bool key_current(void *owner, uint8_t digest[DIGEST_BYTES])
 {
 	struct session *session = owner;
-	return session->settings.keyserver && keyserver_current(session->settings.keyserver, digest);
+	return session->keyserver && keyserver_current(session->keyserver, digest);
 }
 
 static bool key_copy(void *owner, uint8_t *out, uint8_t digest[DIGEST_BYTES])
 {
 	struct session *session = owner;
-	return session->settings.keyserver && keyserver_copy(session->settings.keyserver, out, digest);
+	return session->keyserver && keyserver_copy(session->keyserver, out, digest);
 }
 
 static int key_decapsulate(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *ciphertext,
                            struct secret *shared)
 {
 	struct session *session = owner;
-	if (!session->settings.keyserver)
+	if (!session->keyserver)
 		return CONTROL_KEY_GONE;
-	int r = keyserver_decapsulate(session->settings.keyserver, digest, ciphertext, shared);
+	int r = keyserver_decapsulate(session->keyserver, digest, ciphertext, shared);
 	return r == KEYSERVER_GONE ? CONTROL_KEY_GONE : r;
 }
 
 static const uint8_t *cache_lookup(void *owner, const uint8_t digest[DIGEST_BYTES])
 {
 	struct session *session = owner;
-	return session->settings.keycache ? keycache_lookup(session->settings.keycache, digest) : NULL;
+	return session->keycache ? keycache_lookup(session->keycache, digest) : NULL;
 }
 
 static bool cache_last(void *owner, uint8_t digest[DIGEST_BYTES])
 {
 	struct session *session = owner;
-	return session->settings.keycache && keycache_last(session->settings.keycache, digest);
+	return session->keycache && keycache_last(session->keycache, digest);
 }
 
 static void cache_store(void *owner, const uint8_t digest[DIGEST_BYTES], const uint8_t *key)
 {
 	struct session *session = owner;
-	if (session->settings.keycache)
-		keycache_store(session->settings.keycache, digest, key);
+	if (session->keycache)
+		keycache_store(session->keycache, digest, key);
 }
 
 static const struct control_ops engine_ops = {
@@ -383,7 +416,7 @@ static int receive(struct session *session)
 			return -ECONNRESET;
 		}
 		if (session->link)
-			link_set_heard(session->link, loop_now_ms(session->settings.loop));
+			link_set_heard(session->link, loop_now_ms(session->loop));
 		r = control_receive(session->control, bytes, got, now_us());
 		if (r != 0)
 			return r == CONTROL_ENDED ? 0 : r;
@@ -394,7 +427,7 @@ static int receive(struct session *session)
 // Hostile: also whenever something comes, because each frame of a peer that answers no PING puts the timer off.
 static void end_if_expired(struct session *session)
 {
-	if (!session->ended && clock_wall_s() > session->peer.certificate.not_after)
+	if (!session->ended && clock_wall_s() > session_peer(session)->certificate.not_after)
 		control_close(session->control, CONTROL_REASON_EXPIRED, "the peer's certificate has expired");
 }
 
@@ -443,19 +476,45 @@ static void on_epoch_task(struct loop_task *task)
 
 // ---- life ----------------------------------------------------------------------------------------------------------
 
-static int prepare(struct session *session, const char *peer_address)
+static void describe_peer(struct beginning *beginning)
 {
-	X509 *peer = tls_conn_peer_certificate(session->tls);
-	struct control_settings *control = &session->settings.control;
-	bool is_initiator = control->role == CONTROL_INITIATOR;
-	session->peer.x509 = peer; // lives as long as the connection; the link takes a reference
-	session->peer.chain = tls_conn_peer_chain(session->tls); // likewise
-	identity_describe(peer, &session->peer.certificate);
-	tls_conn_describe(session->tls, &session->peer.tls);
-	snprintf(session->peer.address, sizeof session->peer.address, "%s", peer_address);
-	memcpy(is_initiator ? control->cert_i_digest : control->cert_r_digest, session->settings.own_certificate_digest,
+	const struct identity_text *certificate = &beginning->certificate;
+	const struct tls_text *tls = &beginning->tls;
+	beginning->peer = (struct link_peer){.address = beginning->address,
+	                                     .certificate = {.subject = certificate->subject,
+	                                                     .issuer = certificate->issuer,
+	                                                     .common_name = certificate->common_name,
+	                                                     .fingerprint = certificate->fingerprint,
+	                                                     .not_before = certificate->not_before,
+	                                                     .not_after = certificate->not_after},
+	                                     .tls = {.version = tls->version,
+	                                             .group = tls->group,
+	                                             .cipher = tls->cipher,
+	                                             .signature_own = tls->signature_own,
+	                                             .signature_peer = tls->signature_peer}};
+	drop_names(&beginning->peer);
+}
+
+static int prepare(struct session *session, const struct session_settings *settings, const char *peer_address)
+{
+	X509 *x509 = tls_conn_peer_certificate(session->tls);
+	struct beginning *beginning = calloc(1, sizeof *beginning);
+	if (!beginning)
+		return -ENOMEM;
+	session->beginning = beginning;
+	beginning->control = settings->control;
+	beginning->link = settings->link;
+	identity_describe(x509, &beginning->certificate);
+	tls_conn_describe(session->tls, &beginning->tls);
+	snprintf(beginning->address, sizeof beginning->address, "%s", peer_address);
+	describe_peer(beginning);
+	beginning->peer.x509 = x509; // lives as long as the connection; the link takes a reference
+	beginning->peer.chain = tls_conn_peer_chain(session->tls); // likewise
+	struct control_settings *control = &beginning->control;
+	bool is_initiator = session->role == CONTROL_INITIATOR;
+	memcpy(is_initiator ? control->cert_i_digest : control->cert_r_digest, settings->own_certificate_digest,
 	       DIGEST_BYTES);
-	return identity_digest(peer, is_initiator ? control->cert_r_digest : control->cert_i_digest);
+	return identity_digest(x509, is_initiator ? control->cert_r_digest : control->cert_i_digest);
 }
 
 int session_start(const struct session_settings *settings, struct tls_conn **tls, const char *peer_address,
@@ -464,16 +523,20 @@ int session_start(const struct session_settings *settings, struct tls_conn **tls
 	struct session *session = calloc(1, sizeof *session);
 	if (!session)
 		return -ENOMEM;
-	session->settings = *settings;
+	session->loop = settings->loop;
+	session->keyserver = settings->keyserver;
+	session->keycache = settings->keycache;
+	session->role = settings->control.role;
+	session->is_reverse = settings->control.hello.features & HELLO_REVERSE;
 	session->tls = *tls;
 	session->ops = ops;
 	session->owner = owner;
 	session->release.run = release;
 	session->epoch_task.run = on_epoch_task;
 	*out = session;
-	int r = prepare(session, peer_address);
+	int r = prepare(session, settings, peer_address);
 	if (r == 0)
-		r = control_new(&session->settings.control, &engine_ops, session, &session->control);
+		r = control_new(&session->beginning->control, &engine_ops, session, &session->control);
 	if (r == 0)
 		r = loop_timer_open(settings->loop, on_timer, session, &session->timer);
 	if (r == 0)
@@ -588,7 +651,7 @@ void session_want_epoch(struct session *session)
 
 const struct link_peer *session_peer(const struct session *session)
 {
-	return &session->peer;
+	return session->link ? link_peer(session->link) : &session->beginning->peer;
 }
 
 struct link *session_link(const struct session *session)

@@ -135,11 +135,19 @@ static int read_early(struct tls_conn *conn)
 	}
 }
 
+static void become_ready(struct tls_conn *conn)
+{
+	conn->phase = CONN_READY;
+	secret_fini(&conn->psk);
+	tls_settle(conn);
+}
+
 static int check_ready(struct tls_conn *conn)
 {
 	if (conn->kind == TLS_SIDECAR) {
 		int r = tls_sidecar_check_ready(conn);
-		conn->phase = r == 0 ? CONN_READY : conn->phase;
+		if (r == 0)
+			become_ready(conn);
 		return r;
 	}
 	// Spec: protocol.md 3, "both ends check that the PSK was really used".
@@ -153,8 +161,7 @@ static int check_ready(struct tls_conn *conn)
 	SSL_get0_alpn_selected(conn->ssl, &alpn, &length);
 	if (length == 0)
 		return tls_fail(conn, TLS_FAILURE_BAD_ALPN, "the peer chose no ALPN");
-	conn->phase = CONN_READY;
-	secret_fini(&conn->psk);
+	become_ready(conn);
 	return 0;
 }
 

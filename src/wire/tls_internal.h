@@ -81,6 +81,9 @@ MUST_USE int tls_stage_end(struct tls_conn *conn);
 MUST_USE int tls_put(struct tls_conn *conn, const uint8_t *bytes, size_t length, size_t *done);
 void tls_kept_release(struct tls_conn *conn);
 
+// tls_settle.c: the handshake is done; frees what nobody needs any more.
+void tls_settle(struct tls_conn *conn);
+
 // tls_failure.c: records why, once (the first reason is the true one), and returns TLS_FAILED; the verdict on a library
 // call that did not succeed (TLS_BLOCKED, TLS_END, TLS_FAILED).
 int tls_fail(struct tls_conn *conn, enum tls_failure failure, const char *text);
