@@ -108,6 +108,7 @@ static void user_timeout_of_an_agent_follows_its_ping(void **state)
 	assert_good(&load, load_text(&load, CONFIG_AGENT, text));
 	assert_int_equal(load.config->agent.ping_seconds, 5);
 	assert_int_equal(load.config->link.user_timeout_ms, 15000); // three of them
+	assert_int_equal(load.config->metrics.metrics_port, 9091);  // a hub on the same machine has 9090
 	load_fini(&load);
 }
 

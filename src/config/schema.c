@@ -487,7 +487,7 @@ static const struct schema_key keys[] = {
 	 .initial_note = "true; psk and proxy: only when a key of [metrics] is given", FIELD(metrics.enabled),
 	 .flag = "--metrics", .value_name = "BOOL", .help = "serve /metrics, /health and /status over HTTP"},
 	{.path = "metrics.metrics_port", .type = SCHEMA_NUMBER, .min = 0, .max = 65535, .commands = ALL,
-	 .initial = "9090", FIELD(metrics.metrics_port), .flag = "--metrics-port", .value_name = "PORT",
+	 .initial = "9090", .initial_note = "9090; agent: 9091", FIELD(metrics.metrics_port), .flag = "--metrics-port", .value_name = "PORT",
 	 .help = "its port; 0: any free one, which is logged"},
 	{.path = "metrics.metrics_bind_ip", .type = SCHEMA_BIND, .commands = ALL, .initial = "127.0.0.1",
 	 FIELD(metrics.metrics_bind_ip), .flag = "--metrics-ip", .value_name = "IP",

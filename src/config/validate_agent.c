@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define AGENT_METRICS_PORT 9091
+
 static struct tree_place place_of(const struct load *load, const char *path)
 {
 	return load_is_given(load, path) ? load_setting(load, path)->place : (struct tree_place){0};
@@ -28,6 +30,9 @@ bool validate_is_device_name(const char *name)
 
 void validate_agent_complete(struct load *load)
 {
+	// Beside a hub on the same machine, where people try both.
+	if (!load_is_given(load, "metrics.metrics_port"))
+		load->config->metrics.metrics_port = AGENT_METRICS_PORT;
 	struct config_of_agent *agent = &load->config->agent;
 	if (!agent->local_host && agent->local_port > 0)
 		agent->local_host = text_copy("127.0.0.1");
