@@ -83,7 +83,7 @@ static void try_goaway(const struct frame *frame)
 	enum control_reason reason;
 	uint32_t deadline_ms;
 	if (message_decode_goaway(frame, &reason, &deadline_ms) == 0)
-		assert(frame->body_length == 6 && reason > CONTROL_REASON_NONE && reason <= CONTROL_REASON_EXPIRED);
+		assert(frame->body_length == 6 && reason > CONTROL_REASON_NONE && reason <= CONTROL_REASON_KIND);
 }
 
 // Reads the stream as the engine does: what is too long for its type ends it, what is unknown is skipped.

@@ -111,7 +111,7 @@ static const struct reverse_ops reverse_ops = {.on_stream = on_stream, .on_refus
 static void ask(struct visit *visit)
 {
 	struct hub *hub = visit->door->hub;
-	struct reverse_wish wish = {.deadline_ms = 10000, .ops = &reverse_ops, .owner = visit};
+	struct reverse_wish wish = {.deadline_ms = LIMIT_OPEN_MS, .ops = &reverse_ops, .owner = visit};
 	snprintf(wish.service, sizeof wish.service, "%s", visit->door->service);
 	struct header_answer down = {.status = HEADER_DRAINING, .reason = "no link"};
 	if (!hub->latest || reverse_open(hub->worker, hub->latest, &wish) != 0)
