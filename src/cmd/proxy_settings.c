@@ -209,6 +209,7 @@ int proxy_make_profile(const struct config *config, const struct proxy_material 
 		.client_cert = client_cert_of(proxy->client_cert_mode),
 		.pq = pq_of(proxy->hybrid_mode),
 		.signatures = proxy->signatures == CONFIG_SIGNATURES_PQ ? TLS_SIGNATURES_REQUIRE_PQ : TLS_SIGNATURES_ANY,
+		.usage_may_be_absent = proxy->usage_may_be_absent,
 		.allow_tls12 = proxy->min_tls == CONFIG_TLS_1_2,
 		.alpn = (const char *const *)proxy->alpn,
 		.alpn_count = proxy->alpn_count,

@@ -50,10 +50,12 @@ static bool some_target_is_down(const struct status_node *status, bool *all)
 	return any;
 }
 
-static void judge_health(struct status_node *status, bool draining)
+// Who is unhealthy is left out by a load balancer. Without checks that would be for ever: then only a client finds out
+// that a target is back, and none would come.
+static void judge_health(struct status_node *status, bool draining, bool checks)
 {
 	bool all, any = some_target_is_down(status, &all);
-	status->health = draining || all ? "Unhealthy" : any ? "Degraded" : "Healthy";
+	status->health = draining || (all && checks) ? "Unhealthy" : any ? "Degraded" : "Healthy";
 	snprintf(status->message, sizeof status->message, "%s",
 	         draining ? "Stopping: no new connections"
 	         : all    ? "No target answers"
@@ -90,7 +92,8 @@ void proxy_fill_status(void *owner, struct status_node *status)
 	describe_targets(proxy, status);
 	describe_expiry(proxy, status);
 	snprintf(status->name, sizeof status->name, "%s", proxy->config->node.name ? proxy->config->node.name : "");
+	bool checks = proxy->config->proxy.health_kind != CONFIG_HEALTH_OFF;
 	pthread_mutex_unlock(&proxy->lock);
-	judge_health(status, draining);
+	judge_health(status, draining, checks);
 	life_show(proxy->life, status);
 }

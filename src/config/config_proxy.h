@@ -58,6 +58,7 @@ struct config_of_proxy { // [proxy]
 	char **crl_paths;
 	size_t crl_count;
 	enum config_client_cert client_cert_mode; // server
+	bool usage_may_be_absent;                 // of the other side's certificate
 	enum config_hybrid hybrid_mode;
 	enum config_signatures signatures;
 	enum config_min_tls min_tls;

@@ -158,6 +158,8 @@ static void check_clients(struct load *load)
 		           : "would let in who shows no certificate: it needs client_cert_mode = \"required\"");
 	if (proxy->crl_count > 0 && mode == CONFIG_CLIENT_CERT_NONE)
 		refuse(load, "proxy.crl_paths", "has nothing to judge with client_cert_mode = \"none\"");
+	if (proxy->usage_may_be_absent && mode == CONFIG_CLIENT_CERT_NONE)
+		refuse(load, "proxy.usage_may_be_absent", "has nothing to judge with client_cert_mode = \"none\"");
 	if (mode == CONFIG_CLIENT_CERT_NONE && load_is_given(load, "proxy.ca_cert_path"))
 		note(load, "proxy.ca_cert_path", "is not used: client_cert_mode is \"none\"");
 	if (mode == CONFIG_CLIENT_CERT_OPTIONAL && proxy->header_out != CONFIG_HEADER_OUT_V2)

@@ -283,6 +283,8 @@ static void what_contradicts_is_refused(void **state)
 		{GOOD "proxy.connection_timeout=0\n", "must be 1..3600 s"},
 		{FILES "proxy.client_cert_mode='optional'\nproxy.allowed_clients='CN=a'\n",
 	     "would let in who shows no certificate"},
+		{"proxy.cert_path='c'\nproxy.key_path='k'\nproxy.client_cert_mode='none'\nproxy.usage_may_be_absent=true\n",
+	     "proxy.usage_may_be_absent: has nothing to judge"},
 		{"proxy.cert_path='c'\nproxy.key_path='k'\nproxy.client_cert_mode='none'\nproxy.crl_paths='x'\n",
 	     "has nothing to judge"},
 		{GOOD_CLIENT "proxy.client_cert_mode='none'\n", "is for mode = \"server\" only"},

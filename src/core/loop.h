@@ -48,8 +48,9 @@ void loop_post(struct loop *loop, struct loop_task *task);
 
 // Readiness of a descriptor, level-triggered. On POLLERR `events` has LOOP_READ|LOOP_WRITE set whatever is wanted, so
 // the owner tries and gets the error from the system call itself; an owner that neither does so nor closes is told
-// again and again. With nothing wanted nothing is told. One loop_io for a descriptor at a time.
-enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+// again and again. With nothing wanted nothing is told. One loop_io for a descriptor at a time. LOOP_ENDED: the other
+// side of a stream has ended its direction, for who wants no bytes yet and is told of an error as above nevertheless.
+enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_ENDED = 4 };
 typedef void (*loop_io_fn)(void *owner, int events);
 MUST_USE int loop_io_open(struct loop *loop, int fd, loop_io_fn on_ready, void *owner, struct loop_io **io);
 // Wanted events, 0 to stay registered but silent. Costs nothing when unchanged.

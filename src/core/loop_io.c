@@ -18,7 +18,8 @@ static void start_io(struct loop_io *io);
 static void on_poll(uv_poll_t *poll, int status, int uv_events)
 {
 	struct loop_io *io = poll->data;
-	int events = (uv_events & UV_READABLE ? LOOP_READ : 0) | (uv_events & UV_WRITABLE ? LOOP_WRITE : 0);
+	int events = (uv_events & UV_READABLE ? LOOP_READ : 0) | (uv_events & UV_WRITABLE ? LOOP_WRITE : 0) |
+	             (uv_events & UV_DISCONNECT ? LOOP_ENDED : 0);
 	// libuv stops a handle that it reports an error of. But an error need not be an end: a UDP socket whose peer was
 	// away for a moment goes on. So it is started again, before the owner is called: it may close or change it.
 	if (status < 0) {
@@ -31,7 +32,8 @@ static void on_poll(uv_poll_t *poll, int status, int uv_events)
 
 static void start_io(struct loop_io *io)
 {
-	int uv_events = (io->wanted & LOOP_READ ? UV_READABLE : 0) | (io->wanted & LOOP_WRITE ? UV_WRITABLE : 0);
+	int uv_events = (io->wanted & LOOP_READ ? UV_READABLE : 0) | (io->wanted & LOOP_WRITE ? UV_WRITABLE : 0) |
+	                (io->wanted & LOOP_ENDED ? UV_DISCONNECT : 0);
 	// Refused only for a descriptor that another handle of this loop waits for, or one closed before loop_io_close.
 	int r = uv_poll_start(&io->uv, uv_events, on_poll);
 	assert(r == 0);

@@ -52,6 +52,49 @@ static void only_what_is_wanted_is_told(void **state)
 	assert_int_equal(bench->calls, 0);
 }
 
+static void an_end_is_told_to_who_wants_no_bytes(void **state)
+{
+	struct bench *bench = *state;
+	bench->stop_at = 1;
+	open_io(bench, on_ready_count, LOOP_ENDED);
+	say(bench->fds[1]);
+	run_what_is_ready(bench);
+	assert_int_equal(bench->calls, 0);
+	assert_int_equal(shutdown(bench->fds[1], SHUT_WR), 0);
+	run(bench);
+	assert_int_equal(bench->events, LOOP_ENDED);
+	// And not to others.
+	bench->calls = 0;
+	loop_io_want(bench->io, LOOP_WRITE);
+	run(bench);
+	assert_int_equal(bench->events, LOOP_WRITE);
+}
+
+static void a_reset_is_told_to_who_wants_no_bytes_as_an_error(void **state)
+{
+	struct bench *bench = *state;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t length = sizeof address;
+	struct linger hard = {.l_onoff = 1};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+		client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&address, length), 0);
+	int accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	bench->stop_at = 1;
+	assert_int_equal(loop_io_open(bench->loop, accepted, on_ready_count, bench, &bench->io), 0);
+	loop_io_want(bench->io, LOOP_ENDED);
+	assert_int_equal(setsockopt(client, SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
+	close(client);
+	run(bench);
+	assert_int_equal(bench->events & (LOOP_READ | LOOP_WRITE), LOOP_READ | LOOP_WRITE);
+	loop_io_close(&bench->io);
+	close(accepted);
+	close(listener);
+}
+
 static void nothing_is_told_before_anything_is_wanted(void **state)
 {
 	struct bench *bench = *state;
@@ -238,6 +281,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		IN_A_LOOP(readiness_is_told_again_as_long_as_it_lasts),
 		IN_A_LOOP(only_what_is_wanted_is_told),
+		IN_A_LOOP(an_end_is_told_to_who_wants_no_bytes),
+		IN_A_LOOP(a_reset_is_told_to_who_wants_no_bytes_as_an_error),
 		IN_A_LOOP(nothing_is_told_before_anything_is_wanted),
 		IN_A_LOOP(a_callback_that_closes_two_ready_ones_is_the_last_of_both),
 		IN_A_LOOP(a_descriptor_closed_in_its_callback_may_be_used_again_at_once),

@@ -72,7 +72,6 @@ int repeat_find(const char *index_path, const char *name, X509 **answer)
 	return 0;
 }
 
-// Syscalls: mkdir
 static int make_folder(const char *index_path, char problem[REPEAT_PROBLEM_BYTES])
 {
 	char *folder = NULL;

@@ -54,6 +54,7 @@ struct sidecar {
 	bool has_header, entered, charged, begun, joined_counted;
 	bool is_proved; // its handshake is done
 	bool is_tls13, touched, trimmed, closed;
+	bool client_ended; // while the target was reached
 	struct loop_task release;
 };
 
@@ -113,6 +114,9 @@ void sidecar_on_tls(void *owner, int events);
 void sidecar_on_plain(void *owner, int events);
 // One step of its handshake.
 void sidecar_shake(struct sidecar *sidecar);
+// Whether the accepted socket, of which nothing is read yet, has broken. An end alone is none: the client may have said
+// all that it wants to.
+bool sidecar_client_broke(struct sidecar *sidecar, int events);
 // Server: after the handshake. Client: at once. Finds a target and dials it.
 void sidecar_reach(struct sidecar *sidecar);
 // Both sides are there.

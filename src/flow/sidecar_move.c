@@ -129,10 +129,16 @@ static void mark(struct sidecar *sidecar)
 void sidecar_on_plain(void *owner, int events)
 {
 	struct sidecar *sidecar = owner;
-	if (sidecar->phase == SIDECAR_FIRST)
+	if (sidecar->phase == SIDECAR_FIRST) {
 		sidecar_on_accepted(sidecar, events);
-	if (sidecar->phase != SIDECAR_JOINED)
 		return;
+	}
+	// Client: the target is reached, or its handshake goes on.
+	if (sidecar->phase != SIDECAR_JOINED) {
+		if (sidecar_client_broke(sidecar, events))
+			sidecar_close(sidecar, SIDECAR_CLIENT_BROKE, NULL);
+		return;
+	}
 	mark(sidecar);
 	if (joint_has_failed(&sidecar->joint, events)) {
 		(void)take_stock(sidecar, JOINT_LOCAL_BROKE);
@@ -173,10 +179,8 @@ void sidecar_on_tls(void *owner, int events)
 		break;
 	case SIDECAR_REACHING:
 		// Nothing is read yet, but what the handshake has left is put out, and a client that resets is let go.
-		if (is_lost)
+		if (sidecar_client_broke(sidecar, events) || is_lost)
 			sidecar_close(sidecar, SIDECAR_CLIENT_BROKE, NULL);
-		else
-			loop_io_want(sidecar->tls_io, tls_conn_wants(sidecar->tls) & LOOP_WRITE);
 		break;
 	case SIDECAR_JOINED:
 		if (is_lost)

@@ -5,6 +5,7 @@
 #include "edge/proxy_header.h"
 #include "flow/sidecar_internal.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -211,16 +212,39 @@ static void dial_next(struct sidecar *sidecar)
 		sidecar_close(sidecar, SIDECAR_UNREACHABLE, outcome_text(r));
 }
 
+static void watch_client(struct sidecar *sidecar)
+{
+	int ended = sidecar->client_ended ? 0 : LOOP_ENDED;
+	if (sidecar->all->settings.is_client)
+		loop_io_want(sidecar->plain_io, ended);
+	else
+		loop_io_want(sidecar->tls_io, (tls_conn_wants(sidecar->tls) & LOOP_WRITE) | ended);
+}
+
+// Nothing can be said to it either: a Unix socket whose other end was closed, a TCP connection that was reset.
+// Syscalls: poll
+static bool is_gone(int fd)
+{
+	struct pollfd question = {.fd = fd};
+	return poll(&question, 1, 0) == 1 && question.revents & (POLLHUP | POLLERR);
+}
+
+bool sidecar_client_broke(struct sidecar *sidecar, int events)
+{
+	int fd = sidecar->all->settings.is_client ? sidecar->fd : tls_conn_fd(sidecar->tls);
+	// Told again and again as long as it is wanted.
+	sidecar->client_ended = sidecar->client_ended || events & LOOP_ENDED;
+	watch_client(sidecar);
+	return events & (LOOP_ENDED | LOOP_READ) && is_gone(fd); // LOOP_READ was not wanted: an error
+}
+
 void sidecar_reach(struct sidecar *sidecar)
 {
 	struct sidecars *all = sidecar->all;
 	sidecar->phase = SIDECAR_REACHING;
 	sidecar_enlist(sidecar, &all->reaching);
 	sidecar->targets = targets_ref(all->settings.targets);
-	// Back-pressure is silence: what the client says now waits in its socket.
-	if (sidecar->tls)
-		loop_io_want(sidecar->tls_io, tls_conn_wants(sidecar->tls) & LOOP_WRITE);
-	else
-		loop_io_want(sidecar->plain_io, 0);
+	// Back-pressure is silence: what the client says now waits in its socket. That it has gone is told all the same.
+	watch_client(sidecar);
 	dial_next(sidecar);
 }

@@ -42,7 +42,7 @@ struct http {
 	} places[CONNECTIONS];
 };
 
-#define PATHS "/metrics  for Prometheus\n/health   200 when ready, 503 when not\n/status   everything, as JSON\n"
+#define PATHS "/metrics  for Prometheus\n/health   200 when of use, 503 when not\n/status   everything, as JSON\n"
 #define JSON "application/json"
 #define PLAIN "text/plain; charset=utf-8"
 
@@ -162,7 +162,8 @@ static enum MHD_Result answer_path(struct http *http, struct MHD_Connection *con
 	}
 	if (strcmp(path, "/health") == 0) {
 		http->fill(http->owner, &status);
-		unsigned code = status.ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
+		bool is_of_use = status.ready && strcmp(status.health, "Unhealthy") != 0;
+		unsigned code = is_of_use ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
 		return answer(http, connection, code, JSON, status_encode_health(&status));
 	}
 	return answer(http, connection, MHD_HTTP_NOT_FOUND, PLAIN, strdup("not here; there are\n" PATHS));

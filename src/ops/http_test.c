@@ -25,7 +25,7 @@
 struct bench {
 	struct address address;
 	struct http *http;
-	_Atomic bool ready;
+	_Atomic bool ready, unhealthy;
 	_Atomic int fills;
 	_Atomic size_t links;
 	char folder[32];
@@ -39,7 +39,7 @@ static void fill(void *owner, struct status_node *status)
 	atomic_fetch_add(&bench->fills, 1);
 	*status = (struct status_node){
 		.command = "source",
-		.health = "Healthy",
+		.health = atomic_load(&bench->unhealthy) ? "Unhealthy" : "Healthy",
 		.ready = atomic_load(&bench->ready),
 		.links = calloc(links + 1, sizeof(struct status_link)),
 		.link_count = links,
@@ -188,6 +188,17 @@ static void a_node_that_is_not_ready_says_so(void **state)
 	assert_non_null(strstr(body_of(bench), "\"status\""));
 	assert_int_equal(ask(bench, "HEAD", "/health"), 503);
 	assert_int_equal(ask(bench, "GET", "/status"), 200);
+}
+
+static void a_node_that_is_unhealthy_is_left_out_by_who_balances(void **state)
+{
+	struct bench *bench = *state;
+	bench->unhealthy = true;
+	assert_int_equal(ask(bench, "GET", "/health"), 503);
+	assert_non_null(strstr(body_of(bench), "\"Unhealthy\""));
+	assert_int_equal(ask(bench, "HEAD", "/health"), 503);
+	bench->unhealthy = false;
+	assert_int_equal(ask(bench, "GET", "/health"), 200);
 }
 
 static void head_answers_without_a_body(void **state)
@@ -409,6 +420,7 @@ int main(void)
 		SERVED(a_query_does_not_hide_the_path),
 		SERVED(nothing_is_kept_by_caches),
 		SERVED(a_node_that_is_not_ready_says_so),
+		SERVED(a_node_that_is_unhealthy_is_left_out_by_who_balances),
 		SERVED(head_answers_without_a_body),
 		SERVED(other_methods_are_refused_without_reading_what_they_bring),
 		SERVED(a_get_with_a_body_is_answered_behind_it),

@@ -2,6 +2,7 @@
 
 #include "crypto/pin.h"
 #include "limits.h"
+#include "wire/tls_names.h"
 #include "wire/tls_sidecar_internal.h"
 
 #include <assert.h>
@@ -231,6 +232,17 @@ static bool set_identity(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 	return SSL_CTX_use_cert_and_key(c, identity_certificate(first), identity_key(first), identity_chain(first), 1) == 1;
 }
 
+// Which CAs' certificates we ask a client for.
+static bool set_names(SSL_CTX *c, const struct tls_sidecar *settings)
+{
+	if (settings->client_cert == TLS_CLIENT_CERT_NONE || !settings->trust)
+		return true;
+	STACK_OF(X509_NAME) *names = tls_names_of(settings->trust);
+	if (names)
+		SSL_CTX_set0_CA_list(c, names);
+	return names;
+}
+
 static bool set_server(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 {
 	static const uint8_t session_id_context[] = "qanat proxy";
@@ -239,7 +251,8 @@ static bool set_server(SSL_CTX *c, const struct tls_sidecar_copy *sidecar)
 	if (sidecar->alpn_length > 0)
 		SSL_CTX_set_alpn_select_cb(c, tls_sidecar_select_alpn, NULL);
 	SSL_CTX_set_tlsext_status_cb(c, tls_sidecar_staple);
-	return SSL_CTX_set_session_id_context(c, session_id_context, sizeof session_id_context - 1) == 1;
+	return set_names(c, &sidecar->settings) &&
+	       SSL_CTX_set_session_id_context(c, session_id_context, sizeof session_id_context - 1) == 1;
 }
 
 // The server has shown that it holds its key: the next buffer is that of its data. Many handshakes at once would leave

@@ -175,6 +175,25 @@ def test_client_certificates_by_mode(world, mode):
         node.wait(lambda: sidecars.handshakes(node).get(outcome) == 1, outcome + " to be counted")
 
 
+def test_a_certificate_without_any_usage_passes_where_it_is_said(world):
+    """
+    a certificate as a plain `openssl x509` makes it, without extended key usage ══► proxy      by usage_may_be_absent
+    """
+    plain = world.certs.by_openssl("plain", None)
+    written = sidecars.config(world, [world.add(Server(peers.echo)).address])
+    near, node = sidecars.near(written), sidecars.start(world, written)
+    assert is_refused(near, world.certs, plain)
+    node.wait(lambda: sidecars.handshakes(node).get("wrong_usage") == 1, "the missing usage to be counted")
+    written["proxy"]["usage_may_be_absent"] = True
+    node.reload(written)
+    assert tls_ask(near, world.certs, b"good", cert=plain) == b"good"
+    assert is_refused(near, world.certs, (world.certs.server, world.certs.server_key))
+    node.wait(lambda: sidecars.handshakes(node).get("wrong_usage") == 2, "the wrong usage to be counted")
+    written["proxy"]["usage_may_be_absent"] = False
+    node.reload(written)
+    assert is_refused(near, world.certs, plain)
+
+
 def sidecars_other_ca(world):
     from qanat import Certs
 

@@ -5,6 +5,8 @@
 
 import json
 
+import pytest
+
 import peers
 import sidecars
 from peers import Server
@@ -56,6 +58,32 @@ def test_checks_notice_before_a_client_does_and_bring_it_back(world):
     world.add(Server(say("A"), port=first.address[1]))
     node.wait(lambda: is_up(node, first.address), "A to be found up again")
     assert (answer(near, world), health(node)) == ("A", "Healthy")
+
+
+def code(node):
+    return node.get("/health")[0]
+
+
+def test_who_balances_hears_503_while_no_target_answers(world):
+    """
+    A and B die: 503, Unhealthy; A returns: 200, Degraded. Without checks only a client can find out: 200 throughout
+    """
+    first, second = world.add(Server(say("A"), port=free_port())), world.add(Server(say("B")))
+    _, node = sidecars.server(world, first.address, second.address, proxy=dict(CHECKS))
+    node.wait(lambda: is_up(node, first.address) and is_up(node, second.address), "both targets to be up")
+    assert (code(node), health(node)) == (200, "Healthy")
+    first.close()
+    second.close()
+    node.wait(lambda: (code(node), health(node)) == (503, "Unhealthy"), "the proxy to be of no use")
+    assert node.status()["ready"]
+    world.add(Server(say("A"), port=first.address[1]))
+    node.wait(lambda: (code(node), health(node)) == (200, "Degraded"), "one target to be back")
+    gone = ("127.0.0.1", free_port())
+    near, node = sidecars.server(world, gone, name="unchecked", proxy={"health_check.kind": "off"})
+    with pytest.raises((OSError, AssertionError)):  # reset, or ended early
+        answer(near, world)
+    node.wait(lambda: not is_up(node, gone), "the target to be known as down")
+    assert (code(node), health(node)) == (200, "Degraded")
 
 
 def test_without_checks_a_target_that_failed_is_tried_again_by_a_client(world):

@@ -108,6 +108,39 @@ def test_the_chain_goes_out_in_order_and_without_its_root(world):
     assert re.search(r"0 s:CN ?= ?deep.*1 s:CN ?= ?middle", said, re.DOTALL), said
 
 
+NAMED = re.compile(r"Acceptable client certificate CA names\n(.*?)\n(?:Requested|Client|Shared|Peer)", re.DOTALL)
+
+
+@pytest.mark.parametrize("version", ("-tls1_3", "-tls1_2"))
+def test_a_client_is_told_which_certificates_will_do(world, tmp_path, version):
+    """
+    s_client ══► proxy ──► target      CertificateRequest: the names in proxy.ca_cert_path, unless they are very many
+    """
+    certs = world.certs
+    with open(certs.ca, encoding="ascii") as text:
+        bundle = text.read()
+    for number in range(33):
+        cert, key = str(tmp_path / ("ca%d.crt" % number)), str(tmp_path / ("ca%d.key" % number))
+        certs.make("ca", cert, key, "--common-name", "CA %d" % number)
+        with open(cert, encoding="ascii") as text:
+            bundle += text.read()
+        if number not in (1, 32):
+            continue
+        several = str(tmp_path / ("several%d.crt" % number))
+        with open(several, "w", encoding="ascii") as out:
+            out.write(bundle)
+        near, _ = sidecars.server(world, greeter(world), proxy={"ca_cert_path": several, "min_tls": "1.2"})
+        status, said = s_client(near, certs, version)
+        named = NAMED.search(said)
+        assert status == 0, said
+        if number == 1:
+            assert sorted(re.findall(r"CN ?= ?(Test CA|CA \d+)", named.group(1))) == ["CA 0", "CA 1", "Test CA"], said
+        else:
+            assert not named and "No client certificate CA names sent" in said, said
+    near, _ = sidecars.server(world, greeter(world), proxy={"client_cert_mode": "none", "min_tls": "1.2"})
+    assert "No client certificate CA names sent" in s_client(near, certs, version)[1]
+
+
 def staple(certs, cert, path, days):
     """A response of the CA about a certificate, good for some days."""
     serial = run([OPENSSL, "x509", "-in", cert, "-noout", "-serial"]).strip().split("=")[1]
