@@ -1,10 +1,13 @@
 """`qanat vpn`: two nodes with certificates, in network namespaces."""
 
+import contextlib
+import ctypes
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -99,6 +102,7 @@ RANGES = [
     ["--stream-count", "1"],
     ["--stream-count", "100"],
     ["--mtu", "9000"],
+    ["--mtu", "65535"],
     ["--mtu", "1280"],
     ["--workers", "1"],
     ["--data-port", "1107"],
@@ -129,6 +133,49 @@ def test_the_link_may_run_over_ipv6(wire, papers):
     start_server(wire, papers, *any_address)
     start_client(wire, papers, to="2001:db8::1").wait_lanes(LANES)
     wire.client.ping("192.168.3.1")
+
+
+def tcp_sockets(process):
+    """Copies of all TCP sockets of a process."""
+    pidfd = os.pidfd_open(process.pid)
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        for name in os.listdir("/proc/%d/fd" % process.pid):
+            fd = libc.syscall(438, pidfd, int(name), 0)  # pidfd_getfd
+            if fd < 0:
+                continue
+            with open_socket(fd) as found:
+                if found and found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM:
+                    yield found
+    finally:
+        os.close(pidfd)
+
+
+@contextlib.contextmanager
+def open_socket(fd):
+    """The socket that the descriptor is; None when it is something else. Closed at the end."""
+    try:
+        found = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        yield None
+        return
+    with found:
+        yield found
+
+
+def test_nothing_waits_for_more_on_any_connection(wire, papers):
+    """
+    client ═════ server      TCP_NODELAY on the control connection and on each data connection, on both sides
+    """
+    for node in pair(wire, papers):
+        connected = 0
+        for found in tcp_sockets(node.process):
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                continue
+            connected += 1
+            assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), found
+        assert connected == LANES + 1
 
 
 # ---- what must agree
