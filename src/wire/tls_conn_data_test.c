@@ -1,7 +1,6 @@
 // Data connections: their one-time keys and early data, their ends, and much data.
 
 #include "wire/tls_conn_rig.h"
-#include "wire/tls_internal.h"
 
 // ---- two ends
 
@@ -385,40 +384,6 @@ static void one_telling_is_worth_a_bounded_number_of_reads(void **state)
 	fini(&ends);
 }
 
-// Whether a key share is still there; has_any: the library knows of one, empty or not.
-static bool keeps_a_key(SSL *ssl, bool of_peer, bool *has_any)
-{
-	EVP_PKEY *key = NULL;
-	*has_any = (of_peer ? SSL_get_peer_tmp_key(ssl, &key) : SSL_get_tmp_key(ssl, &key)) == 1;
-	unsigned char *bytes = NULL;
-	bool keeps = *has_any && EVP_PKEY_get1_encoded_public_key(key, &bytes) > 0;
-	OPENSSL_free(bytes);
-	EVP_PKEY_free(key);
-	return keeps;
-}
-
-static void key_shares_go_with_the_handshake(void **state)
-{
-	(void)state;
-	struct ends ends;
-	bool has_ours, has_theirs, has_any;
-	prepare_control(&ends);
-	shake(&ends);
-	assert_int_equal(ends.accepted, 0);
-	assert_false(keeps_a_key(ends.dialler->ssl, false, &has_ours));
-	assert_false(keeps_a_key(ends.listener->ssl, true, &has_theirs));
-	assert_false(keeps_a_key(ends.dialler->ssl, true, &has_any));
-	assert_false(keeps_a_key(ends.listener->ssl, false, &has_any));
-	assert_true(has_ours && has_theirs);
-	// New keys are made from those that there are.
-	send_text(ends.dialler, "before");
-	expect_text(ends.listener, "before");
-	assert_int_equal(tls_conn_update_keys(ends.dialler), 0);
-	send_text(ends.dialler, "after");
-	expect_text(ends.listener, "after");
-	fini(&ends);
-}
-
 static void trimmed_connection_goes_on(void **state)
 {
 	(void)state;
@@ -461,7 +426,6 @@ int main(void)
 		cmocka_unit_test(finish_right_after_a_key_update_arrives_as_an_end),
 		cmocka_unit_test(peer_that_stops_reading_takes_our_room_not_our_memory),
 		cmocka_unit_test(one_telling_is_worth_a_bounded_number_of_reads),
-		cmocka_unit_test(key_shares_go_with_the_handshake),
 		cmocka_unit_test(trimmed_connection_goes_on),
 	};
 	return cmocka_run_group_tests_name("tls_conn_data", tests, start, stop);

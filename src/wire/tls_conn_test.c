@@ -1,6 +1,7 @@
 #include "wire/tls_conn.h"
 
 #include "wire/tls_conn_rig.h"
+#include "wire/tls_internal.h"
 
 // ---- two ends
 
@@ -429,6 +430,40 @@ static void responder_that_ignores_the_psk_is_refused(void **state)
 	fini(&ends);
 }
 
+// Whether a key share is still there; has_any: the library knows of one, empty or not.
+static bool keeps_a_key(SSL *ssl, bool of_peer, bool *has_any)
+{
+	EVP_PKEY *key = NULL;
+	*has_any = (of_peer ? SSL_get_peer_tmp_key(ssl, &key) : SSL_get_tmp_key(ssl, &key)) == 1;
+	unsigned char *bytes = NULL;
+	bool keeps = *has_any && EVP_PKEY_get1_encoded_public_key(key, &bytes) > 0;
+	OPENSSL_free(bytes);
+	EVP_PKEY_free(key);
+	return keeps;
+}
+
+static void key_shares_go_with_the_handshake(void **state)
+{
+	(void)state;
+	struct ends ends;
+	bool has_ours, has_theirs, has_any;
+	prepare_control(&ends);
+	shake(&ends);
+	assert_int_equal(ends.accepted, 0);
+	assert_false(keeps_a_key(ends.dialler->ssl, false, &has_ours));
+	assert_false(keeps_a_key(ends.listener->ssl, true, &has_theirs));
+	assert_false(keeps_a_key(ends.dialler->ssl, true, &has_any));
+	assert_false(keeps_a_key(ends.listener->ssl, false, &has_any));
+	assert_true(has_ours && has_theirs);
+	// New keys are made from those that there are.
+	send_text(ends.dialler, "before");
+	expect_text(ends.listener, "before");
+	assert_int_equal(tls_conn_update_keys(ends.dialler), 0);
+	send_text(ends.dialler, "after");
+	expect_text(ends.listener, "after");
+	fini(&ends);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +487,7 @@ int main(void)
 		cmocka_unit_test(unknown_psk_never_falls_through_to_certificates),
 		cmocka_unit_test(retried_hello_burns_once_and_may_not_change_its_identity),
 		cmocka_unit_test(responder_that_ignores_the_psk_is_refused),
+		cmocka_unit_test(key_shares_go_with_the_handshake),
 	};
 	return cmocka_run_group_tests_name("tls_conn", tests, start, stop);
 }
