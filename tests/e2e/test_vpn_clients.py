@@ -10,7 +10,7 @@ import pytest
 
 import netns
 from netns import Host, Vpn
-from qanat import Certs, wait
+from qanat import QANAT, Certs, run, wait
 from test_psk import transfer
 
 REASON = netns.why_not()
@@ -381,18 +381,20 @@ def test_a_limit_holds_in_both_directions_and_for_one_client_only(star, papers):
     config["vpn"]["clients"][0]["bandwidth_limit"] = 1000000
     config["vpn"]["clients"][2]["bandwidth_limit"] = 10**12
     start_all(star, papers, config)
-    for port in (5201, 5202, 5203):
-        star.server.start("iperf3", "-s", "-p", str(port), "--forceflush", name="iperf%d" % port).wait_log("listening")
+    servers = [star.server.start("iperf3", "-s", "-p", str(port), "--forceflush", name="iperf%d" % port)
+               for port in (5201, 5202, 5203)]
 
-    def rates(direction):
+    def rates(direction, turn):
+        for each in servers:
+            each.wait_log("(?i)listening on", times=turn)
         flows = [host.start("iperf3", "-c", "10.8.0.1", "-p", str(5201 + at), "-t", "6", "-O", "1", "-f", "k", *direction,
                             name="flow%d%s" % (at, "".join(direction))) for at, host in enumerate(star.clients)]
         for flow in flows:
             assert flow.wait_end(60) == 0, flow.log()
         return [float(re.search(r"([\d.]+) Kbits/sec\s+receiver", flow.log()).group(1)) * 125 for flow in flows]
 
-    for direction in ([], ["-R"]):
-        one, two, three = rates(direction)
+    for turn, direction in enumerate(([], ["-R"])):
+        one, two, three = rates(direction, turn + 1)
         assert 0.8e6 < one < 1.2e6, (direction, one, two, three)
         assert 1.6e6 < two < 2.4e6, (direction, one, two, three)
         assert three > 5e6, (direction, one, two, three)
@@ -410,8 +412,6 @@ def test_an_operator_sees_and_ends_clients(star, papers, tmp_path):
     server = start_server(star, config)
     for number in (0, 1):
         start_client(star, papers, number).wait_lanes(LANES)
-    from qanat import QANAT, run
-
     listed = run([QANAT, "devices", "--control-socket", path])
     assert re.search(r"^one +online", listed, re.M) and re.search(r"^two +online", listed, re.M)
     run([QANAT, "kick", "two", "--control-socket", path])
