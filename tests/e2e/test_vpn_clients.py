@@ -251,6 +251,30 @@ def test_the_same_certificate_takes_over_and_another_with_its_name_does_not(star
     star.clients[1].ping("10.8.0.1")
 
 
+def test_a_server_cannot_take_the_clients_own_ways_by_what_it_assigns(star, papers):
+    """
+    one ══ 198.51.100.7/24 (the server's own network), two ══ 203.0.113.7/8 (no private one), routes pushed to both
+    """
+    config = settings(papers, push_routes=["0.0.0.0/0", "192.0.2.0/24"])
+    config["vpn"]["clients"][0]["ipv4"] = "198.51.100.7/24"
+    config["vpn"]["clients"][1]["ipv4"] = "203.0.113.7/8"
+    start_server(star, config)
+    one = start_client(star, papers, 0).wait_lanes(LANES)
+    two = start_client(star, papers, 1).wait_lanes(LANES)
+    one.wait_log("its network is that of the server itself, and is not routed")
+    two.wait_log("its network is not private")
+    for host, address in ((star.clients[0], "198.51.100.7/32"), (star.clients[1], "203.0.113.7/32")):
+        assert address in addresses(host)
+        assert "rustvpn" not in host.ip("route", "get", SERVER) and "default" not in host.ip("route")
+        host.ping("fd08::1")
+    # Who takes routes keeps the way to the server all the same.
+    three = start_client(star, papers, 2, "--accept-routes", "true").wait_lanes(LANES)
+    assert "rustvpn" in star.clients[2].ip("route", "get", "203.0.113.99")
+    assert "rustvpn" not in star.clients[2].ip("route", "get", SERVER)
+    star.clients[2].ping("10.8.0.1")
+    assert three.status()["flows_open"] == LANES
+
+
 # ---- who may send what
 
 
