@@ -316,8 +316,8 @@ static bool is_as_before(struct vpn *vpn, struct vpn_client *client)
 	char text[LIMIT_REASON_BYTES + 1];
 	const struct link_peer *peer = link_peer(client->link);
 	if (vpn_clients_name(vpn->config, peer, assignment.name, text) != CONTROL_REASON_NONE ||
-	    !vpn_clients_knows(vpn, assignment.name) ||
-	    strcmp(assignment.name, client->name) != 0 || vpn_clients_assign(vpn, &assignment, text) != CONTROL_REASON_NONE)
+	    !vpn_clients_knows(vpn, assignment.name) || strcmp(assignment.name, client->name) != 0 ||
+	    vpn_clients_assign(vpn, &assignment, text) != CONTROL_REASON_NONE)
 		return false;
 	return grant_is_same(&assignment.given, &client->given);
 }

@@ -411,8 +411,9 @@ def test_a_limit_holds_in_both_directions_and_for_one_client_only(star, papers):
     def rates(direction, turn):
         for each in servers:
             each.wait_log("(?i)listening on", times=turn)
-        flows = [host.start("iperf3", "-c", "10.8.0.1", "-p", str(5201 + at), "-t", "6", "-O", "1", "-f", "k", *direction,
-                            name="flow%d%s" % (at, "".join(direction))) for at, host in enumerate(star.clients)]
+        words = ["iperf3", "-c", "10.8.0.1", "-t", "6", "-O", "1", "-f", "k", *direction]
+        flows = [host.start(*words, "-p", str(5201 + at), name="flow%d%s" % (at, "".join(direction)))
+                 for at, host in enumerate(star.clients)]
         for flow in flows:
             assert flow.wait_end(60) == 0, flow.log()
         return [float(re.search(r"([\d.]+) Kbits/sec\s+receiver", flow.log()).group(1)) * 125 for flow in flows]
