@@ -10,8 +10,9 @@
 
 static const char devices_usage[] =
 	"usage: qanat devices [--json] [--control-socket PATH] [-c FILE]\n\n"
-	"Lists the devices of a running hub: whether they are there, when they were last heard, the round trip, where\n"
-	"they come from, what they have carried, and when their certificates expire.\n\n"
+	"Lists the devices of a running hub, or the clients of a vpn server that assigns addresses: whether they are there,\n"
+	"when they were last heard, the round trip, where they come from, what they have carried, and when their\n"
+	"certificates expire.\n\n"
 	"  --json                 one JSON object a line, as the hub says it\n"
 	"  --control-socket PATH  of the hub; environment: QANAT_CONTROL_SOCKET\n"
 	"  -c, --config FILE      take control.socket from this file\n\n"
@@ -19,7 +20,8 @@ static const char devices_usage[] =
 
 static const char kick_usage[] =
 	"usage: qanat kick NAME [--control-socket PATH] [-c FILE]\n\n"
-	"Ends the link of a device with a running hub, and everything that runs over it. The device may come back: to\n"
+	"Ends the link of a device with a running hub, or of a client with a vpn server, and everything that runs over\n"
+	"it. The device may come back: to\n"
 	"keep it away, name it in hub.deny_path and reload.\n\n"
 	"Exit status: 0 done, 1 no hub or no such device, 2 wrong command line.\n";
 

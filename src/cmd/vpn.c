@@ -147,6 +147,12 @@ static const struct control_socket_ops control_socket_ops = {.status = vpn_fill_
                                                              .reload = on_ask_reload,
                                                              .drain = on_ask_drain};
 
+static const struct control_socket_ops control_socket_ops_of_many = {.status = vpn_fill_status,
+                                                                     .reload = on_ask_reload,
+                                                                     .drain = on_ask_drain,
+                                                                     .devices = vpn_clients_answer_devices,
+                                                                     .kick = vpn_clients_answer_kick};
+
 // ---- start and stop
 
 static int start_worker(void *owner, unsigned index, struct loop *loop)
@@ -234,7 +240,8 @@ static int start(struct vpn *vpn)
 	r = vpn->is_server ? vpn_server_doors(vpn) : vpn_client_start(vpn);
 	if (r == 0)
 		r = tunnel_socket_open(vpn->config, vpn->is_server ? "vpn-server" : "vpn-client", workers_loop(vpn->workers, 0),
-		                       &control_socket_ops, vpn, &vpn->control_socket);
+		                       vpn->clients ? &control_socket_ops_of_many : &control_socket_ops, vpn,
+		                       &vpn->control_socket);
 	// Last: who hears of /health may count on all the rest.
 	if (r == 0)
 		r = tunnel_http(vpn->config, vpn_fill_status, vpn, &vpn->http);

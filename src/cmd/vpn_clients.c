@@ -116,6 +116,10 @@ static enum control_reason judge(struct vpn *vpn, const struct link_peer *peer, 
 {
 	const struct vpn_clients *clients = vpn->clients;
 	const struct vpn_client *client = vpn_clients_find(clients, name);
+	if (!vpn_clients_knows(vpn, name)) {
+		SAY("\"%s\" is no client of this server (vpn.clients)", name);
+		return CONTROL_REASON_PEER_POLICY;
+	}
 	if (!client && clients->count >= vpn->config->vpn.max_clients) {
 		SAY("the server serves as many clients as it may (vpn.max_clients)");
 		return CONTROL_REASON_LIMIT;
@@ -312,7 +316,8 @@ static bool is_as_before(struct vpn *vpn, struct vpn_client *client)
 	char text[LIMIT_REASON_BYTES + 1];
 	const struct link_peer *peer = link_peer(client->link);
 	if (vpn_clients_name(vpn->config, peer, assignment.name, text) != CONTROL_REASON_NONE ||
-	    strcmp(assignment.name, client->name) != 0 || vpn_clients_assign(vpn, &assignment, text) != CONTROL_REASON_NONE)
+	    !vpn_clients_knows(vpn, assignment.name) || strcmp(assignment.name, client->name) != 0 ||
+	    vpn_clients_assign(vpn, &assignment, text) != CONTROL_REASON_NONE)
 		return false;
 	return grant_is_same(&assignment.given, &client->given);
 }

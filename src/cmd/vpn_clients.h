@@ -45,7 +45,9 @@ MUST_USE int vpn_clients_pool(struct vpn *vpn);
 void vpn_clients_reserve(struct vpn *vpn);
 enum control_reason vpn_clients_name(const struct config *config, const struct link_peer *peer, char name[NAMING_BYTES],
                                      char text[LIMIT_REASON_BYTES + 1]);
-// Given assignment->name, the rest.
+// Whether a client of this name gets anything at all.
+bool vpn_clients_knows(const struct vpn *vpn, const char *name);
+// Given assignment->name of one that is known, the rest.
 enum control_reason vpn_clients_assign(struct vpn *vpn, struct vpn_assignment *assignment,
                                        char text[LIMIT_REASON_BYTES + 1]);
 uint64_t vpn_clients_limit(const struct config *config, const char *name);

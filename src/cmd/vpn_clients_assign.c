@@ -31,6 +31,11 @@ static const struct config_vpn_client *entry_of(const struct config *config, con
 	return NULL;
 }
 
+bool vpn_clients_knows(const struct vpn *vpn, const char *name)
+{
+	return vpn->clients->leases || entry_of(vpn->config, name);
+}
+
 uint64_t vpn_clients_limit(const struct config *config, const char *name)
 {
 	const struct config_vpn_client *entry = entry_of(config, name);
@@ -172,10 +177,6 @@ enum control_reason vpn_clients_assign(struct vpn *vpn, struct vpn_assignment *a
 		(void)!grant_parse(entry->ipv4, &assignment->given.ipv4);
 	if (entry && is_given(entry->ipv6))
 		(void)!grant_parse(entry->ipv6, &assignment->given.ipv6);
-	if (!entry && !vpn->clients->leases) {
-		SAY("\"%s\" is no client of this server (vpn.clients)", assignment->name);
-		return CONTROL_REASON_PEER_POLICY;
-	}
 	push_routes(vpn->config, &assignment->given);
 	return lease(vpn, assignment, text);
 }

@@ -124,6 +124,11 @@ MUST_USE int vpn_clients_routes(struct vpn *vpn);
 // Ends the link of the client with this name. False: nobody has it.
 bool vpn_clients_kick(struct vpn *vpn, const char *name);
 
+// With the lock held.
+void vpn_clients_fill(struct vpn *vpn, struct status_node *status);
+char *vpn_clients_answer_devices(void *owner, const char *after);
+char *vpn_clients_answer_kick(void *owner, const char *name);
+
 // ---- vpn_assign.c: what a client is given by its server. Main thread. False: it cannot be had, as was logged.
 
 bool vpn_assign(struct vpn *vpn, const struct link_peer *server);

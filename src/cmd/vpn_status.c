@@ -25,6 +25,8 @@ static const char *message_of(const struct vpn *vpn, bool is_up, bool is_drainin
 		return "Stopping";
 	if (is_up)
 		return "Tunnel is up";
+	if (vpn->clients)
+		return "Waiting for clients";
 	return vpn->is_server ? "Waiting for the client" : "Connecting to the server";
 }
 
@@ -62,6 +64,10 @@ static void fill(struct vpn *vpn, const struct initiator_state *initiator, struc
 	identity_expiry(vpn->identity, &status->own_not_after, &status->ca_not_after);
 	tunnel_reload_show(status);
 	status->startup_complete = process_is_confined();
+	if (vpn->clients) {
+		vpn_clients_fill(vpn, status);
+		return;
+	}
 	status->links = calloc(1, sizeof *status->links);
 	if (!status->links)
 		return;

@@ -357,9 +357,24 @@ void netlink_remove_route(struct netlink *netlink, const struct netlink_address 
 	take_back(netlink, true, &wanted);
 }
 
+// With the first IPv4 address of a network the kernel takes the others of it away, and with the last one all routes.
+static void put_back(struct netlink *netlink)
+{
+	int result = 0;
+	for (const struct change *change = netlink->changes; change && result == 0; change = change->next)
+		if (!change->is_route)
+			result = change_address(netlink, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, change);
+	for (const struct change *change = netlink->changes; change && result == 0; change = change->next)
+		if (change->is_route && change_route(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, change) != -EEXIST)
+			log_debug("netlink", "a route that went with an address is put back");
+	if (result < 0)
+		log_warn("netlink", "an address that went with another one cannot be put back: %s", outcome_text(result));
+}
+
 void netlink_remove_address(struct netlink *netlink, const struct netlink_address *address)
 {
 	take_back(netlink, false, address);
+	put_back(netlink);
 }
 
 void netlink_close(struct netlink **netlink)

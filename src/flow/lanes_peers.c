@@ -188,6 +188,15 @@ static bool is_link_local(const uint8_t *bytes, const struct packet *packet)
 	       ((source[0] == 0xfe && (source[1] & 0xc0) == 0x80) || memcmp(source, unspecified, sizeof unspecified) == 0);
 }
 
+// A peer that this worker's table does not name yet, or any more, has no addresses at all.
+static void count_foreign(const struct lane *lane)
+{
+	if (lanes_share_at(lane->worker, lane->peer->slot, lane->peer->serial) != lane->share)
+		counter_add(COUNTER_PACKET_NO_SESSION, 1);
+	else
+		lanes_count_drop(lane->peer, LANES_DROP_SPOOFED, COUNTER_PACKET_SPOOFED);
+}
+
 bool lanes_may_enter(const struct lane *lane, const uint8_t *bytes, const struct packet *packet,
                      struct lanes_share **to)
 {
@@ -199,7 +208,7 @@ bool lanes_may_enter(const struct lane *lane, const uint8_t *bytes, const struct
 	}
 	// Hostile: a client may take any source address into its packets.
 	if (source_of(worker, bytes, packet) != lane->share) {
-		lanes_count_drop(lane->peer, LANES_DROP_SPOOFED, COUNTER_PACKET_SPOOFED);
+		count_foreign(lane);
 		return false;
 	}
 	*to = dest_of(worker, bytes, packet);

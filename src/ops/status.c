@@ -100,6 +100,20 @@ static json_t *describe_drops(const struct status_link *link, bool *bad)
 	return object.json;
 }
 
+static json_t *describe_client(const struct status_client *client, bool *bad)
+{
+	struct object object = {.json = json_object()};
+	add_text(&object, "name", client->name);
+	add_text(&object, "ipv4", client->ipv4);
+	add_text(&object, "ipv6", client->ipv6);
+	add_number(&object, "bandwidth_limit", client->bandwidth_limit);
+	add_number(&object, "packets_spoofed", client->spoofed);
+	add_number(&object, "packets_client_to_client", client->crossed);
+	add_number(&object, "packets_congested", client->congested);
+	*bad = *bad || object.bad;
+	return object.json;
+}
+
 static json_t *describe_link(const struct status_link *link, bool *bad)
 {
 	struct object object = {.json = json_object()};
@@ -132,6 +146,8 @@ static json_t *describe_link(const struct status_link *link, bool *bad)
 	add_number(&object, "rtt_us", link->rtt_us);
 	add_number(&object, "up_ms", link->up_ms);
 	add_text(&object, "last_error", link->last_error);
+	if (link->client.name[0])
+		add(&object, "client", describe_client(&link->client, &object.bad));
 	*bad = *bad || object.bad;
 	return object.json;
 }

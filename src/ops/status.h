@@ -9,6 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Of a vpn server that assigns addresses: the client of a link.
+struct status_client {
+	char name[65]; // "": none
+	char ipv4[64], ipv6[64];
+	uint64_t bandwidth_limit;             // bytes per second; 0: none
+	uint64_t spoofed, crossed, congested; // packets dropped: of others' addresses, for other clients, for want of room
+};
+
 struct status_link {
 	char id[33];         // hex of link_id
 	const char *role;    // "initiator", "responder"
@@ -31,6 +39,7 @@ struct status_link {
 	uint64_t rtt_us; // 0: not measured
 	uint64_t up_ms;
 	char last_error[256];
+	struct status_client client;
 };
 
 struct status_service { // of a dest
