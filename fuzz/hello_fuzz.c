@@ -40,12 +40,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(memcmp(hello.instance, again.instance, sizeof hello.instance) == 0);
 	assert(hello.terms.is_given == again.terms.is_given && hello.terms.streams == again.terms.streams);
 	assert(hello.terms.mtu == again.terms.mtu && hello.terms.takes_super == again.terms.takes_super);
-	assert(grant_is_same(&hello.grant, &again.grant));
+	assert(grant_is_same(&hello.grant, &again.grant) && hello.features == again.features);
 	assert(strcmp(hello.services, again.services) == 0 && hello.legs == again.legs && hello.role == again.role);
 
 	enum control_reason reason = hello_judge(&ours, &hello, text);
 	assert(message_text_is_printable(text) && strlen(text) <= LIMIT_REASON_BYTES);
-	assert((reason == CONTROL_REASON_NONE) ==
-	       (hello.role == CONTROL_INITIATOR && hello.legs == ours.legs && !hello.terms.is_given));
+	bool is_one_of_us = hello.role == CONTROL_INITIATOR && !(hello.features & HELLO_REVERSE);
+	assert((reason == CONTROL_REASON_NONE) == (is_one_of_us && hello.legs == ours.legs && !hello.terms.is_given));
 	return 0;
 }
