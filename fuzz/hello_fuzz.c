@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(memcmp(hello.instance, again.instance, sizeof hello.instance) == 0);
 	assert(hello.terms.is_given == again.terms.is_given && hello.terms.streams == again.terms.streams);
 	assert(hello.terms.mtu == again.terms.mtu && hello.terms.takes_super == again.terms.takes_super);
-	assert(grant_is_same(&hello.grant, &again.grant));
+	assert(grant_is_same(&hello.grant, &again.grant) && hello.features == again.features);
 	assert(strcmp(hello.services, again.services) == 0 && hello.legs == again.legs && hello.role == again.role);
 
 	// To a dest, and to a hub.

@@ -67,8 +67,8 @@
 
 // Certificates between a stranger's leaf and its root: each costs a signature check. Public chains have one or two.
 #define LIMIT_CHAIN_DEPTH 8
-// CAs whose names a request for a client certificate says, and the bytes of those: they are in every handshake, beside a
-// chain of some KiB. A private CA has one; a system's whole bundle, 150 in 17 KB, is not said.
+// CAs whose names a request for a client certificate says, and the bytes of those: they are in every handshake, beside
+// a chain of some KiB. A private CA has one; a system's whole bundle, 150 in 17 KB, is not said.
 #define LIMIT_CA_NAMES 32
 #define LIMIT_CA_NAMES_BYTES 4096
 // An OCSP response: some 500 bytes with ECDSA, 8 KiB with ML-DSA, and the responder's certificate. It is sent to every

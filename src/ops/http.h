@@ -1,6 +1,6 @@
-// The HTTP endpoint for people and probes: GET /metrics, /health (503: not ready, or Unhealthy), /status, / (a list of these).
-// On loopback unless told otherwise. libmicrohttpd on a thread of its own: bounded connections, memory and time per
-// connection, so slow scrapers cannot hurt the tunnel.
+// The HTTP endpoint for people and probes: GET /metrics, /health (503: not ready, or Unhealthy), /status, / (a list of
+// these). On loopback unless told otherwise. libmicrohttpd on a thread of its own: bounded connections, memory and time
+// per connection, so slow scrapers cannot hurt the tunnel.
 
 #pragma once
 
