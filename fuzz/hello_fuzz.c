@@ -43,9 +43,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(grant_is_same(&hello.grant, &again.grant));
 	assert(strcmp(hello.services, again.services) == 0 && hello.legs == again.legs && hello.role == again.role);
 
-	enum control_reason reason = hello_judge(&ours, &hello, text);
-	assert(message_text_is_printable(text) && strlen(text) <= LIMIT_REASON_BYTES);
-	assert((reason == CONTROL_REASON_NONE) ==
-	       (hello.role == CONTROL_INITIATOR && hello.legs == ours.legs && !hello.terms.is_given));
+	// To a dest, and to a hub.
+	for (ours.features = 0; ours.features <= HELLO_REVERSE; ours.features += HELLO_REVERSE) {
+		enum control_reason reason = hello_judge(&ours, &hello, text);
+		bool is_of_kind = ((hello.features ^ ours.features) & HELLO_REVERSE) == 0;
+		assert(message_text_is_printable(text) && strlen(text) <= LIMIT_REASON_BYTES);
+		assert((reason == CONTROL_REASON_NONE) ==
+		       (hello.role == CONTROL_INITIATOR && is_of_kind && hello.legs == ours.legs && !hello.terms.is_given));
+	}
 	return 0;
 }

@@ -10,25 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include <openssl/x509v3.h>
-
-static X509 *make_certificate(const char *common_name, const char *alternatives)
-{
-	X509 *certificate = X509_new();
-	X509_NAME *name = X509_NAME_new();
-	assert_int_equal(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, -1, -1,
-	                                            0),
-	                 1);
-	assert_int_equal(X509_set_subject_name(certificate, name), 1);
-	X509_NAME_free(name);
-	if (!alternatives)
-		return certificate;
-	X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, alternatives);
-	assert_non_null(extension);
-	assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
-	X509_EXTENSION_free(extension);
-	return certificate;
-}
+#include "crypto/certificate_rig.h"
 
 static struct hub_policy *make(struct config *config)
 {
@@ -53,7 +35,7 @@ static void a_name_is_the_certificates_whatever_is_claimed(void **state)
 	(void)state;
 	struct config config = {0};
 	struct hub_policy *policy = make(&config);
-	X509 *certificate = make_certificate("011", NULL), *both = make_certificate("x", "DNS:a,DNS:b");
+	X509 *certificate = certificate_rig_make("011", NULL), *both = certificate_rig_make("x", "DNS:a,DNS:b");
 	char name[NAMING_BYTES];
 	assert_int_equal(name_of(policy, certificate, "", name), CONTROL_REASON_NONE);
 	assert_string_equal(name, "011");
@@ -63,8 +45,8 @@ static void a_name_is_the_certificates_whatever_is_claimed(void **state)
 	assert_int_equal(name_of(policy, both, "b", name), CONTROL_REASON_NONE);
 	assert_string_equal(name, "b");
 	assert_int_equal(name_of(policy, both, "x", name), CONTROL_REASON_PEER_POLICY); // an earlier rule has decided
-	X509_free(certificate);
-	X509_free(both);
+	certificate_rig_free(certificate);
+	certificate_rig_free(both);
 	hub_policy_free(&policy);
 }
 
@@ -77,12 +59,12 @@ static void no_name_leads_out_of_the_folder(void **state)
 	                                  "\xef\xbc\x8fx",      "%2e%2e"};
 	char name[NAMING_BYTES];
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
-		X509 *certificate = make_certificate(*bad[i] ? bad[i] : "?", NULL);
+		X509 *certificate = certificate_rig_make(*bad[i] ? bad[i] : "?", NULL);
 		if (name_of(policy, certificate, "", name) == CONTROL_REASON_NONE)
 			fail_msg("\"%s\" is a name", bad[i]);
 		if (name_of(trusting, certificate, bad[i], name) == CONTROL_REASON_NONE)
 			fail_msg("\"%s\" can be claimed", bad[i]);
-		X509_free(certificate);
+		certificate_rig_free(certificate);
 	}
 	hub_policy_free(&policy);
 	hub_policy_free(&trusting);
@@ -93,12 +75,12 @@ static void a_claimed_name_needs_no_certificate_of_that_name(void **state)
 	(void)state;
 	struct config config = {.hub.identity = CONFIG_HUB_CLAIMED};
 	struct hub_policy *policy = make(&config);
-	X509 *certificate = make_certificate("fleet", NULL);
+	X509 *certificate = certificate_rig_make("fleet", NULL);
 	char name[NAMING_BYTES];
 	assert_int_equal(name_of(policy, certificate, "011", name), CONTROL_REASON_NONE);
 	assert_string_equal(name, "011");
 	assert_int_equal(name_of(policy, certificate, "", name), CONTROL_REASON_PEER_POLICY);
-	X509_free(certificate);
+	certificate_rig_free(certificate);
 	hub_policy_free(&policy);
 }
 
@@ -108,15 +90,15 @@ static void a_name_that_is_another_sockets_is_refused(void **state)
 	char *services[] = {(char *)"ssh"};
 	struct config config = {.hub = {.services = services, .service_count = 1}};
 	struct hub_policy *policy = make(&config);
-	X509 *clash = make_certificate("011.ssh", NULL), *fine = make_certificate("011.sshd", NULL);
-	X509 *whole = make_certificate("ssh", NULL);
+	X509 *clash = certificate_rig_make("011.ssh", NULL), *fine = certificate_rig_make("011.sshd", NULL);
+	X509 *whole = certificate_rig_make("ssh", NULL);
 	char name[NAMING_BYTES];
 	assert_int_equal(name_of(policy, clash, "", name), CONTROL_REASON_PEER_POLICY);
 	assert_int_equal(name_of(policy, fine, "", name), CONTROL_REASON_NONE);
 	assert_int_equal(name_of(policy, whole, "", name), CONTROL_REASON_NONE);
-	X509_free(clash);
-	X509_free(fine);
-	X509_free(whole);
+	certificate_rig_free(clash);
+	certificate_rig_free(fine);
+	certificate_rig_free(whole);
 	hub_policy_free(&policy);
 }
 
@@ -138,12 +120,12 @@ static void whoever_is_on_the_list_is_denied(void **state)
 	assert_true(hub_policy_denies(policy, "any", "ab12"));
 	assert_false(hub_policy_denies(policy, "any", "ab13"));
 	assert_false(hub_policy_denies(policy, "# stolen", ""));
-	X509 *certificate = make_certificate("011", NULL), *by_print = make_certificate("099", NULL);
+	X509 *certificate = certificate_rig_make("011", NULL), *by_print = certificate_rig_make("099", NULL);
 	char name[NAMING_BYTES];
 	assert_int_equal(name_of(policy, certificate, "", name), CONTROL_REASON_REVOKED);
 	assert_int_equal(name_of(policy, by_print, "", name), CONTROL_REASON_REVOKED);
-	X509_free(certificate);
-	X509_free(by_print);
+	certificate_rig_free(certificate);
+	certificate_rig_free(by_print);
 	hub_policy_free(&policy);
 	unlink(path);
 }

@@ -1,4 +1,4 @@
-"""A device that misbehaves as it is told (tests/helpers/robot.c), and devices by the hundred (tests/helpers/fleet.c)."""
+"""A device that misbehaves as told (tests/helpers/robot.c), and devices by the hundred (tests/helpers/fleet.c)."""
 
 import os
 import re

@@ -48,8 +48,10 @@ def script(lines):
             out.append("%s > %s.log 2>&1 &" % (line.rstrip(), line.split()[1]))
         elif line.startswith("ssh "):
             out.append("for i in $(seq %d); do [ -S devices/011.sock ] && break; sleep 0.1; done" % (200 * PATIENCE))
-            for proxy in (line, re.sub(r'ProxyCommand="[^"]*"', 'ProxyCommand="socat - UNIX-CONNECT:devices/011.sock"', line)):
-                out.append("echo 'echo heard on the device; exit' | timeout %d %s" % (30 * PATIENCE, proxy.split("  #")[0]))
+            line = line.split("  #")[0]
+            by_socat = re.sub(r'ProxyCommand="[^"]*"', 'ProxyCommand="socat - UNIX-CONNECT:devices/011.sock"', line)
+            for command in (line, by_socat):
+                out.append("echo 'echo heard on the device; exit' | timeout %d %s" % (30 * PATIENCE, command))
         else:
             out.append(line)
     return "\n".join(out)
@@ -77,7 +79,7 @@ def can_unshare():
     return os.geteuid() == 0 and subprocess.run(["unshare", "-mn", "true"], stderr=subprocess.DEVNULL).returncode == 0
 
 
-@pytest.mark.skipif(not can_unshare(), reason="needs root and namespaces: it listens on port 22 and has hosts of its own")
+@pytest.mark.skipif(not can_unshare(), reason="needs root and namespaces, for port 22 and hosts of its own")
 @pytest.mark.parametrize(
     "document,heading",
     [("docs/fleet.md", "# qanat hub, agent, connect"), ("README.md", "## A fleet of devices that nobody can reach")],
@@ -88,7 +90,8 @@ def test_the_fleet_of_the_documents_works_as_printed(tmp_path, document, heading
     prepare(folder)
     lines = commands(document, heading)
     if not any("qanat cert ca " in line for line in lines):  # the README has its certificates from an earlier block
-        lines = [line for line in commands("docs/fleet.md", "# qanat hub") if "qanat cert" in line or "mkdir" in line] + lines
+        before = commands("docs/fleet.md", "# qanat hub")
+        lines = [line for line in before if "qanat cert" in line or "mkdir" in line] + lines
         lines = [re.sub(r"--dns-names \S+", "--dns-names hub.example.com", line) for line in lines]
     with open(os.path.join(folder, "story.sh"), "w") as file:
         file.write(BEFORE + script(lines) + AFTER)

@@ -116,7 +116,7 @@ def test_a_refusal_closes_the_user_at_once_and_a_storm_of_them_ends_the_link_onl
     robot.tell("opens refuse")
     assert is_ended(fleet.dial("robot")) == b""
     fleet.hub.wait(
-        lambda: [line for line in fleet.lines("refused") if "the robot says no" in line["ended"]], "the reason, in audit"
+        lambda: [line for line in fleet.lines("refused") if "the robot says no" in line["ended"]], "the reason"
     )
     for _ in range(5):
         robot.tell("fail 5000")
@@ -396,6 +396,7 @@ def test_a_revoked_certificate_ends_a_live_link_with_all_that_runs(world, servic
         assert is_ended(connection) == b""
     assert time.monotonic() - begun < 5 * PATIENCE
     fleet.hub.wait(lambda: len([x for x in fleet.lines("end") if x["device"] == "robot"]) == 2, "both ends")
-    assert all("revoked" in line["ended"] for line in fleet.lines("end") if line["device"] == "robot"), [line.get("ended") for line in fleet.lines()]
+    ends = [line["ended"] for line in fleet.lines("end") if line["device"] == "robot"]
+    assert all("revoked" in end for end in ends), ends
     wait(go_on([stream]), "the honest device's stream to go on")
     stream.finish()

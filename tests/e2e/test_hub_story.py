@@ -175,7 +175,8 @@ def test_groups_let_in_by_their_number_also_as_one_of_several(world, service):
 @pytest.mark.parametrize("parked", [0, 1])
 @pytest.mark.parametrize(
     "name",
-    ["../../etc/passwd", "/etc/passwd", "unix:/etc/passwd", "22", "127.0.0.1:22", "ssh/../other", "SSH", "x" * 64, "s*"],
+    ["../../etc/passwd", "/etc/passwd", "unix:/etc/passwd", "22", "127.0.0.1:22", "ssh/../other", "SSH", "x" * 64]
+    + ["s*"],
 )
 def test_a_hub_cannot_name_a_target_on_the_device(world, name, parked):
     """══► a hostile hub asks for what it likes ──✕ agent, whose own list has "ssh" only"""
