@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "wire/tls_profile.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,8 +54,10 @@ static void slot_unlist(struct slot *slot)
 
 static void slot_free(struct slot *slot)
 {
+	struct pool *pool = slot->pool;
 	slot_unlist(slot);
 	stream_close(&slot->stream);
+	assert(pool->slots != slot);
 	free(slot);
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/counter.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 static void unlist(struct parked *parked)
@@ -54,8 +55,10 @@ static void on_lost(void *owner, int events)
 	if (entry)
 		take_off(entry, parked);
 	pthread_mutex_unlock(&reverse->lock);
+	struct reverse_worker *worker = parked->worker;
 	unlist(parked);
 	stream_close(&parked->stream);
+	assert(worker->newest != parked);
 	free(parked);
 }
 
