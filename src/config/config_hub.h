@@ -39,7 +39,7 @@ struct config_of_hub {
 	size_t name_rule_count;
 	char *claims_path; // NULL: none
 	uint32_t max_claims_per_key;
-	char *deny_path;   // NULL: none
+	char *deny_path; // NULL: none
 	enum config_hub_takeover takeover;
 	struct config_hub_access *access;
 	size_t access_count;

@@ -103,6 +103,7 @@ static void forget(struct fleet *fleet, struct entry *entry)
 	}
 	take_out_of_order(fleet, entry);
 	HASH_DELETE(by_name, fleet->names, entry);
+	assert(fleet->names != entry);
 	device_unref(&entry->device);
 	free(entry);
 }

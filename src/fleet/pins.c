@@ -3,6 +3,7 @@
 #include "fleet/naming.h"
 #include "limits.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -74,7 +75,9 @@ static struct claim *keep(struct pins *pins, const char *name, const uint8_t pin
 static void forget(struct pins *pins, struct claim *claim)
 {
 	struct key *key = claim->key;
+	assert(pins->claims && pins->keys); // it is one of them
 	HASH_DEL(pins->claims, claim);
+	assert(pins->claims != claim);
 	free(claim);
 	if (--key->count > 0)
 		return;

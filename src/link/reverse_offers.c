@@ -4,6 +4,7 @@
 
 #include "core/counter.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 static void unlist(struct parked *parked)
@@ -54,8 +55,10 @@ static void on_lost(void *owner, int events)
 	if (entry)
 		take_off(entry, parked);
 	pthread_mutex_unlock(&reverse->lock);
+	struct reverse_worker *worker = parked->worker;
 	unlist(parked);
 	stream_close(&parked->stream);
+	assert(worker->newest != parked);
 	free(parked);
 }
 
@@ -114,5 +117,5 @@ void reverse_offers_park(struct reverse_worker *worker, struct stream *stream)
 void reverse_offers_close(struct reverse_worker *worker)
 {
 	while (worker->newest)
-		on_lost(worker->newest, LOOP_READ);
+		on_lost(worker->newest, LOOP_READ); // which takes it out of the list. NOLINT(clang-analyzer-unix.Malloc)
 }
