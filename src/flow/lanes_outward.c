@@ -135,7 +135,7 @@ static bool hash(const uint8_t *bytes, const struct packet *packet, uint32_t *va
 static unsigned next_in_turn(struct lanes_share *share)
 {
 	unsigned count = share->worker->lanes->settings.count;
-	assert(count > 0);
+	assert(count > 0); // for the analyser: lanes_new has seen to it
 	for (unsigned i = 0; i < count; i++) {
 		unsigned number = share->turn++ % count;
 		if (share->current[number])
