@@ -512,7 +512,7 @@ static const struct schema_key keys[] = {
 	 .help = "shown to the peer and in the status"},
 	{.path = "node.workers", .type = SCHEMA_NUMBER, .min = 0, .max = 256, .commands = ALL, .initial = "0",
 	 FIELD(node.workers), .flag = "--workers", .value_name = "N",
-	 .help = "threads that move data; 0: one per core (psk: one for two cores, at most 4)"},
+	 .help = "threads that move data; 0: one per core (vpn: one for two; psk: one for two, at most 4)"},
 	{.path = "node.drain_timeout_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 86400, .unit = "s",
 	 .commands = LINKED | PROXY | VPN, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
 	 .value_name = "SECONDS", .help = "on SIGTERM flows may finish so long"},
