@@ -8,6 +8,7 @@
 
 #include "packet/packet.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +135,7 @@ static bool hash(const uint8_t *bytes, const struct packet *packet, uint32_t *va
 static unsigned next_in_turn(struct lanes_share *share)
 {
 	unsigned count = share->worker->lanes->settings.count;
+	assert(count > 0);
 	for (unsigned i = 0; i < count; i++) {
 		unsigned number = share->turn++ % count;
 		if (share->current[number])
