@@ -272,6 +272,10 @@
 #define LIMIT_VPN_LEASES 16384
 // Networks that a vpn server tells a client, as many as one may write down: 18 bytes each in HELLO.
 #define LIMIT_GRANT_ROUTES 64
+// Addresses of one TUN device: two, and as many again that a server gives.
+#define LIMIT_TUN_ADDRESSES 4
+// Routes of ended processes that one start takes back or leaves; the next start sees to what is more.
+#define LIMIT_LEFT_ROUTES 512
 
 // ---- fleets --------------------------------------------------------------------------------------------------------
 

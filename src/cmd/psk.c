@@ -149,6 +149,8 @@ static int run(bool is_server, struct psk_words *words)
 		notify_status(is_server ? "waiting for the client" : "dialling the server");
 		log_info("psk", "qanat %s is running as %s", QANAT_VERSION, is_server ? "server" : "client");
 		status = workers_run(psk.workers) < 0 ? 1 : process_exit_code(psk.process);
+		if (status != 0)
+			tun_routes_leave_guards(psk.routes);
 	}
 	stop(&psk);
 	config_free(&psk.config);

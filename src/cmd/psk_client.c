@@ -30,8 +30,10 @@ static int begin_dial(struct psk *psk)
 	char host[256];
 	uint16_t port;
 	uint32_t timeout = psk->config->psk.handshake_timeout_ms;
-	if (psk->way.is_pinned)
-		return dial_addresses_start(psk->loop, psk->way.known, psk->way.count, timeout, on_dialled, psk, &psk->dial);
+	const struct address *known;
+	size_t count = tun_routes_pinned(psk->routes, &known);
+	if (count > 0)
+		return dial_addresses_start(psk->loop, known, count, timeout, on_dialled, psk, &psk->dial);
 	// The text has been checked with the configuration.
 	if (address_split(psk->config->psk.server, host, sizeof host, &port) != 0)
 		return -EINVAL;
@@ -56,6 +58,7 @@ void psk_client_again(struct psk *psk, uint64_t lasted_ms)
 	uint8_t chance;
 	if (psk->is_draining)
 		return;
+	tun_routes_note_link(psk->routes, false);
 	if (psk->delay_ms < first || lasted_ms >= GOOD_SESSION_MS)
 		psk->delay_ms = first;
 	uint32_t delay = psk->delay_ms < most ? psk->delay_ms : most;

@@ -2,56 +2,69 @@
 
 #include "cmd/psk_internal.h"
 
+#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int fail(const struct psk *psk, const char *what, int result)
+static bool is_initial(const char *text)
 {
-	log_error("psk", "%s: %s: %s", psk->tun ? tun_name(psk->tun) : psk->config->psk.device, what, outcome_text(result));
+	return text && (strcmp(text, "fc11::1/126") == 0 || strcmp(text, "fc11::2/126") == 0);
+}
+
+static int set_addresses(struct psk *psk)
+{
+	const struct config *config = psk->config;
+	char problem[TUN_ROUTES_PROBLEM_BYTES];
+	struct tun_device_address list[] = {
+		{.text = config->psk.ipv4, .peer = config->psk.peer_ipv4},
+		// A machine without IPv6 keeps its tunnel when nobody has asked for that address in particular.
+		{.text = config->psk.ipv6,
+	     .peer = config->psk.peer_ipv6,
+	     .may_fail = is_initial(config->psk.ipv6) && !config->psk.peer_ipv6[0]},
+	};
+	if (tun_device_set_addresses(psk->device, list, COUNT_OF(list), problem, sizeof problem) == 0)
+		return 0;
+	log_error("psk", "%s", problem);
 	return 1;
 }
 
-static int open_tun(struct psk *psk)
+// ---- its routes
+
+_Static_assert(TUNNEL_RELOAD_PROBLEM_BYTES >= TUN_ROUTES_PROBLEM_BYTES, "a problem of routes is one of the reload");
+
+// `host` is for the name of the server.
+static struct tun_routes_settings routes_of(const struct psk *psk, const struct config *config, char host[256])
 {
-	struct tun_settings settings = {.name = psk->config->psk.device,
-	                                .offload = psk->config->psk.offload,
-	                                .queues = workers_count(psk->workers)};
-	int result = tun_open(&settings, &psk->tun);
-	if (result == -EPERM || result == -EACCES)
-		return fail(psk, "making a TUN device needs root or CAP_NET_ADMIN", result);
-	if (result == -ENOENT || result == -ENODEV || result == -ENXIO)
-		return fail(psk, "there is no /dev/net/tun here (modprobe tun; a container must be given the device)", result);
-	if (result == -EBUSY)
-		return fail(psk, "another program uses this device", result);
-	return result < 0 ? fail(psk, "the TUN device cannot be made", result) : 0;
+	struct tun_routes_settings settings = {.networks = (const char *const *)config->psk.routes,
+	                                       .count = config->psk.route_count,
+	                                       .kill_switch = config->psk.kill_switch};
+	if (!psk->is_server && address_split(config->psk.server, host, 256, &settings.port) == 0)
+		settings.server = host;
+	return settings;
 }
 
-static int add_address(struct psk *psk, const char *text, const char *peer_text)
+static int open_routes(struct psk *psk)
 {
-	struct netlink_address address, peer;
-	bool has_peer = peer_text && peer_text[0];
-	if (!text || !text[0])
-		return 0;
-	// Both have been checked with the configuration.
-	if (netlink_parse(text, &address) != 0 || (has_peer && netlink_parse(peer_text, &peer) != 0))
-		return -EINVAL;
-	return netlink_add_address(psk->netlink, &address, has_peer ? &peer : NULL);
+	char host[256], problem[TUN_ROUTES_PROBLEM_BYTES];
+	struct tun_routes_settings settings = routes_of(psk, psk->config, host);
+	if (tun_routes_open(psk->device, &settings, &psk->routes, problem) < 0) {
+		log_error("psk", "%s", problem);
+		return 1;
+	}
+	int result = tun_routes_follow(psk->routes, psk->loop, NULL, NULL);
+	if (result < 0)
+		log_error("psk", "changes of routes cannot be followed: %s", outcome_text(result));
+	return result < 0;
 }
 
-// A machine without IPv6 keeps its tunnel when nobody has asked for that address in particular.
-static int add_ipv6(struct psk *psk)
+int psk_routes_set(struct psk *psk, const struct config *next, char *problem)
 {
-	const char *text = psk->config->psk.ipv6;
-	int result = add_address(psk, text, psk->config->psk.peer_ipv6);
-	bool is_initial = text && (strcmp(text, "fc11::1/126") == 0 || strcmp(text, "fc11::2/126") == 0);
-	if (result == 0 || !is_initial || psk->config->psk.peer_ipv6[0])
-		return result;
-	log_warn("psk", "%s: no IPv6 address: %s", tun_name(psk->tun), outcome_text(result));
-	return 0;
+	char host[256];
+	struct tun_routes_settings settings = routes_of(psk, next, host);
+	return tun_routes_set(psk->routes, &settings, problem);
 }
 
 // ---- its packets, a queue on each worker
@@ -121,39 +134,27 @@ static int open_packets(struct psk *psk)
 	int result = packets_new(psk->loop, psk->tun, psk_session_on_lost, psk, &psk->packets);
 	if (result == 0)
 		result = workers_each(psk->workers, open_queue, psk);
-	if (result < 0)
-		return fail(psk, "no memory for its packets", result);
+	if (result < 0) {
+		log_error("psk", "%s: no memory for its packets: %s", tun_name(psk->tun), outcome_text(result));
+		return 1;
+	}
 	psk_device_set(psk);
 	return 0;
 }
 
 int psk_device_open(struct psk *psk)
 {
-	const struct config *config = psk->config;
-	if (open_tun(psk) != 0)
+	struct tun_device_settings settings = {.name = psk->config->psk.device,
+	                                       .offload = psk->config->psk.offload,
+	                                       .queues = workers_count(psk->workers),
+	                                       .mtu = psk->config->psk.mtu,
+	                                       .gso_bytes = TUN_PACKET_BYTES - 1};
+	if (tun_device_open(&settings, &psk->device) != 0)
 		return 1;
-	int result = netlink_open(tun_name(psk->tun), &psk->netlink);
-	if (result < 0)
-		return fail(psk, "the kernel's network configuration cannot be reached", result);
-	result = netlink_bring_up(psk->netlink, config->psk.mtu, TUN_PACKET_BYTES - 1);
-	if (result < 0)
-		return fail(psk, "the device cannot be brought up", result);
-	result = add_address(psk, config->psk.ipv4, config->psk.peer_ipv4);
-	if (result < 0)
-		return fail(psk, "the IPv4 address is refused", result);
-	result = add_ipv6(psk);
-	if (result < 0)
-		return fail(psk, "the IPv6 address is refused", result);
-	if (psk_routes_open(psk) != 0)
+	psk->tun = tun_device_tun(psk->device);
+	if (set_addresses(psk) != 0 || open_routes(psk) != 0)
 		return 1;
-	if (open_packets(psk) != 0)
-		return 1;
-	log_info("psk", "device %s, mtu %u, addresses %s %s; the kernel joins %s", tun_name(psk->tun), config->psk.mtu,
-	         config->psk.ipv4, config->psk.ipv6,
-	         tun_joins_udp(psk->tun)   ? "TCP and UDP packets"
-	         : tun_joins_tcp(psk->tun) ? "TCP packets"
-	                                   : "no packets");
-	return 0;
+	return open_packets(psk);
 }
 
 void psk_device_stop(struct psk *psk)
@@ -165,6 +166,6 @@ void psk_device_stop(struct psk *psk)
 void psk_device_close(struct psk *psk)
 {
 	packets_free(&psk->packets);
-	netlink_close(&psk->netlink);
-	tun_close(&psk->tun);
+	tun_routes_close(&psk->routes);
+	tun_device_close(&psk->device);
 }

@@ -4,12 +4,12 @@
 #pragma once
 
 #include "cmd/psk_words.h"
+#include "cmd/tun_device.h"
+#include "cmd/tun_routes.h"
 #include "config/config.h"
 #include "config/reload.h"
 #include "core/brake.h"
 #include "edge/listener.h"
-#include "edge/netlink.h"
-#include "edge/tun.h"
 #include "flow/packets.h"
 #include "limits.h"
 #include "link/greeting.h"
@@ -25,13 +25,6 @@
 
 #include <pthread.h>
 
-// A client's way to its server past the routes of the tunnel.
-struct psk_way {
-	struct address known[DIAL_ADDRESSES];
-	size_t count;
-	bool is_pinned; // they have routes of their own, and are dialled without asking for names
-};
-
 struct psk {
 	bool is_server, is_draining;
 	struct psk_words words;  // for reloads
@@ -42,8 +35,9 @@ struct psk {
 	struct http *http;
 	struct control_socket *control_socket;
 	struct secret key;
-	struct tun *tun;
-	struct netlink *netlink;
+	struct tun_device *device;
+	struct tun_routes *routes;
+	struct tun *tun; // of the device
 	struct packets *packets;
 	uint64_t started_ms;
 
@@ -54,7 +48,6 @@ struct psk {
 	struct recent *hellos;                       // server, with pq: those that were answered
 	struct bucket exchanges;
 	struct dial *dial; // client
-	struct psk_way way;
 	struct loop_timer *redial;
 	uint32_t delay_ms; // of the next pause
 
@@ -75,10 +68,8 @@ void psk_device_set(struct psk *psk);
 void psk_device_stop(struct psk *psk);
 void psk_device_close(struct psk *psk);
 
-// The routes of the configuration. Exit status; what was wrong has been logged.
-MUST_USE int psk_routes_open(struct psk *psk);
 // After a reload: those of `next` instead of those in force. All or nothing.
-MUST_USE int psk_routes_set(struct psk *psk, const struct config *next, char *problem, size_t size);
+MUST_USE int psk_routes_set(struct psk *psk, const struct config *next, char *problem);
 
 // Before the first of the others. Negative: no memory.
 MUST_USE int psk_session_prepare(struct psk *psk);

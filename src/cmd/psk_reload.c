@@ -51,7 +51,7 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	(void)identity;
 	int result = load_key(psk, *next, &key, problem);
 	if (result == 0)
-		result = psk_routes_set(psk, *next, problem, TUNNEL_RELOAD_PROBLEM_BYTES);
+		result = psk_routes_set(psk, *next, problem);
 	if (result == 0)
 		put_into_force(psk, next, &key);
 	secret_fini(&key);

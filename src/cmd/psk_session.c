@@ -69,6 +69,7 @@ static void begin(struct psk *psk, struct greeting_result *result)
 	psk->sessions++;
 	psk->last_error[0] = '\0';
 	pthread_mutex_unlock(&psk->lock);
+	tun_routes_note_link(psk->routes, true);
 	notify_status("connected with %s", text);
 	log_info("psk", "connected with %s over %s%s%s", text, carrier,
 	         psk->config->psk.pq ? ", keys of X25519 and ML-KEM-768" : "",

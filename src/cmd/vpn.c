@@ -18,9 +18,12 @@
 #define SAY_AGAIN_MS 30000
 
 static const char usage[] = "usage: qanat vpn server [--ipv4 192.168.3.1/24] [flags]\n"
-							"       qanat vpn client --server HOST [--ipv4 192.168.3.2/24] [flags]\n\n"
+							"       qanat vpn client --server HOST [--ipv4 192.168.3.2/24] [flags]\n"
+							"       qanat vpn release\n\n"
 							"A layer-3 tunnel between two hosts over TLS 1.3, with certificates on both sides.\n"
-							"`qanat vpn server --help` and `qanat vpn client --help` list all flags.\n";
+							"`qanat vpn server --help` and `qanat vpn client --help` list all flags.\n"
+							"`qanat vpn release` makes networks reachable again that the kill switch of a killed process\n"
+							"(of `vpn` or `psk`) left unreachable.\n";
 
 // ---- what server and client share
 
@@ -185,7 +188,7 @@ static int open_lanes(struct vpn *vpn)
 {
 	const struct config *config = vpn->config;
 	struct lanes_settings settings = {
-		.tun = vpn->tun,
+		.tun = tun_device_tun(vpn->device),
 		.workers = vpn->worker_count,
 		.count = config->vpn.stream_count,
 		.takes_super = config->vpn.offload,
@@ -296,10 +299,29 @@ static int run(bool is_server, int argc, char **argv)
 		log_info("vpn", "qanat %s is running as %s with %u workers", QANAT_VERSION, is_server ? "server" : "client",
 		         vpn.worker_count);
 		status = workers_run(vpn.workers) < 0 ? 1 : process_exit_code(vpn.process);
+		if (status != 0)
+			tun_routes_leave_guards(vpn.routes);
 	}
 	stop(&vpn);
 	config_free(&vpn.config);
 	return status;
+}
+
+static int vpn_release(int argc)
+{
+	struct netlink_swept swept;
+	if (argc > 0) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	int result = netlink_release(&swept);
+	if (result < 0) {
+		fprintf(stderr, "qanat vpn release: %s\n", outcome_text(result));
+		return 1;
+	}
+	printf("%u networks are no longer held by a kill switch; %u routes past a device are taken back\n", swept.guards,
+	       swept.pins);
+	return swept.left > 0;
 }
 
 // The word moves in front of global options: "vpn -c FILE server" is "vpn server -c FILE".
@@ -321,6 +343,8 @@ int vpn_command(int argc, char **argv)
 		fputs(usage, stdout);
 		return 0;
 	}
+	if (word && strcmp(word, "release") == 0)
+		return vpn_release(argc - 2);
 	// The seed's words for this transport mean the same.
 	bool is_server = word && (strcmp(word, "server") == 0 || strcmp(word, "tcpserver") == 0);
 	bool is_client = word && (strcmp(word, "client") == 0 || strcmp(word, "tcpclient") == 0);

@@ -48,7 +48,7 @@ static struct grant_network as_taken(const struct vpn *vpn, const struct link_pe
 	char text[GRANT_TEXT_BYTES];
 	if (taken.version == 0)
 		return taken;
-	bool catches = holds(given, server->address) || vpn_routes_would_catch(vpn, &network);
+	bool catches = holds(given, server->address) || tun_routes_would_catch(vpn->routes, &network);
 	if (!catches && (vpn->config->vpn.accept_routes || is_private(given)))
 		return taken;
 	taken.bits = taken.version == 4 ? 32 : 128;
@@ -75,6 +75,7 @@ static bool set_address(struct vpn *vpn, const struct link_peer *server, struct 
 	}
 	if (now->version)
 		netlink_remove_address(vpn->netlink, &before);
+	netlink_restore(vpn->netlink);
 	*now = wanted;
 	log_info("vpn", "the server assigns %s", text);
 	return true;
@@ -97,11 +98,11 @@ static void set_routes(struct vpn *vpn, const struct grant *given)
 	for (unsigned i = 0; i < had.route_count; i++) {
 		struct netlink_address route = to_netlink(&had.routes[i]);
 		if (!is_listed(given, &had.routes[i]))
-			vpn_routes_remove(vpn, &route);
+			tun_routes_remove(vpn->routes, &route);
 	}
 	for (unsigned i = 0; i < given->route_count; i++) {
 		struct netlink_address route = to_netlink(&given->routes[i]);
-		int result = is_listed(&had, &given->routes[i]) ? 0 : vpn_routes_add(vpn, &route);
+		int result = is_listed(&had, &given->routes[i]) ? 0 : tun_routes_add(vpn->routes, &route);
 		grant_format(&given->routes[i], text);
 		if (result < 0) {
 			log_warn("vpn", "the route to %s, which the server names, is left out: %s", text, outcome_text(result));

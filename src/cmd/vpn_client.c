@@ -36,6 +36,7 @@ static void on_up(void *owner, struct link *link)
 		return;
 	}
 	keep_link(vpn, link);
+	tun_routes_note_link(vpn->routes, true);
 	notify_status("link %s with %s is up", link_name(link), link_peer(link)->node_name);
 	vpn_tell_all(vpn, on_link, link);
 }
@@ -52,6 +53,7 @@ static void on_down(void *owner, struct link *link, bool cut)
 	// An earlier link, which has a successor, takes nothing with it but its own lanes.
 	if (link == vpn->link) {
 		keep_link(vpn, NULL);
+		tun_routes_note_link(vpn->routes, false);
 		notify_status("no link with the server: dialling again");
 		vpn_tell_all(vpn, on_link, NULL);
 	}
@@ -74,13 +76,18 @@ static const struct initiator_ops initiator_ops = {.on_up = on_up,
 // A server with a route of its own is dialled where that leads to, without a question to a name service.
 static size_t list_dests(struct vpn *vpn, const struct config *config, struct destination dests[DIAL_ADDRESSES])
 {
-	size_t count = vpn->is_pinned ? vpn->known_count : 1;
+	const struct address *known;
+	char text[ADDRESS_TEXT_BYTES];
+	size_t count = tun_routes_pinned(vpn->routes, &known), used = 0;
 	for (size_t i = 0; i < count; i++) {
-		const char *host = vpn->is_pinned ? vpn->known_text[i] : config->vpn.server;
-		snprintf(dests[i].host, sizeof dests[i].host, "%s", host);
-		dests[i].port = config->vpn.control_port;
+		address_format(&known[i], text);
+		used += address_split(text, dests[used].host, sizeof dests[used].host, &dests[used].port) == 0;
 	}
-	return count;
+	if (used > 0)
+		return used;
+	snprintf(dests[0].host, sizeof dests[0].host, "%s", config->vpn.server);
+	dests[0].port = config->vpn.control_port;
+	return 1;
 }
 
 static struct initiator_settings settings_of(struct vpn *vpn, const struct config *config,

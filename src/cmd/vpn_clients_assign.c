@@ -289,11 +289,10 @@ int vpn_clients_routes(struct vpn *vpn)
 	int status = list ? 0 : 1;
 	for (size_t i = 0; list && i < clients->route_count; i++)
 		if (!is_listed(list, count, &clients->routes[i]))
-			netlink_remove_route(vpn->netlink, &clients->routes[i]);
+			tun_routes_remove(vpn->routes, &clients->routes[i]);
 	for (size_t i = 0; i < count; i++) {
-		int result = is_listed(clients->routes, clients->route_count, &list[i])
-		                 ? 0
-		                 : netlink_add_route(vpn->netlink, &list[i]);
+		int result = is_listed(clients->routes, clients->route_count, &list[i]) ? 0
+		                                                                        : tun_routes_add(vpn->routes, &list[i]);
 		if (result == 0)
 			continue;
 		netlink_format(&list[i], text);

@@ -1,42 +1,44 @@
-// The device of `qanat vpn`: made, named, addressed; and taken back.
+// The device of `qanat vpn` with its addresses and routes, from the configuration.
 
 #include "cmd/vpn_internal.h"
 
+#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 #include "packet/parcel.h"
 
-#include <errno.h>
 #include <string.h>
 
-static int fail(const struct vpn *vpn, const char *what, int result)
+_Static_assert(TUNNEL_RELOAD_PROBLEM_BYTES >= TUN_ROUTES_PROBLEM_BYTES, "a problem of routes is one of the reload");
+
+static struct tun_routes_settings routes_of(const struct vpn *vpn, const struct config *config)
 {
-	log_error("vpn", "%s: %s: %s", vpn->tun ? tun_name(vpn->tun) : vpn->config->vpn.device, what, outcome_text(result));
-	return 1;
+	return (struct tun_routes_settings){.networks = (const char *const *)config->vpn.routes,
+	                                    .count = config->vpn.route_count,
+	                                    .server = vpn->is_server ? NULL : config->vpn.server,
+	                                    .port = config->vpn.control_port,
+	                                    .takes_more = config->vpn.accept_routes,
+	                                    .kill_switch = config->vpn.kill_switch};
 }
 
-static int open_tun(struct vpn *vpn)
+// "auto": the server says which.
+static const char *written(const char *address)
 {
-	struct tun_settings settings = {.name = vpn->config->vpn.device,
-	                                .offload = vpn->config->vpn.offload,
-	                                .queues = vpn->worker_count};
-	int result = tun_open(&settings, &vpn->tun);
-	if (result == -EPERM || result == -EACCES)
-		return fail(vpn, "making a TUN device needs root or CAP_NET_ADMIN", result);
-	if (result == -ENOENT || result == -ENODEV || result == -ENXIO)
-		return fail(vpn, "there is no /dev/net/tun here (modprobe tun; a container must be given the device)", result);
-	if (result == -EBUSY)
-		return fail(vpn, "another program uses this device", result);
-	return result < 0 ? fail(vpn, "the TUN device cannot be made", result) : 0;
+	return address && strcmp(address, "auto") != 0 ? address : NULL;
 }
 
-static int add_address(struct vpn *vpn, const char *text)
+static int set_addresses(struct vpn *vpn, char *problem)
 {
-	struct netlink_address address;
-	if (!text || !text[0] || strcmp(text, "auto") == 0)
-		return 0;
-	if (netlink_parse(text, &address) != 0) // has been checked with the configuration
-		return -EINVAL;
-	return netlink_add_address(vpn->netlink, &address, NULL);
+	struct tun_device_address list[] = {{.text = written(vpn->config->vpn.ipv4)},
+	                                    {.text = written(vpn->config->vpn.ipv6)}};
+	return tun_device_set_addresses(vpn->device, list, COUNT_OF(list), problem, TUN_ROUTES_PROBLEM_BYTES);
+}
+
+// The server has moved: a link that stands is not touched, the next one is dialled there.
+static void on_moved(void *owner)
+{
+	struct vpn *vpn = owner;
+	if (vpn->initiator)
+		vpn_client_set(vpn);
 }
 
 int vpn_device_open(struct vpn *vpn)
@@ -44,33 +46,35 @@ int vpn_device_open(struct vpn *vpn)
 	const struct config_of_vpn *config = &vpn->config->vpn;
 	// A parcel of the largest super-packet is one unit.
 	uint32_t gso_bytes = LIMIT_UNIT_BYTES - PARCEL_SUPER_HEAD_BYTES - 1;
-	if (open_tun(vpn) != 0)
+	char problem[TUN_ROUTES_PROBLEM_BYTES];
+	struct tun_device_settings settings = {.name = config->device,
+	                                       .offload = config->offload,
+	                                       .queues = vpn->worker_count,
+	                                       .mtu = config->mtu,
+	                                       .gso_bytes = config->mtu > gso_bytes ? 0 : gso_bytes};
+	if (tun_device_open(&settings, &vpn->device) != 0)
 		return 1;
-	int result = netlink_open(tun_name(vpn->tun), &vpn->netlink);
-	if (result < 0)
-		return fail(vpn, "the kernel's network configuration cannot be reached", result);
-	result = netlink_bring_up(vpn->netlink, config->mtu, config->mtu > gso_bytes ? 0 : gso_bytes);
-	if (result < 0)
-		return fail(vpn, "the device cannot be brought up", result);
-	result = add_address(vpn, config->ipv4);
-	if (result < 0)
-		return fail(vpn, "the IPv4 address is refused", result);
-	result = add_address(vpn, config->ipv6);
-	if (result < 0)
-		return fail(vpn, "the IPv6 address is refused", result);
-	if (vpn_routes_open(vpn) != 0)
+	vpn->tun = tun_device_tun(vpn->device);
+	vpn->netlink = tun_device_netlink(vpn->device);
+	struct tun_routes_settings routes = routes_of(vpn, vpn->config);
+	if (set_addresses(vpn, problem) < 0 || tun_routes_open(vpn->device, &routes, &vpn->routes, problem) < 0) {
+		log_error("vpn", "%s", problem);
 		return 1;
-	log_info("vpn", "device %s, mtu %u, addresses %s %s, %u queues; the kernel joins %s", tun_name(vpn->tun),
-	         config->mtu, config->ipv4 ? config->ipv4 : "none", config->ipv6 ? config->ipv6 : "none",
-	         tun_queue_count(vpn->tun),
-	         tun_joins_udp(vpn->tun)   ? "TCP and UDP packets"
-	         : tun_joins_tcp(vpn->tun) ? "TCP packets"
-	                                   : "no packets");
-	return 0;
+	}
+	int result = tun_routes_follow(vpn->routes, workers_loop(vpn->workers, 0), on_moved, vpn);
+	if (result < 0)
+		log_error("vpn", "changes of routes cannot be followed: %s", outcome_text(result));
+	return result < 0;
+}
+
+int vpn_routes_set(struct vpn *vpn, const struct config *next, char *problem)
+{
+	struct tun_routes_settings settings = routes_of(vpn, next);
+	return tun_routes_set(vpn->routes, &settings, problem);
 }
 
 void vpn_device_close(struct vpn *vpn)
 {
-	netlink_close(&vpn->netlink);
-	tun_close(&vpn->tun);
+	tun_routes_close(&vpn->routes);
+	tun_device_close(&vpn->device);
 }

@@ -5,10 +5,10 @@
 
 #pragma once
 
+#include "cmd/tun_device.h"
+#include "cmd/tun_routes.h"
 #include "config/reload.h"
 #include "edge/listener.h"
-#include "edge/netlink.h"
-#include "edge/tun.h"
 #include "flow/lanes.h"
 #include "link/initiator.h"
 #include "link/responder.h"
@@ -40,7 +40,9 @@ struct vpn {
 	struct workers *workers;
 	struct vpn_worker *worker;
 	unsigned worker_count, turn;
-	struct tun *tun;
+	struct tun_device *device;
+	struct tun_routes *routes;
+	struct tun *tun; // of the device
 	struct netlink *netlink;
 	struct lanes *lanes;
 	struct process *process;
@@ -58,10 +60,6 @@ struct vpn {
 
 	struct initiator *initiator; // client
 	struct keycache *keycache;
-	struct address known[DIAL_ADDRESSES];        // of the server, when routes need them
-	char known_text[DIAL_ADDRESSES][NI_MAXHOST]; // without ports
-	size_t known_count;
-	bool is_pinned;        // they have routes of their own, and are dialled without asking for names
 	struct grant assigned; // what the server gave, as far as it was taken
 
 	pthread_mutex_t lock; // what the HTTP thread and other workers read as well
@@ -75,12 +73,8 @@ struct vpn {
 // The device with its addresses, then its routes. Exit status; what was wrong has been logged.
 MUST_USE int vpn_device_open(struct vpn *vpn);
 void vpn_device_close(struct vpn *vpn);
-MUST_USE int vpn_routes_open(struct vpn *vpn);
-// One that the server names, while the link stands. Negative: it cannot be, or would catch the way to the server.
-MUST_USE int vpn_routes_add(struct vpn *vpn, const struct netlink_address *to);
-void vpn_routes_remove(struct vpn *vpn, const struct netlink_address *to);
-// Whether a network holds an address of the server that is known.
-bool vpn_routes_would_catch(const struct vpn *vpn, const struct netlink_address *network);
+// Those of `next` instead of those in force. All or nothing: negative, as `problem` says.
+MUST_USE int vpn_routes_set(struct vpn *vpn, const struct config *next, char *problem);
 
 struct control_settings vpn_control(const struct vpn *vpn, const struct config *config, enum control_role role);
 // How the client dials data connections.

@@ -34,6 +34,9 @@ static int take(void *owner, struct config **next, struct identity **identity,
 		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", outcome_text(r));
 		return r;
 	}
+	r = vpn_routes_set(vpn, *next, problem);
+	if (r < 0)
+		return r;
 	struct config *old = vpn->config;
 	struct identity *old_identity = vpn->identity;
 	pthread_mutex_lock(&vpn->lock);

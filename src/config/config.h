@@ -128,7 +128,7 @@ struct config {
 		char *ipv4, *peer_ipv4, *ipv6, *peer_ipv6; // "10.1.1.1/30"; "" or NULL: none
 		char **routes;
 		size_t route_count;
-		bool offload, clamp_mss, check_sources, pq;
+		bool offload, clamp_mss, check_sources, pq, kill_switch;
 		uint32_t key_rotation_interval_seconds; // client
 		uint32_t handshake_timeout_ms, peer_timeout_ms;
 		uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms;

@@ -28,7 +28,7 @@ struct config_of_vpn { // [vpn]
 	char **routes;
 	size_t route_count;
 	char *build_id;
-	bool offload, clamp_mss;
+	bool offload, clamp_mss, kill_switch;
 	uint32_t initial_reconnect_delay_ms, max_reconnect_delay_ms; // client
 	bool accept_routes;                                          // client
 

@@ -348,6 +348,10 @@ static const struct schema_key keys[] = {
 	{.path = "psk.clamp_mss", .type = SCHEMA_BOOL, .commands = PSK, .reloads = true, .initial = "true",
 	 FIELD(psk.clamp_mss), .flag = "--clamp-mss", .value_name = "BOOL",
 	 .help = "lower the segment size that TCP connections through the tunnel announce to what fits into mtu"},
+	{.path = "psk.kill_switch", .type = SCHEMA_BOOL, .commands = PSK, .initial = "false", FIELD(psk.kill_switch),
+	 .flag = "--kill-switch", .value_name = "BOOL",
+	 .help = "routed networks are unreachable but through the tunnel, and stay so when this program dies; with a route to "
+	         "everything of one version of IP, the other version as well"},
 	{.path = "psk.check_sources", .type = SCHEMA_BOOL, .commands = PSK, .reloads = true, .initial = "false",
 	 FIELD(psk.check_sources), .flag = "--check-sources", .value_name = "BOOL",
 	 .help = "drop packets of the peer whose source is neither its own address nor behind a route to it"},

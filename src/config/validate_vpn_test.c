@@ -137,7 +137,7 @@ static void what_lies_at_the_ends_of_a_range_is_good(void **state)
 		"vpn.device='tun%d'\n",
 		"vpn.routes=['0.0.0.0/0','::/0']\n",
 		"vpn.control_bind_address='::'\n",
-		"vpn.max_clients=1\nvpn.kill_switch=false\n",
+		"vpn.max_clients=1\nvpn.kill_switch=true\n",
 	};
 	for (size_t i = 0; i < COUNT_OF(good); i++) {
 		struct load load;
@@ -171,9 +171,8 @@ static void what_is_refused_with_its_reason(void **state)
 		{CONFIG_VPN_SERVER, "vpn.peer_cn='*.test'\n", "vpn.peer_cn: is one name"},
 		{CONFIG_VPN_SERVER, "vpn.peer_cn='a'\nauth.allowed_peers=['CN=a']\n", "vpn.peer_cn: says the same"},
 		{CONFIG_VPN_SERVER, "vpn.transport='quic'\n", "vpn.transport: \"quic\" is not built yet"},
-		{CONFIG_VPN_SERVER, "vpn.kill_switch=true\n", "vpn.kill_switch: true is refused: not built yet"},
 		{CONFIG_VPN_CLIENT, "vpn.mtu=1400\n", "vpn.server: required, but not given"},
-		{CONFIG_VPN_CLIENT, CLIENT "vpn.kill_switch=true\n", "not built yet: when this program ends"},
+		{CONFIG_VPN_CLIENT, CLIENT "vpn.kill_switch='maybe'\n", "vpn.kill_switch"},
 		{CONFIG_VPN_CLIENT, CLIENT "vpn.initial_reconnect_delay_ms=5001\n", "is longer than vpn.max_reconnect"},
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++)

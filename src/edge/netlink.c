@@ -1,124 +1,28 @@
-#include "edge/netlink.h"
+#include "edge/netlink_private.h"
 
 #include "core/log.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define MESSAGE_BYTES 1024
-#define ANSWER_BYTES 8192
+#define ANSWER_BYTES 32768 // the most that the kernel puts into one answer of a list
 // Newer than some kernels' headers.
 #define ATTRIBUTE_GSO_MAX_SIZE 41
 
-// Marks routes past the device, which outlive a killed process, so that the next one knows them. Unassigned.
-#define PROTOCOL_PIN 113
-
-// Through which device and gateway a host is reached.
-struct way {
-	uint8_t type; // RTN_
-	uint32_t index;
-	bool has_gateway;
-	uint8_t gateway[16];
-};
-
-struct change { // what is to be taken back
-	struct change *next;
-	bool is_route, has_peer;
-	bool is_pin; // a route, past the device
-	struct way way;
-	struct netlink_address address, peer;
-};
-
-struct netlink {
-	struct mnl_socket *socket;
-	unsigned index, port, sequence;
-	struct change *changes; // the latest first
-};
-
-// ---- addresses as text
-
-static unsigned family_bits(int family)
-{
-	return family == AF_INET ? 32 : 128;
-}
-
-int netlink_parse(const char *text, struct netlink_address *address)
-{
-	char host[INET6_ADDRSTRLEN + 1];
-	struct netlink_address parsed = {0};
-	size_t length = strcspn(text, "/");
-	if (length >= sizeof host)
-		return NETLINK_BAD;
-	memcpy(host, text, length);
-	host[length] = '\0';
-	parsed.family = strchr(host, ':') ? AF_INET6 : AF_INET;
-	if (inet_pton(parsed.family, host, parsed.bytes) != 1)
-		return NETLINK_BAD;
-	unsigned most = family_bits(parsed.family), bits = most;
-	if (text[length] == '/') {
-		const char *digits = text + length + 1;
-		size_t count = strspn(digits, "0123456789");
-		if (count == 0 || count > 3 || digits[count])
-			return NETLINK_BAD;
-		bits = (unsigned)strtoul(digits, NULL, 10);
-	}
-	if (bits > most)
-		return NETLINK_BAD;
-	parsed.bits = (uint8_t)bits;
-	*address = parsed;
-	return 0;
-}
-
-void netlink_normalise(struct netlink_address *address)
-{
-	for (unsigned i = address->bits; i < family_bits(address->family); i++)
-		address->bytes[i / 8] &= (uint8_t)(0xff ^ (0x80 >> i % 8));
-}
-
-bool netlink_is_same(const struct netlink_address *a, const struct netlink_address *b)
-{
-	return a->family == b->family && a->bits == b->bits && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
-}
-
-bool netlink_covers(const struct netlink_address *network, const struct netlink_address *address)
-{
-	struct netlink_address wide = *network, narrow = *address;
-	netlink_normalise(&wide);
-	narrow.bits = wide.bits;
-	if (wide.family == narrow.family)
-		netlink_normalise(&narrow);
-	return netlink_is_same(&wide, &narrow) && address->bits >= network->bits;
-}
-
-void netlink_format(const struct netlink_address *address, char text[NETLINK_TEXT_BYTES])
-{
-	char host[INET6_ADDRSTRLEN] = "";
-	inet_ntop(address->family, address->bytes, host, sizeof host);
-	snprintf(text, NETLINK_TEXT_BYTES, "%s/%u", host, address->bits);
-}
-
 // ---- asking the kernel
 
-int netlink_open(const char *device, struct netlink **netlink)
+int netlink_open_bare(struct netlink **netlink)
 {
 	struct netlink *opened = calloc(1, sizeof *opened);
 	if (!opened)
 		return -ENOMEM;
-	opened->index = if_nametoindex(device);
-	int result = opened->index == 0 ? -errno : 0;
-	if (result == 0) {
-		// Syscalls: socket, bind, getsockname, sendto, recvmsg
-		opened->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-		result = opened->socket && mnl_socket_bind(opened->socket, 0, MNL_SOCKET_AUTOPID) == 0 ? 0 : -errno;
-	}
+	// Syscalls: socket, bind, getsockname, sendto, recvmsg
+	opened->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	int result = opened->socket && mnl_socket_bind(opened->socket, 0, MNL_SOCKET_AUTOPID) == 0 ? 0 : -errno;
 	if (result < 0) {
 		netlink_close(&opened);
 		return result;
@@ -129,7 +33,18 @@ int netlink_open(const char *device, struct netlink **netlink)
 	return 0;
 }
 
-static struct nlmsghdr *begin(char *buffer, uint16_t type, uint16_t flags)
+int netlink_open(const char *device, struct netlink **netlink)
+{
+	unsigned index = if_nametoindex(device);
+	if (index == 0)
+		return -errno;
+	int result = netlink_open_bare(netlink);
+	if (result == 0)
+		(*netlink)->index = index;
+	return result;
+}
+
+struct nlmsghdr *netlink_begin(char buffer[NETLINK_MESSAGE_BYTES], uint16_t type, uint16_t flags)
 {
 	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
 	message->nlmsg_type = type;
@@ -137,8 +52,7 @@ static struct nlmsghdr *begin(char *buffer, uint16_t type, uint16_t flags)
 	return message;
 }
 
-// `on_answer` may be NULL.
-static int ask_for(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_answer, void *owner)
+int netlink_ask(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_answer, void *owner)
 {
 	char answer[ANSWER_BYTES];
 	message->nlmsg_seq = ++netlink->sequence;
@@ -158,16 +72,11 @@ static int ask_for(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t o
 	}
 }
 
-static int ask(struct netlink *netlink, struct nlmsghdr *message)
-{
-	return ask_for(netlink, message, NULL, NULL);
-}
-
 int netlink_bring_up(struct netlink *netlink, uint32_t mtu, uint32_t gso_bytes)
 {
-	char buffer[MESSAGE_BYTES];
+	char buffer[NETLINK_MESSAGE_BYTES];
 	for (int with_gso = gso_bytes > 0; with_gso >= 0; with_gso--) {
-		struct nlmsghdr *message = begin(buffer, RTM_NEWLINK, 0);
+		struct nlmsghdr *message = netlink_begin(buffer, RTM_NEWLINK, 0);
 		struct ifinfomsg *link = mnl_nlmsg_put_extra_header(message, sizeof *link);
 		link->ifi_family = AF_UNSPEC;
 		link->ifi_index = (int)netlink->index;
@@ -176,19 +85,19 @@ int netlink_bring_up(struct netlink *netlink, uint32_t mtu, uint32_t gso_bytes)
 		mnl_attr_put_u32(message, IFLA_MTU, mtu);
 		if (with_gso)
 			mnl_attr_put_u32(message, ATTRIBUTE_GSO_MAX_SIZE, gso_bytes);
-		int result = ask(netlink, message);
+		int result = netlink_ask(netlink, message, NULL, NULL);
 		if (result == 0 || !with_gso)
 			return result;
 	}
 	return 0;
 }
 
-static int change_address(struct netlink *netlink, uint16_t type, uint16_t flags, const struct change *change)
+static int change_address(struct netlink *netlink, uint16_t type, uint16_t flags, const struct netlink_change *change)
 {
-	char buffer[MESSAGE_BYTES];
+	char buffer[NETLINK_MESSAGE_BYTES];
 	const struct netlink_address *address = &change->address;
-	size_t bytes = family_bits(address->family) / 8;
-	struct nlmsghdr *message = begin(buffer, type, flags);
+	size_t bytes = netlink_family_bits(address->family) / 8;
+	struct nlmsghdr *message = netlink_begin(buffer, type, flags);
 	struct ifaddrmsg *header = mnl_nlmsg_put_extra_header(message, sizeof *header);
 	header->ifa_family = (uint8_t)address->family;
 	header->ifa_prefixlen = change->has_peer ? change->peer.bits : address->bits;
@@ -198,112 +107,123 @@ static int change_address(struct netlink *netlink, uint16_t type, uint16_t flags
 	header->ifa_index = netlink->index;
 	mnl_attr_put(message, IFA_LOCAL, bytes, address->bytes);
 	mnl_attr_put(message, IFA_ADDRESS, bytes, change->has_peer ? change->peer.bytes : address->bytes);
-	return ask(netlink, message);
+	return netlink_ask(netlink, message, NULL, NULL);
 }
 
-static int change_route(struct netlink *netlink, uint16_t type, uint16_t flags, const struct change *change)
+int netlink_change_route(struct netlink *netlink, uint16_t type, uint16_t flags, const struct netlink_change *change)
 {
-	char buffer[MESSAGE_BYTES];
+	char buffer[NETLINK_MESSAGE_BYTES];
 	const struct netlink_address *to = &change->address;
-	struct nlmsghdr *message = begin(buffer, type, flags);
+	const struct netlink_way *way = &change->way;
+	size_t bytes = netlink_family_bits(to->family) / 8;
+	struct nlmsghdr *message = netlink_begin(buffer, type, flags);
 	struct rtmsg *route = mnl_nlmsg_put_extra_header(message, sizeof *route);
 	route->rtm_family = (uint8_t)to->family;
 	route->rtm_dst_len = to->bits;
 	route->rtm_table = RT_TABLE_MAIN;
-	route->rtm_protocol = change->is_pin ? PROTOCOL_PIN : RTPROT_STATIC;
-	bool is_direct = to->family == AF_INET && !(change->is_pin && change->way.has_gateway);
+	route->rtm_protocol = change->kind == NETLINK_IS_ROUTE ? RTPROT_STATIC : NETLINK_PROTOCOL;
+	route->rtm_type = way->type;
+	bool is_direct = to->family == AF_INET && way->index > 0 && !way->gateway_family;
 	route->rtm_scope = is_direct ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-	route->rtm_type = RTN_UNICAST;
-	mnl_attr_put(message, RTA_DST, family_bits(to->family) / 8, to->bytes);
-	if (!change->is_pin)
-		mnl_attr_put_u32(message, RTA_OIF, netlink->index);
-	else if (change->way.index > 0)
-		mnl_attr_put_u32(message, RTA_OIF, change->way.index);
-	else
-		route->rtm_scope = RT_SCOPE_NOWHERE; // to be deleted: wherever it leads
-	if (change->is_pin && change->way.has_gateway)
-		mnl_attr_put(message, RTA_GATEWAY, family_bits(to->family) / 8, change->way.gateway);
-	return ask(netlink, message);
-}
-
-// ---- the way to a host
-
-static int on_way(const struct nlattr *attribute, void *owner)
-{
-	struct way *way = owner;
-	size_t length = mnl_attr_get_payload_len(attribute);
-	if (mnl_attr_get_type(attribute) == RTA_OIF && length == sizeof way->index)
-		way->index = mnl_attr_get_u32(attribute);
-	if (mnl_attr_get_type(attribute) != RTA_GATEWAY || length > sizeof way->gateway)
-		return MNL_CB_OK;
-	way->has_gateway = true;
-	memcpy(way->gateway, mnl_attr_get_payload(attribute), length);
-	return MNL_CB_OK;
-}
-
-static int on_route(const struct nlmsghdr *message, void *owner)
-{
-	struct way *way = owner;
-	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
-	way->type = route->rtm_type;
-	return mnl_attr_parse(message, sizeof *route, on_way, way);
-}
-
-static int find_way(struct netlink *netlink, const struct netlink_address *to, struct way *way)
-{
-	char buffer[MESSAGE_BYTES];
-	struct nlmsghdr *message = begin(buffer, RTM_GETROUTE, 0);
-	struct rtmsg *route = mnl_nlmsg_put_extra_header(message, sizeof *route);
-	route->rtm_family = (uint8_t)to->family;
-	route->rtm_dst_len = (uint8_t)family_bits(to->family);
-	mnl_attr_put(message, RTA_DST, family_bits(to->family) / 8, to->bytes);
-	*way = (struct way){0};
-	return ask_for(netlink, message, on_route, way);
+	route->rtm_flags = way->is_onlink ? RTNH_F_ONLINK : 0;
+	mnl_attr_put(message, RTA_DST, bytes, to->bytes);
+	if (change->metric > 0)
+		mnl_attr_put_u32(message, RTA_PRIORITY, change->metric);
+	if (way->index > 0)
+		mnl_attr_put_u32(message, RTA_OIF, way->index);
+	if (way->has_source)
+		mnl_attr_put(message, RTA_PREFSRC, bytes, way->source);
+	if (way->gateway_family == to->family)
+		mnl_attr_put(message, RTA_GATEWAY, bytes, way->gateway);
+	if (!way->gateway_family || way->gateway_family == to->family)
+		return netlink_ask(netlink, message, NULL, NULL);
+	// IPv4 through a gateway with IPv6.
+	uint8_t via[sizeof(struct rtvia) + 16];
+	memcpy(via, &(struct rtvia){.rtvia_family = way->gateway_family}, sizeof(struct rtvia));
+	memcpy(via + sizeof(struct rtvia), way->gateway, 16);
+	mnl_attr_put(message, RTA_VIA, sizeof via, via);
+	return netlink_ask(netlink, message, NULL, NULL);
 }
 
 // ---- changes that are remembered
 
-// A route to the same network that is not through our device belongs to somebody else: it is left alone, and ours is
-// refused. One through our device was left by a killed process.
-static int add_route(struct netlink *netlink, const struct change *change)
+static int add(struct netlink *netlink, const struct netlink_change *change, uint16_t flags)
 {
-	int result = change_route(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, change);
-	if (result != -EEXIST || change->is_pin || change_route(netlink, RTM_DELROUTE, 0, change) < 0)
-		return result;
-	return change_route(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, change);
+	flags |= NLM_F_CREATE;
+	return change->kind == NETLINK_IS_ADDRESS ? change_address(netlink, RTM_NEWADDR, flags, change)
+	                                          : netlink_change_route(netlink, RTM_NEWROUTE, flags, change);
 }
 
-static int apply(struct netlink *netlink, const struct change *wanted)
+// A route to the same network that is not through our device belongs to somebody else: it is left alone, and ours is
+// refused. One through our device, or a guard with its index, was left by a killed process.
+static int add_route(struct netlink *netlink, const struct netlink_change *change)
 {
-	struct change *change = malloc(sizeof *change);
+	int result = add(netlink, change, NLM_F_EXCL);
+	if (result != -EEXIST || netlink_change_route(netlink, RTM_DELROUTE, 0, change) < 0)
+		return result;
+	return add(netlink, change, NLM_F_EXCL);
+}
+
+static void keep(struct netlink *netlink, struct netlink_change *change)
+{
+	change->next = netlink->changes;
+	change->earlier = NULL;
+	*(change->next ? &change->next->earlier : &netlink->oldest) = change;
+	netlink->changes = change;
+}
+
+static int apply(struct netlink *netlink, const struct netlink_change *wanted)
+{
+	struct netlink_change *change = malloc(sizeof *change);
 	if (!change)
 		return -ENOMEM;
 	*change = *wanted;
-	int result = change->is_route ? add_route(netlink, change)
-	                              : change_address(netlink, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, change);
-	if (result < 0) {
+	int result = change->kind == NETLINK_IS_ADDRESS ? add(netlink, change, NLM_F_REPLACE) : add_route(netlink, change);
+	if (result < 0)
 		free(change);
-		return result;
-	}
-	change->next = netlink->changes;
-	netlink->changes = change;
-	return 0;
+	else
+		keep(netlink, change);
+	return result;
 }
 
-static void undo(struct netlink *netlink, const struct change *change)
+static void forget(struct netlink *netlink, struct netlink_change *change)
+{
+	*(change->earlier ? &change->earlier->next : &netlink->changes) = change->next;
+	*(change->next ? &change->next->earlier : &netlink->oldest) = change->earlier;
+	free(change);
+}
+
+static void take_back(struct netlink *netlink, struct netlink_change *change)
 {
 	char text[NETLINK_TEXT_BYTES];
-	int result = change->is_route ? change_route(netlink, RTM_DELROUTE, 0, change)
-	                              : change_address(netlink, RTM_DELADDR, 0, change);
+	int result = change->kind == NETLINK_IS_ADDRESS ? change_address(netlink, RTM_DELADDR, 0, change)
+	                                                : netlink_change_route(netlink, RTM_DELROUTE, 0, change);
 	netlink_format(&change->address, text);
 	if (result < 0)
 		log_debug("netlink", "%s is gone already: %s", text, outcome_text(result));
+	forget(netlink, change);
+}
+
+static struct netlink_change *find(struct netlink *netlink, enum netlink_kind kind,
+                                   const struct netlink_address *address)
+{
+	struct netlink_change *change = netlink->changes;
+	while (change && !(change->kind == kind && netlink_is_same(&change->address, address)))
+		change = change->next;
+	return change;
+}
+
+static void take_back_one(struct netlink *netlink, enum netlink_kind kind, const struct netlink_address *address)
+{
+	struct netlink_change *change = find(netlink, kind, address);
+	if (change)
+		take_back(netlink, change);
 }
 
 int netlink_add_address(struct netlink *netlink, const struct netlink_address *address,
                         const struct netlink_address *peer)
 {
-	struct change change = {.address = *address, .has_peer = peer != NULL};
+	struct netlink_change change = {.kind = NETLINK_IS_ADDRESS, .address = *address, .has_peer = peer != NULL};
 	if (peer)
 		change.peer = *peer;
 	if (peer && peer->family != address->family)
@@ -311,70 +231,138 @@ int netlink_add_address(struct netlink *netlink, const struct netlink_address *a
 	return apply(netlink, &change);
 }
 
+void netlink_remove_address(struct netlink *netlink, const struct netlink_address *address)
+{
+	take_back_one(netlink, NETLINK_IS_ADDRESS, address);
+	netlink_restore(netlink);
+}
+
 int netlink_add_route(struct netlink *netlink, const struct netlink_address *to)
 {
-	struct change change = {.is_route = true, .address = *to};
+	struct netlink_change change = {.kind = NETLINK_IS_ROUTE,
+	                                .address = *to,
+	                                .way = {.type = RTN_UNICAST, .index = netlink->index},
+	                                // Before its guard. In IPv4 0 is the first; in IPv6 0 stands for 1024.
+	                                .metric = netlink->is_guarding && to->family == AF_INET6};
 	netlink_normalise(&change.address);
 	return apply(netlink, &change);
-}
-
-int netlink_pin(struct netlink *netlink, const struct netlink_address *host)
-{
-	struct change change = {.is_route = true, .is_pin = true, .address = *host};
-	change.address.bits = (uint8_t)family_bits(host->family);
-	for (const struct change *other = netlink->changes; other; other = other->next)
-		if (other->is_pin && netlink_is_same(&other->address, &change.address))
-			return 0;
-	(void)change_route(netlink, RTM_DELROUTE, 0, &change); // a killed process's
-	int result = find_way(netlink, &change.address, &change.way);
-	if (result < 0)
-		return result;
-	if (change.way.type == RTN_LOCAL)
-		return 0;
-	if (change.way.type != RTN_UNICAST || change.way.index == 0 || change.way.index == netlink->index)
-		return -ENETUNREACH;
-	result = apply(netlink, &change);
-	return result == -EEXIST ? 0 : result;
-}
-
-static void take_back(struct netlink *netlink, bool is_route, const struct netlink_address *wanted)
-{
-	for (struct change **at = &netlink->changes; *at; at = &(*at)->next) {
-		struct change *change = *at;
-		if (change->is_route != is_route || change->is_pin || !netlink_is_same(&change->address, wanted))
-			continue;
-		*at = change->next;
-		undo(netlink, change);
-		free(change);
-		return;
-	}
 }
 
 void netlink_remove_route(struct netlink *netlink, const struct netlink_address *to)
 {
 	struct netlink_address wanted = *to;
 	netlink_normalise(&wanted);
-	take_back(netlink, true, &wanted);
+	take_back_one(netlink, NETLINK_IS_ROUTE, &wanted);
 }
 
-// With the first IPv4 address of a network the kernel takes the others of it away, and with the last one all routes.
-static void put_back(struct netlink *netlink)
+// ---- past the device
+
+static struct netlink_address one_host(const struct netlink_address *host)
 {
-	int result = 0;
-	for (const struct change *change = netlink->changes; change && result == 0; change = change->next)
-		if (!change->is_route)
-			result = change_address(netlink, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, change);
-	for (const struct change *change = netlink->changes; change && result == 0; change = change->next)
-		if (change->is_route && change_route(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, change) != -EEXIST)
-			log_debug("netlink", "a route that went with an address is put back");
-	if (result < 0)
-		log_warn("netlink", "an address that went with another one cannot be put back: %s", outcome_text(result));
+	struct netlink_address one = *host;
+	one.bits = (uint8_t)netlink_family_bits(host->family);
+	return one;
 }
 
-void netlink_remove_address(struct netlink *netlink, const struct netlink_address *address)
+int netlink_pin(struct netlink *netlink, const struct netlink_address *host)
 {
-	take_back(netlink, false, address);
-	put_back(netlink);
+	struct netlink_change change = {.kind = NETLINK_IS_PIN, .address = one_host(host), .metric = netlink->index};
+	if (find(netlink, NETLINK_IS_PIN, &change.address))
+		return 0;
+	int result = netlink_find_way(netlink, &change.address, &change.way);
+	if (result < 0 || change.way.type == RTN_LOCAL)
+		return result;
+	return apply(netlink, &change);
+}
+
+void netlink_unpin(struct netlink *netlink, const struct netlink_address *host)
+{
+	struct netlink_address one = one_host(host);
+	take_back_one(netlink, NETLINK_IS_PIN, &one);
+}
+
+// ---- guards
+
+int netlink_guard(struct netlink *netlink, const struct netlink_address *to)
+{
+	struct netlink_change change = {.kind = NETLINK_IS_GUARD,
+	                                .address = *to,
+	                                .way = {.type = RTN_UNREACHABLE},
+	                                .metric = netlink->index};
+	netlink_normalise(&change.address);
+	netlink->is_guarding = true;
+	if (find(netlink, NETLINK_IS_GUARD, &change.address))
+		return 0;
+	int result = netlink_find_rival(netlink, &change);
+	return result != 0 ? result : apply(netlink, &change);
+}
+
+void netlink_unguard(struct netlink *netlink, const struct netlink_address *to)
+{
+	struct netlink_address wanted = *to;
+	netlink_normalise(&wanted);
+	take_back_one(netlink, NETLINK_IS_GUARD, &wanted);
+}
+
+void netlink_leave_guards(struct netlink *netlink)
+{
+	for (struct netlink_change *change = netlink->changes, *next; change; change = next) {
+		next = change->next;
+		if (change->kind == NETLINK_IS_GUARD || change->kind == NETLINK_IS_PIN)
+			forget(netlink, change);
+	}
+}
+
+// ---- what others took away
+
+static void restore(struct netlink *netlink, const struct netlink_change *change)
+{
+	char text[NETLINK_TEXT_BYTES];
+	int result = add(netlink, change, NLM_F_EXCL);
+	netlink_format(&change->address, text);
+	if (result == 0)
+		log_info("netlink", "%s was taken away: it is put back", text);
+	else if (result != -EEXIST)
+		log_debug("netlink", "%s was taken away and cannot be put back now: %s", text, outcome_text(result));
+}
+
+void netlink_restore(struct netlink *netlink)
+{
+	for (const struct netlink_change *change = netlink->oldest; change; change = change->earlier)
+		restore(netlink, change);
+}
+
+static bool is_same_way(const struct netlink_way *a, const struct netlink_way *b)
+{
+	return a->type == b->type && a->index == b->index && a->is_onlink == b->is_onlink &&
+	       a->has_source == b->has_source && a->gateway_family == b->gateway_family &&
+	       memcmp(a->gateway, b->gateway, sizeof a->gateway) == 0 &&
+	       memcmp(a->source, b->source, sizeof a->source) == 0;
+}
+
+// What has no other way keeps the one that it had.
+static bool follow(struct netlink *netlink, struct netlink_change *change)
+{
+	struct netlink_change moved = *change;
+	if (netlink_find_way(netlink, &change->address, &moved.way) < 0 || moved.way.type != RTN_UNICAST ||
+	    is_same_way(&change->way, &moved.way))
+		return false;
+	(void)!netlink_change_route(netlink, RTM_DELROUTE, 0, change); // it may have gone with its device
+	if (add(netlink, &moved, NLM_F_EXCL) < 0)
+		return false;
+	change->way = moved.way;
+	return true;
+}
+
+unsigned netlink_follow(struct netlink *netlink)
+{
+	unsigned count = 0;
+	for (struct netlink_change *change = netlink->changes; change; change = change->next)
+		count += change->kind == NETLINK_IS_PIN && follow(netlink, change);
+	for (const struct netlink_change *change = netlink->oldest; change; change = change->earlier)
+		if (change->kind == NETLINK_IS_PIN || netlink->is_guarding)
+			restore(netlink, change);
+	return count;
 }
 
 void netlink_close(struct netlink **netlink)
@@ -383,12 +371,8 @@ void netlink_close(struct netlink **netlink)
 	if (!closing)
 		return;
 	*netlink = NULL;
-	while (closing->changes) {
-		struct change *change = closing->changes;
-		closing->changes = change->next;
-		undo(closing, change);
-		free(change);
-	}
+	while (closing->changes)
+		take_back(closing, closing->changes);
 	if (closing->socket)
 		(void)mnl_socket_close(closing->socket);
 	free(closing);

@@ -1,11 +1,13 @@
 // What a device of ours needs of the kernel's network configuration: MTU, up, addresses, routes. rtnetlink through
 // libmnl, the only door to it. Calls wait for the kernel's answer, which comes at once.
 //
-// Everything added here is taken back by netlink_close, in reverse; a device that goes takes its own with it. What a
-// killed process left on a device that outlives its users is replaced, not complained about.
+// Everything added here is taken back by netlink_close, in reverse; a device that goes takes its own with it. What
+// outlives a killed process, routes past the device and guards, has protocol 113 and the index of its owner's device as
+// metric: netlink_sweep takes back those whose owner has gone, and no others.
 
 #pragma once
 
+#include "core/loop.h"
 #include "core/outcome.h"
 
 #include <stdbool.h>
@@ -42,14 +44,50 @@ MUST_USE int netlink_bring_up(struct netlink *netlink, uint32_t mtu, uint32_t gs
 // is that one.
 MUST_USE int netlink_add_address(struct netlink *netlink, const struct netlink_address *address,
                                  const struct netlink_address *peer);
-// Of one that was added. Harmless when it is gone. What the kernel takes away with it is put back.
+// Of one that was added. Harmless when it is gone. What the kernel takes with it is put back.
 void netlink_remove_address(struct netlink *netlink, const struct netlink_address *address);
 // Through the device; host bits do not matter. -EEXIST: there is a route to the same network that is not ours, which is
 // left alone.
 MUST_USE int netlink_add_route(struct netlink *netlink, const struct netlink_address *to);
 // Of one that was added. Harmless when it is gone.
 void netlink_remove_route(struct netlink *netlink, const struct netlink_address *to);
-// Past the device, whatever routes are added later: a host keeps the way that it has now. Harmless when it is on this
-// machine, or somebody gave it a route of its own. What a killed process left is replaced. -ENETUNREACH: there is no
-// way to it but through the device.
+
+// Past the device, whatever routes there are through it: a host has the way that it would have without them. Harmless
+// when it is on this machine. -ENETUNREACH: there is no way to it but through the device.
 MUST_USE int netlink_pin(struct netlink *netlink, const struct netlink_address *host);
+void netlink_unpin(struct netlink *netlink, const struct netlink_address *host); // harmless when there is no pin
+
+// Makes a network unreachable as soon as there is no route to it through the device, and for as long as the guard is
+// there. Routes through the device come before it, so netlink_guard is called before netlink_add_route.
+// NETLINK_RIVAL: another route to the same network would come before the guard.
+enum { NETLINK_RIVAL = 1 };
+MUST_USE int netlink_guard(struct netlink *netlink, const struct netlink_address *to);
+void netlink_unguard(struct netlink *netlink, const struct netlink_address *to); // harmless when there is none
+// From now on guards, and what leads past them, are not taken back.
+void netlink_leave_guards(struct netlink *netlink);
+
+// Whatever was added here and has been taken away by somebody else is added again.
+void netlink_restore(struct netlink *netlink);
+// After the routes have changed: hosts past the device get the way that they would have now. How many have another one.
+// What was taken away is added again if it is one of those, or if there are guards.
+unsigned netlink_follow(struct netlink *netlink);
+
+// What processes left behind that have ended. Guards stay, and are counted, unless `releases` says that this network is
+// its affair; NULL: all go.
+typedef bool (*netlink_release_fn)(void *owner, const struct netlink_address *to);
+struct netlink_swept {
+	unsigned pins, guards, left;
+};
+MUST_USE int netlink_sweep(struct netlink *netlink, netlink_release_fn releases, void *owner,
+                           struct netlink_swept *swept);
+// The same for a process without a device.
+MUST_USE int netlink_release(struct netlink_swept *swept);
+// Hosts to which such a process gave routes past its device: `count` is at most `room`.
+MUST_USE int netlink_left_hosts(struct netlink *netlink, struct netlink_address *hosts, size_t room, size_t *count);
+
+// Says that routes have changed; `to` NULL: a device has, or so much that it was not told.
+struct netlink_watch;
+typedef void (*netlink_watch_fn)(void *owner, const struct netlink_address *to);
+MUST_USE int netlink_watch_open(struct loop *loop, netlink_watch_fn on_change, void *owner,
+                                struct netlink_watch **watch);
+void netlink_watch_close(struct netlink_watch **watch); // harmless on NULL

@@ -172,12 +172,118 @@ static void a_pinned_host_keeps_its_way_and_the_pin_is_taken_back(void **state)
 	assert_true(route_exists("way", "077100CB"));
 	assert_int_equal(netlink_add_route(netlink, &half), 0);
 	struct netlink_address late = parsed("203.0.113.8");
-	assert_int_equal(netlink_pin(netlink, &late), -ENETUNREACH);
+	// Our own routes are not asked.
+	assert_int_equal(netlink_pin(netlink, &late), 0);
+	assert_true(route_exists("way", "087100CB"));
+	netlink_unpin(netlink, &late);
+	assert_false(route_exists("way", "087100CB"));
 	netlink_close(&netlink);
 	assert_false(route_exists("way", "077100CB"));
 	netlink_close(&other);
 	tun_close(&ours);
 	tun_close(&way);
+}
+
+// Two ways out, of which the first goes away: the host follows.
+static void a_pinned_host_follows_the_routes_of_the_machine(void **state)
+{
+	(void)state;
+	struct tun *ours = NULL, *ways[2] = {NULL, NULL};
+	struct netlink *netlink = NULL, *others[2] = {NULL, NULL};
+	struct netlink_address host = parsed("203.0.113.7"), half = parsed("128.0.0.0/1"), wide = parsed("203.0.0.0/8"),
+						   narrow = parsed("203.0.113.0/24");
+	if (!has_own_network() || tun_open(&(struct tun_settings){.name = "way0"}, &ways[0]) < 0)
+		skip();
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "way1"}, &ways[1]), 0);
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "ours"}, &ours), 0);
+	assert_int_equal(netlink_open("way0", &others[0]), 0);
+	assert_int_equal(netlink_open("way1", &others[1]), 0);
+	assert_int_equal(netlink_open("ours", &netlink), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(netlink_bring_up(others[i], 1400, 0), 0);
+	assert_int_equal(netlink_bring_up(netlink, 1400, 0), 0);
+	assert_int_equal(netlink_add_route(others[0], &wide), 0);
+	assert_int_equal(netlink_pin(netlink, &host), 0);
+	assert_int_equal(netlink_add_route(netlink, &half), 0);
+	assert_int_equal(netlink_follow(netlink), 0);
+	assert_true(route_exists("way0", "077100CB"));
+	assert_int_equal(netlink_add_route(others[1], &narrow), 0);
+	assert_int_equal(netlink_follow(netlink), 1);
+	assert_true(route_exists("way1", "077100CB") && !route_exists("way0", "077100CB"));
+	netlink_close(&others[1]);
+	tun_close(&ways[1]); // and with it the host's route
+	assert_int_equal(netlink_follow(netlink), 1);
+	assert_true(route_exists("way0", "077100CB"));
+	netlink_close(&others[0]);
+	assert_int_equal(netlink_follow(netlink), 0); // there is no other way
+	assert_true(route_exists("way0", "077100CB"));
+	netlink_close(&netlink);
+	tun_close(&ways[0]);
+	tun_close(&ours);
+}
+
+static bool says_no(void *owner, const struct netlink_address *to)
+{
+	(void)owner;
+	(void)to;
+	return false;
+}
+
+static void guards_outlive_their_process_and_no_other_takes_those_of_a_living_one(void **state)
+{
+	(void)state;
+	struct tun *first = NULL, *second = NULL;
+	struct netlink *guard = NULL, *other = NULL;
+	struct netlink_swept swept;
+	struct netlink_address to = parsed("10.99.0.0/16"), six = parsed("fd99::/16");
+	if (!has_own_network() || tun_open(&(struct tun_settings){.name = "first"}, &first) < 0)
+		skip();
+	assert_int_equal(netlink_open("first", &guard), 0);
+	assert_int_equal(netlink_bring_up(guard, 1400, 0), 0);
+	assert_int_equal(netlink_guard(guard, &to), 0);
+	assert_int_equal(netlink_guard(guard, &six), 0);
+	assert_int_equal(netlink_add_route(guard, &to), 0);
+	assert_int_equal(netlink_add_route(guard, &six), 0);
+	assert_true(route_exists("first", "0000630A") && route_exists("*", "0000630A"));
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "second"}, &second), 0);
+	assert_int_equal(netlink_open("second", &other), 0);
+	assert_int_equal(netlink_sweep(other, NULL, NULL, &swept), 0);
+	assert_int_equal(swept.guards + swept.left + swept.pins, 0);
+	netlink_leave_guards(guard);
+	netlink_close(&guard);
+	tun_close(&first);
+	assert_true(route_exists("*", "0000630A"));
+	assert_int_equal(netlink_sweep(other, says_no, NULL, &swept), 0);
+	assert_int_equal(swept.left, 2);
+	assert_true(route_exists("*", "0000630A"));
+	assert_int_equal(netlink_release(&swept), 0);
+	assert_int_equal(swept.guards, 2);
+	assert_false(route_exists("*", "0000630A"));
+	netlink_close(&other);
+	tun_close(&second);
+}
+
+static void a_guard_with_a_rival_is_refused(void **state)
+{
+	(void)state;
+	struct tun *ours = NULL, *theirs = NULL;
+	struct netlink *our_side = NULL, *their_side = NULL;
+	struct netlink_address to = parsed("10.99.0.0/16"), other = parsed("10.98.0.0/16");
+	if (!has_own_network() || tun_open(&(struct tun_settings){.name = "theirs"}, &theirs) < 0)
+		skip();
+	assert_int_equal(tun_open(&(struct tun_settings){.name = "ours"}, &ours), 0);
+	assert_int_equal(netlink_open("theirs", &their_side), 0);
+	assert_int_equal(netlink_open("ours", &our_side), 0);
+	assert_int_equal(netlink_bring_up(their_side, 1400, 0), 0);
+	assert_int_equal(netlink_bring_up(our_side, 1400, 0), 0);
+	assert_int_equal(netlink_add_route(their_side, &to), 0);
+	assert_int_equal(netlink_guard(our_side, &to), NETLINK_RIVAL);
+	assert_int_equal(netlink_guard(our_side, &other), 0);
+	netlink_close(&our_side);
+	assert_false(route_exists("*", "0000620A"));
+	netlink_close(&their_side);
+	tun_close(&ours);
+	tun_close(&theirs);
 }
 
 static void a_device_that_is_not_there(void **state)
@@ -198,6 +304,9 @@ int main(void)
 		cmocka_unit_test(a_route_through_another_device_is_not_touched),
 		cmocka_unit_test(networks_cover_hosts),
 		cmocka_unit_test(a_pinned_host_keeps_its_way_and_the_pin_is_taken_back),
+		cmocka_unit_test(a_pinned_host_follows_the_routes_of_the_machine),
+		cmocka_unit_test(guards_outlive_their_process_and_no_other_takes_those_of_a_living_one),
+		cmocka_unit_test(a_guard_with_a_rival_is_refused),
 		cmocka_unit_test(a_device_that_is_not_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -351,6 +351,33 @@ def test_a_route_to_everything_leaves_the_server_its_own_way(wire, papers):
     assert "rustvpn" not in wire.client.ip("route")
 
 
+def test_routes_come_and_go_by_reload_without_touching_the_rest(wire, papers):
+    """
+    ping ══ client: 10.7.0.0/16 10.8.0.0/16, SIGHUP: 10.8.0.0/16 10.9.0.0/16 ═════ server
+    """
+    config = {"vpn": {"server": "192.0.2.1", "ipv4": "192.168.3.2/24", "routes": ["10.7.0.0/16", "10.8.0.0/16"]},
+              "auth": {"ca_cert_path": papers.ca, "cert_path": papers.client, "key_path": papers.client_key}}
+    start_server(wire, papers)
+    client = Vpn(wire.client, ["client"], "client", config=config).wait_log("running as client").wait_lanes(LANES)
+    ping = pinging(wire.client, "192.168.3.1")
+    ping.wait_log("icmp_seq=1 ")
+    config["vpn"]["routes"] = ["10.8.0.0/16", "10.9.0.0/16"]
+    client.write(config)
+    client.process.send_signal(signal.SIGHUP)
+    client.wait_log("vpn.routes has changed")
+    routes = wire.client.ip("route")
+    assert "10.7.0.0/16" not in routes and "10.8.0.0/16 dev rustvpn" in routes and "10.9.0.0/16 dev rustvpn" in routes
+    wire.client.ip("route", "add", "10.6.0.0/16", "via", "192.0.2.1")
+    config["vpn"]["routes"] = ["10.5.0.0/16", "10.6.0.0/16"]
+    client.write(config)
+    client.process.send_signal(signal.SIGHUP)
+    client.wait_log("10.6.0.0/16 exists already and is not ours")
+    routes = wire.client.ip("route")
+    assert "10.5.0.0/16" not in routes and "10.9.0.0/16 dev rustvpn" in routes
+    wait(lambda: ping.count("icmp_seq=") > 40, "more answers")
+    assert not lost(ping)
+
+
 def test_a_killed_node_leaves_nothing_behind(wire, papers):
     """
     client ═╳═ server
