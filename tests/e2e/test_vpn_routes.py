@@ -65,18 +65,18 @@ class World:
         words += ["--ipv4", "192.168.3.2/24", "--ipv6", "fd03::2/64"] if inner else []
         return Vpn(self.wire.client, [*words, *arguments], name)
 
-    def start_client(self, *arguments, to=OUTSIDE):
-        return self.wait_up(self.client(*arguments, to=to).wait_log("running as client"))
+    def start_client(self, *arguments, to=OUTSIDE, seconds=30):
+        return self.wait_up(self.client(*arguments, to=to).wait_log("running as client"), 1, seconds)
 
     def wait_up(self, client, times=1, seconds=30):
         if self.job == "psk":
             return client.wait_log("connected with", seconds, times)
         return client.wait_lanes(LANES, seconds)
 
-    def wait_down(self, client):
+    def wait_down(self, client, seconds=20):
         if self.job == "psk":
-            return client.wait_log("has ended")
-        return client.wait_lanes(0)
+            return client.wait_log("has ended", seconds)
+        return client.wait_lanes(0, seconds)
 
 
 @pytest.fixture(params=["vpn", "psk"])
