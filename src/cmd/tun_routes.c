@@ -201,6 +201,38 @@ static int put_into_force(struct tun_routes *routes, struct tun_routes_plan *nex
 	return 0;
 }
 
+// ---- what killed processes left
+
+bool tun_routes_has(const struct tun_routes *routes, const struct netlink_address *network)
+{
+	for (size_t i = 0; i < routes->plan.guard_count; i++)
+		if (netlink_is_same(&routes->plan.networks[i], network))
+			return true;
+	return is_more(routes, network);
+}
+
+static bool is_ours(void *owner, const struct netlink_address *to)
+{
+	return tun_routes_has(owner, to);
+}
+
+static void sweep(struct tun_routes *routes)
+{
+	struct netlink_swept swept;
+	int result = netlink_sweep(routes->netlink, is_ours, routes, &swept);
+	if (result < 0)
+		log_warn("tun_routes", "what killed processes left cannot be looked for: %s", outcome_text(result));
+	if (swept.pins + swept.guards > 0)
+		log_info("tun_routes", "taken back from killed processes: %u routes past their device, %u guards", swept.pins,
+		         swept.guards);
+	if (swept.left > 0 && !routes->has_left)
+		log_warn("tun_routes",
+		         "%u networks that are not routed here are unreachable by the kill switch of a killed process: "
+		         "\"qanat vpn release\" takes that back",
+		         swept.left);
+	routes->has_left = swept.left > 0;
+}
+
 // ---- added later
 
 static int add_more(struct tun_routes *routes, const struct netlink_address *network)
@@ -264,6 +296,8 @@ int tun_routes_add(struct tun_routes *routes, const struct netlink_address *netw
 		return result;
 	}
 	guard_others(routes);
+	if (routes->has_left) // perhaps this one's, which the killed process was given as well
+		sweep(routes);
 	return 0;
 }
 
@@ -274,37 +308,6 @@ void tun_routes_remove(struct tun_routes *routes, const struct netlink_address *
 	for (unsigned i = 0; i < count; i++)
 		remove_more(routes, &parts[i]);
 	guard_others(routes);
-}
-
-// ---- what killed processes left
-
-bool tun_routes_has(const struct tun_routes *routes, const struct netlink_address *network)
-{
-	for (size_t i = 0; i < routes->plan.guard_count; i++)
-		if (netlink_is_same(&routes->plan.networks[i], network))
-			return true;
-	return is_more(routes, network);
-}
-
-static bool is_ours(void *owner, const struct netlink_address *to)
-{
-	return tun_routes_has(owner, to);
-}
-
-static void sweep(struct tun_routes *routes)
-{
-	struct netlink_swept swept;
-	int result = netlink_sweep(routes->netlink, is_ours, routes, &swept);
-	if (result < 0)
-		log_warn("tun_routes", "what killed processes left cannot be looked for: %s", outcome_text(result));
-	if (swept.pins + swept.guards > 0)
-		log_info("tun_routes", "taken back from killed processes: %u routes past their device, %u guards", swept.pins,
-		         swept.guards);
-	if (swept.left > 0)
-		log_warn("tun_routes",
-		         "%u networks that are not routed here are unreachable by the kill switch of a killed process: "
-		         "\"qanat vpn release\" takes that back",
-		         swept.left);
 }
 
 static void tell_guards(const struct tun_routes_plan *plan)

@@ -26,6 +26,7 @@ struct tun_routes {
 	struct tun_routes_plan plan;
 	struct netlink_address *more; // halves too, without order
 	size_t more_count, more_room;
+	bool has_left; // guards of killed processes
 
 	struct loop *loop; // NULL: not followed yet
 	bool is_up;        // the link
