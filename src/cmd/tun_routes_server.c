@@ -285,14 +285,14 @@ int tun_routes_follow(struct tun_routes *routes, struct loop *loop, tun_routes_f
 		result = loop_timer_open(loop, on_ask, routes, &routes->ask);
 	if (result == 0)
 		result = netlink_watch_open(loop, on_change, routes, &routes->watch);
-	if (result == 0)
+	if (result == 0 && routes->plan.server[0])
 		loop_timer_arm(routes->ask, ASK_FIRST_MS, ASK_AGAIN_MS);
 	return result;
 }
 
 void tun_routes_note_link(struct tun_routes *routes, bool is_up)
 {
-	if (!routes->ask || routes->is_up == is_up)
+	if (!routes->ask || !routes->plan.server[0] || routes->is_up == is_up)
 		return;
 	routes->is_up = is_up;
 	if (is_up)

@@ -338,6 +338,29 @@ def test_either_version_of_ip_carries_everything_of_either(world, outer, network
     assert len(sniffer.packets()) > 0
 
 
+def test_what_the_server_names_is_guarded_as_well(wire, papers):
+    """
+    server (--push-route 10.9.0.0/16) ═══ client (--accept-routes) ═╳═      unreachable until the next one is told the same
+    """
+    world = World("vpn", wire, papers)
+    world.start_server("--pool-ipv4", "192.168.3.0/24", "--pool-ipv6", "fd03::/64", "--push-route", "10.9.0.0/16")
+    words = ["--accept-routes", "true", "--kill-switch", "true"]
+    client = world.client(*words, inner=False)
+    world.wait_up(client)
+    wire.client.ping("10.9.0.1")
+    sniffer = Sniffer(wire, "10.9.0.0/16", "192.0.2.1/32")
+    assert not sniffer.sees("10.9.0.1")
+    client.kill()
+    assert not sniffer.sees("10.9.0.1")
+    client = world.client(*words, inner=False)
+    client.wait_log("1 networks that are not routed here are unreachable")
+    world.wait_up(client)
+    wire.client.ping("10.9.0.1")
+    client.stop()
+    assert leftovers(wire.client).strip() == ""
+    assert sniffer.sees("10.9.0.1")
+
+
 # ---- crashes
 
 
