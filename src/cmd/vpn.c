@@ -17,13 +17,14 @@
 // A refusal that is repeated is said again so often.
 #define SAY_AGAIN_MS 30000
 
-static const char usage[] = "usage: qanat vpn server [--ipv4 192.168.3.1/24] [flags]\n"
-							"       qanat vpn client --server HOST [--ipv4 192.168.3.2/24] [flags]\n"
-							"       qanat vpn release\n\n"
-							"A layer-3 tunnel between two hosts over TLS 1.3, with certificates on both sides.\n"
-							"`qanat vpn server --help` and `qanat vpn client --help` list all flags.\n"
-							"`qanat vpn release` makes networks reachable again that the kill switch of a killed process\n"
-							"(of `vpn` or `psk`) left unreachable.\n";
+static const char usage[] =
+	"usage: qanat vpn server [--ipv4 192.168.3.1/24] [flags]\n"
+	"       qanat vpn client --server HOST [--ipv4 192.168.3.2/24] [flags]\n"
+	"       qanat vpn release\n\n"
+	"A layer-3 tunnel between two hosts over TLS 1.3, with certificates on both sides.\n"
+	"`qanat vpn server --help` and `qanat vpn client --help` list all flags.\n"
+	"`qanat vpn release` makes networks reachable again that the kill switch of a killed process\n"
+	"(of `vpn` or `psk`) left unreachable.\n";
 
 // ---- what server and client share
 
