@@ -17,13 +17,14 @@
 // A refusal that is repeated is said again so often.
 #define SAY_AGAIN_MS 30000
 
-static const char usage[] = "usage: qanat vpn server [--ipv4 192.168.3.1/24] [flags]\n"
-							"       qanat vpn client --server HOST [--ipv4 192.168.3.2/24] [flags]\n"
-							"       qanat vpn release\n\n"
-							"A layer-3 tunnel between two hosts over TLS 1.3, with certificates on both sides.\n"
-							"`qanat vpn server --help` and `qanat vpn client --help` list all flags.\n"
-							"`qanat vpn release` makes networks reachable again that the kill switch of a killed process\n"
-							"(of `vpn` or `psk`) left unreachable.\n";
+static const char usage[] =
+	"usage: qanat vpn server [--ipv4 192.168.3.1/24] [flags]\n"
+	"       qanat vpn client --server HOST [--ipv4 192.168.3.2/24] [flags]\n"
+	"       qanat vpn release\n\n"
+	"A layer-3 tunnel between two hosts over TLS 1.3, with certificates on both sides.\n"
+	"`qanat vpn server --help` and `qanat vpn client --help` list all flags.\n"
+	"`qanat vpn release` makes networks reachable again that the kill switch of a killed process\n"
+	"(of `vpn` or `psk`) left unreachable.\n";
 
 // ---- what server and client share
 
@@ -217,21 +218,12 @@ static int start_workers(struct vpn *vpn)
 	return r;
 }
 
-// The kernel does the other half of the work, on whatever core is left to it.
-static unsigned count_workers(const struct config *config)
-{
-	unsigned some = workers_cores() / 2;
-	if (config->node.workers > 0)
-		return config->node.workers;
-	return some > 0 ? some : 1;
-}
-
 static int start(struct vpn *vpn)
 {
 	int r = tunnel_identity(vpn->config, vpn->is_server ? IDENTITY_SERVER : IDENTITY_CLIENT, &vpn->identity);
 	if (r != 0)
 		return r;
-	r = workers_new(count_workers(vpn->config), &vpn->workers);
+	r = workers_new(vpn->config->node.workers, &vpn->workers);
 	if (r == 0) {
 		vpn->worker_count = workers_count(vpn->workers);
 		vpn->worker = calloc(vpn->worker_count, sizeof *vpn->worker);

@@ -234,6 +234,7 @@ int netlink_add_address(struct netlink *netlink, const struct netlink_address *a
 void netlink_remove_address(struct netlink *netlink, const struct netlink_address *address)
 {
 	take_back_one(netlink, NETLINK_IS_ADDRESS, address);
+	netlink_restore(netlink);
 }
 
 int netlink_add_route(struct netlink *netlink, const struct netlink_address *to)

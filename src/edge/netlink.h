@@ -44,7 +44,7 @@ MUST_USE int netlink_bring_up(struct netlink *netlink, uint32_t mtu, uint32_t gs
 // is that one.
 MUST_USE int netlink_add_address(struct netlink *netlink, const struct netlink_address *address,
                                  const struct netlink_address *peer);
-// Of one that was added. The kernel takes with it what hangs on it: netlink_restore.
+// Of one that was added. Harmless when it is gone. What the kernel takes with it is put back.
 void netlink_remove_address(struct netlink *netlink, const struct netlink_address *address);
 // Through the device; host bits do not matter. -EEXIST: there is a route to the same network that is not ours, which is
 // left alone.
