@@ -43,6 +43,16 @@
 #define LIMIT_ADDRESS_TABLE 16384
 // Accepted connections per worker that have not yet proved anything. When full, the oldest of them is closed.
 #define LIMIT_PENDING_PER_WORKER 2048
+// Those of them that wait, their ClientHello read (some 20 KiB each), until fewer handshakes are under way: what a core
+// does in a second. A fleet that comes back in one moment is served one after the other, instead of being sent away to
+// try again and again; other strangers, and data connections, still find a place.
+#define LIMIT_HANDSHAKES_WAITING 512
+// Then they are sent away after all: a handshake that begins shortly before its deadline costs as much as one that is
+// in time, and brings nothing.
+#define LIMIT_LINE_MS 3000
+// How often they are looked at, and how many of them begin then, so that others get their turn in between.
+#define LIMIT_LINE_TURN_MS 5
+#define LIMIT_LINE_TURN 8
 
 // Dests a source may list: each costs a try before a round is over.
 #define LIMIT_DESTS 32
@@ -67,7 +77,8 @@
 
 // ---- epochs and data connections -----------------------------------------------------------------------------------
 
-// Indices of one epoch; the bitmap is 144 KiB with its table when full, and grows on demand. Half-way the initiator makes a new epoch.
+// Indices of one epoch; the bitmap is 144 KiB with its table when full, and grows on demand. Half-way the initiator
+// makes a new epoch.
 #define LIMIT_EPOCH_INDICES (1u << 20)
 // The previous epoch's keys stay valid this long after a change.
 #define LIMIT_EPOCH_OVERLAP_MS 60000

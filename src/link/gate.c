@@ -98,15 +98,30 @@ bool gate_allows_source(struct gate *gate, const struct sockaddr *address)
 	return false;
 }
 
-bool gate_enter(struct gate *gate, const struct sockaddr *address, uint64_t now_ms)
+int gate_enter(struct gate *gate, const struct sockaddr *address, enum gate_line line, uint64_t now_ms)
 {
 	pthread_mutex_lock(&gate->lock);
-	int answer = admission_enter(gate->admission, address, now_ms);
+	bool is_in = false;
+	// Hostile: the address is charged before anything waits, and not at all when nothing does.
+	int answer = line == GATE_LINE_FULL ? ADMISSION_TOO_MANY : admission_charge(gate->admission, address, now_ms);
+	if (answer == ADMISSION_OK && line == GATE_LINE_EMPTY)
+		is_in = admission_take(gate->admission);
 	pthread_mutex_unlock(&gate->lock);
-	if (answer == ADMISSION_OK)
-		return true;
-	counter_add(answer == ADMISSION_TOO_MANY ? COUNTER_ADMISSION_IN_FLIGHT : COUNTER_ADMISSION_RATE, 1);
-	return false;
+	if (is_in)
+		return GATE_IN;
+	counter_add(answer == ADMISSION_OK         ? COUNTER_ADMISSION_WAITED
+	            : answer == ADMISSION_TOO_FAST ? COUNTER_ADMISSION_RATE
+	                                           : COUNTER_ADMISSION_IN_FLIGHT,
+	            1);
+	return answer == ADMISSION_OK ? GATE_LATER : GATE_REFUSED;
+}
+
+bool gate_let_in(struct gate *gate)
+{
+	pthread_mutex_lock(&gate->lock);
+	bool is_in = admission_take(gate->admission);
+	pthread_mutex_unlock(&gate->lock);
+	return is_in;
 }
 
 void gate_leave(struct gate *gate)

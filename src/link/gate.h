@@ -17,5 +17,12 @@ MUST_USE int gate_set_sources(struct gate *gate, const struct cidr *sources, siz
 void gate_free(struct gate **gate);
 // Counted when it says no.
 bool gate_allows_source(struct gate *gate, const struct sockaddr *address);
-bool gate_enter(struct gate *gate, const struct sockaddr *address, uint64_t now_ms);
+
+// Who finds no place may wait for one, in a line that the caller keeps; nobody overtakes those in it. The rate of an
+// address counts for a place in the line as well. Counted, unless it is let in at once.
+enum gate_line { GATE_LINE_EMPTY, GATE_LINE_BEGUN, GATE_LINE_FULL };
+enum { GATE_IN = 0, GATE_LATER = 1, GATE_REFUSED = 2 };
+MUST_USE int gate_enter(struct gate *gate, const struct sockaddr *address, enum gate_line line, uint64_t now_ms);
+// The next one of a line; false: there is no place yet.
+bool gate_let_in(struct gate *gate);
 void gate_leave(struct gate *gate);

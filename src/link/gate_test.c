@@ -28,16 +28,40 @@ static void places_come_back_when_they_are_left(void **state)
 	uint64_t refused = counter_read(COUNTER_ADMISSION_IN_FLIGHT);
 	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
 	assert_true(gate_allows_source(gate, &a.any)); // no list, no limit
-	assert_true(gate_enter(gate, &a.any, 0));
-	assert_true(gate_enter(gate, &a.any, 0));
-	assert_false(gate_enter(gate, &a.any, 0));
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_IN);
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_IN);
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_FULL, 0), GATE_REFUSED);
 	assert_int_equal(counter_read(COUNTER_ADMISSION_IN_FLIGHT), refused + 1);
 	gate_leave(gate);
-	assert_true(gate_enter(gate, &a.any, 0));
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_IN);
 	gate_leave(gate);
 	gate_leave(gate);
 	gate_free(&gate);
 	assert_null(gate);
+	gate_free(&gate);
+}
+
+static void who_finds_no_place_waits_and_nobody_overtakes(void **state)
+{
+	(void)state;
+	struct gate *gate;
+	struct admission_limits limits = {.in_flight = 1, .per_address = 3, .window_ms = 1000, .table = 16};
+	struct address a = of("192.0.2.1"), b = of("192.0.2.2");
+	uint64_t waited = counter_read(COUNTER_ADMISSION_WAITED), refused = counter_read(COUNTER_ADMISSION_RATE);
+	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_IN);
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_LATER);
+	assert_false(gate_let_in(gate));
+	gate_leave(gate);
+	// There is a place now, which is for the one in line.
+	assert_int_equal(gate_enter(gate, &b.any, GATE_LINE_BEGUN, 0), GATE_LATER);
+	assert_true(gate_let_in(gate));
+	assert_false(gate_let_in(gate));
+	// Hostile: a place in line counts as much as one inside.
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_BEGUN, 0), GATE_LATER);
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_BEGUN, 0), GATE_REFUSED);
+	assert_int_equal(counter_read(COUNTER_ADMISSION_WAITED), waited + 3);
+	assert_int_equal(counter_read(COUNTER_ADMISSION_RATE), refused + 1);
 	gate_free(&gate);
 }
 
@@ -50,14 +74,14 @@ static void one_address_has_a_rate_and_the_others_their_own(void **state)
 	uint64_t refused = counter_read(COUNTER_ADMISSION_RATE);
 	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
 	for (int i = 0; i < 3; i++) {
-		assert_true(gate_enter(gate, &a.any, 10));
+		assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 10), GATE_IN);
 		gate_leave(gate);
 	}
-	assert_false(gate_enter(gate, &a.any, 20));
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 20), GATE_REFUSED);
 	assert_int_equal(counter_read(COUNTER_ADMISSION_RATE), refused + 1);
-	assert_true(gate_enter(gate, &b.any, 20));
+	assert_int_equal(gate_enter(gate, &b.any, GATE_LINE_EMPTY, 20), GATE_IN);
 	gate_leave(gate);
-	assert_true(gate_enter(gate, &a.any, 5000));
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 5000), GATE_IN);
 	gate_leave(gate);
 	gate_free(&gate);
 }
@@ -88,7 +112,7 @@ static void *pass(void *owner)
 	struct gate *gate = owner;
 	struct address a = of("192.0.2.1");
 	for (unsigned i = 0; i < 3000; i++) {
-		if (!gate_enter(gate, &a.any, i))
+		if (gate_enter(gate, &a.any, GATE_LINE_EMPTY, i) != GATE_IN)
 			continue;
 		int now = atomic_fetch_add(&inside, 1) + 1;
 		if (now > most)
@@ -112,8 +136,8 @@ static void threads_share_the_places(void **state)
 		pthread_join(threads[i], NULL);
 	assert_true(most >= 1 && most <= 2);
 	struct address a = of("192.0.2.1");
-	assert_true(gate_enter(gate, &a.any, 100000)); // all have left
-	assert_true(gate_enter(gate, &a.any, 100000));
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 100000), GATE_IN); // all have left
+	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 100000), GATE_IN);
 	gate_free(&gate);
 }
 
@@ -121,6 +145,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(places_come_back_when_they_are_left),
+		cmocka_unit_test(who_finds_no_place_waits_and_nobody_overtakes),
 		cmocka_unit_test(one_address_has_a_rate_and_the_others_their_own),
 		cmocka_unit_test(only_listed_sources_come_in),
 		cmocka_unit_test(threads_share_the_places),

@@ -25,9 +25,12 @@ struct visitor {
 	int fd; // until the first byte
 	struct tls_conn *tls;
 	struct loop_io *io;
-	bool admitted; // holds a place in the gate
-	unsigned age;  // of the responder's settings when its handshake began
-	bool leaving;  // refused: waits, until its deadline, for the peer to have read the alert and gone
+	bool admitted;    // holds a place in the gate
+	bool waits;       // in line for one
+	bool too_late;    // has waited in vain
+	uint64_t line_ms; // since when
+	unsigned age;     // of the responder's settings when its handshake began
+	bool leaving;     // refused: waits, until its deadline, for the peer to have read the alert and gone
 	uint64_t due_ms;
 	struct link *link; // of the PSK it presented
 	struct psk_identity psk;
@@ -50,8 +53,8 @@ struct responder {
 	uint8_t own_digest[DIGEST_BYTES];
 	unsigned age; // counts responder_set
 	struct visitor *oldest, *newest;
-	unsigned pending;
-	struct loop_timer *timer;
+	unsigned pending, waiting; // of them in line
+	struct loop_timer *timer, *line;
 	struct guest *guests;
 	struct leftovers left;
 	struct loop_timer *care; // while any are left
@@ -66,6 +69,25 @@ static void visitor_release(struct loop_task *task)
 	free(CONTAINER_OF(task, struct visitor, release));
 }
 
+static void leave_line(struct visitor *visitor)
+{
+	struct responder *responder = visitor->responder;
+	if (!visitor->waits)
+		return;
+	visitor->waits = false;
+	if (--responder->waiting == 0)
+		loop_timer_disarm(responder->line);
+}
+
+static void line_up(struct visitor *visitor)
+{
+	struct responder *responder = visitor->responder;
+	visitor->waits = true;
+	visitor->line_ms = loop_now_ms(responder->settings.loop);
+	if (responder->waiting++ == 0)
+		loop_timer_arm(responder->line, LIMIT_LINE_TURN_MS, LIMIT_LINE_TURN_MS);
+}
+
 static void visitor_drop(struct visitor *visitor)
 {
 	struct responder *responder = visitor->responder;
@@ -78,6 +100,7 @@ static void visitor_drop(struct visitor *visitor)
 	else
 		responder->newest = visitor->older;
 	responder->pending--;
+	leave_line(visitor);
 	if (visitor->admitted)
 		gate_leave(responder->settings.gate);
 	loop_io_close(&visitor->io);
@@ -114,18 +137,38 @@ static void refuse(struct visitor *visitor, const char *reason, const char *deta
 
 // ---- what the TLS listener asks ------------------------------------------------------------------------------------
 
+static enum gate_line line_of(const struct responder *responder)
+{
+	if (responder->waiting == 0)
+		return GATE_LINE_EMPTY;
+	return responder->waiting < LIMIT_HANDSHAKES_WAITING ? GATE_LINE_BEGUN : GATE_LINE_FULL;
+}
+
 static int on_hello(void *owner, struct tls_conn *conn, enum tls_kind kind)
 {
 	(void)conn;
 	struct visitor *visitor = owner;
 	struct responder *responder = visitor->responder;
-	if (kind == TLS_DATA)
+	if (kind == TLS_DATA || visitor->admitted)
 		return TLS_FAILURE_NONE;
-	// Only certificates are expensive; a data connection costs its link, which is known by name.
-	if (!gate_enter(responder->settings.gate, &visitor->peer.any, loop_now_ms(responder->settings.loop)))
+	if (visitor->waits)
+		return TLS_HELLO_LATER;
+	if (visitor->too_late) {
+		counter_add(COUNTER_ADMISSION_IN_FLIGHT, 1);
 		return TLS_FAILURE_ADMISSION;
-	visitor->admitted = true;
-	return TLS_FAILURE_NONE;
+	}
+	// Only certificates are expensive; a data connection costs its link, which is known by name.
+	switch (gate_enter(responder->settings.gate, &visitor->peer.any, line_of(responder),
+	                   loop_now_ms(responder->settings.loop))) {
+	case GATE_IN:
+		visitor->admitted = true;
+		return TLS_FAILURE_NONE;
+	case GATE_LATER:
+		line_up(visitor);
+		return TLS_HELLO_LATER;
+	default:
+		return TLS_FAILURE_ADMISSION;
+	}
 }
 
 static int find_psk(void *owner, struct tls_conn *conn, const uint8_t *identity, size_t length, struct secret *psk)
@@ -399,12 +442,50 @@ static void handshake_step(struct visitor *visitor)
 	turn_away(visitor);
 }
 
+// The first ones of the line, as far as there are places. One that is let in may be gone afterwards, and the one behind
+// it is known before.
+static void on_line(void *owner)
+{
+	struct responder *responder = owner;
+	uint64_t now = loop_now_ms(responder->settings.loop);
+	unsigned begun = 0;
+	for (struct visitor *visitor = responder->oldest, *newer; visitor && begun < LIMIT_LINE_TURN; visitor = newer) {
+		newer = visitor->newer;
+		if (!visitor->waits)
+			continue;
+		if (now >= visitor->line_ms + LIMIT_LINE_MS)
+			visitor->too_late = true;
+		else if (!(visitor->admitted = gate_let_in(responder->settings.gate)))
+			return;
+		leave_line(visitor);
+		begun++;
+		handshake_step(visitor);
+	}
+}
+
+// One that waits in line has nothing to say: it has hung up, or is no good.
+static void look_at_waiting(struct visitor *visitor)
+{
+	uint8_t byte;
+	ssize_t n = recv(tls_conn_fd(visitor->tls), &byte, 1, MSG_PEEK);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		counter_add(COUNTER_HANDSHAKE_CLOSED, 1);
+		visitor_drop(visitor);
+	} else if (n > 0) {
+		loop_io_want(visitor->io, 0);
+	}
+}
+
 static void on_io(void *owner, int events)
 {
 	struct visitor *visitor = owner;
 	struct responder *responder = visitor->responder;
 	if (visitor->leaving) {
 		see_off(visitor);
+		return;
+	}
+	if (visitor->waits) {
+		look_at_waiting(visitor);
 		return;
 	}
 	if (!visitor->tls) {
@@ -504,6 +585,8 @@ int responder_new(const struct responder_settings *settings, const struct respon
 	if (r == 0)
 		r = loop_timer_open(settings->loop, on_timer, responder, &responder->timer);
 	if (r == 0)
+		r = loop_timer_open(settings->loop, on_line, responder, &responder->line);
+	if (r == 0)
 		r = loop_timer_open(settings->loop, on_care, responder, &responder->care);
 	if (r < 0)
 		responder_free(&responder, CONTROL_REASON_SHUTDOWN);
@@ -585,6 +668,7 @@ void responder_free(struct responder **slot, enum control_reason reason)
 	}
 	leftovers_drop(&responder->left);
 	loop_timer_close(&responder->timer);
+	loop_timer_close(&responder->line);
 	loop_timer_close(&responder->care);
 	tls_profile_free(&responder->profile);
 	free(responder);

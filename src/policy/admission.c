@@ -129,14 +129,10 @@ static struct entry *entry_of(struct admission *admission, const struct sockaddr
 	return entry;
 }
 
-int admission_enter(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
+int admission_charge(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
 {
-	if (admission->in_flight >= admission->limits.in_flight)
-		return ADMISSION_TOO_MANY;
-	if (address->sa_family != AF_INET && address->sa_family != AF_INET6) {
-		admission->in_flight++;
+	if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
 		return ADMISSION_OK;
-	}
 	struct entry *entry = entry_of(admission, address, now_ms);
 	if (!entry)
 		return ADMISSION_TOO_MANY;
@@ -148,8 +144,25 @@ int admission_enter(struct admission *admission, const struct sockaddr *address,
 	if (entry->count >= admission->limits.per_address)
 		return ADMISSION_TOO_FAST;
 	entry->count++;
-	admission->in_flight++;
 	return ADMISSION_OK;
+}
+
+bool admission_take(struct admission *admission)
+{
+	if (admission->in_flight >= admission->limits.in_flight)
+		return false;
+	admission->in_flight++;
+	return true;
+}
+
+int admission_enter(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
+{
+	if (admission->in_flight >= admission->limits.in_flight)
+		return ADMISSION_TOO_MANY;
+	int answer = admission_charge(admission, address, now_ms);
+	if (answer == ADMISSION_OK)
+		admission->in_flight++;
+	return answer;
 }
 
 void admission_leave(struct admission *admission)

@@ -25,4 +25,8 @@ enum admission_answer { ADMISSION_OK = 0, ADMISSION_TOO_MANY = 1, ADMISSION_TOO_
 // not IP (Unix sockets) have no rate, only places. ADMISSION_TOO_MANY also without memory.
 MUST_USE int admission_enter(struct admission *admission, const struct sockaddr *address, uint64_t now_ms);
 void admission_leave(struct admission *admission);
+// The same in two steps, for one that waits for its place: its address is charged (ADMISSION_OK, ADMISSION_TOO_FAST, or
+// ADMISSION_TOO_MANY without memory), and later, if there is a place, it is taken.
+MUST_USE int admission_charge(struct admission *admission, const struct sockaddr *address, uint64_t now_ms);
+bool admission_take(struct admission *admission);
 uint32_t admission_in_flight(const struct admission *admission);

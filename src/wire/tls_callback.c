@@ -171,6 +171,8 @@ int tls_conn_client_hello(SSL *ssl, int *alert, void *unused)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	int refused = conn->kind == TLS_UNDECIDED ? conn->profile->ops.on_hello(conn->owner, conn, kind)
 	                                          : (int)TLS_FAILURE_PROTOCOL;
+	if (refused == TLS_HELLO_LATER)
+		return SSL_CLIENT_HELLO_RETRY;
 	if (refused != TLS_FAILURE_NONE) {
 		conn->failure = (enum tls_failure)refused;
 		snprintf(conn->problem, sizeof conn->problem, "refused before the handshake");

@@ -430,6 +430,44 @@ static void responder_that_ignores_the_psk_is_refused(void **state)
 	fini(&ends);
 }
 
+static void handshake_that_is_to_wait_goes_on_when_it_is_asked_again(void **state)
+{
+	(void)state;
+	struct ends ends;
+	prepare_control(&ends);
+	door.refuse = TLS_HELLO_LATER;
+	uint64_t until = clock_ms() + RIG_PATIENCE_MS;
+	while (door.hellos == 0) {
+		assert_int_equal(step(ends.dialler), TLS_BLOCKED);
+		assert_int_equal(step(ends.listener), TLS_BLOCKED);
+		assert_true(clock_ms() < until);
+	}
+	assert_int_equal(step(ends.listener), TLS_BLOCKED);
+	assert_int_equal(door.hellos, 2); // asked again, and nothing else
+	assert_false(is_readable(ends.dialler, 0));
+	door.refuse = TLS_FAILURE_NONE;
+	shake(&ends);
+	assert_int_equal(ends.dialled, 0);
+	assert_int_equal(ends.accepted, 0);
+	assert_int_equal(door.hellos, 3);
+	send_text(ends.dialler, "in the end");
+	expect_text(ends.listener, "in the end");
+	fini(&ends);
+	// It may still be refused.
+	prepare_control(&ends);
+	door.refuse = TLS_HELLO_LATER;
+	while (door.hellos == 0) {
+		assert_int_equal(step(ends.dialler), TLS_BLOCKED);
+		assert_int_equal(step(ends.listener), TLS_BLOCKED);
+		assert_true(clock_ms() < until);
+	}
+	door.refuse = TLS_FAILURE_ADMISSION;
+	shake(&ends);
+	assert_int_equal(ends.accepted, TLS_FAILED);
+	assert_int_equal(tls_conn_failure(ends.listener), TLS_FAILURE_ADMISSION);
+	fini(&ends);
+}
+
 // Whether a key share is still there; has_any: the library knows of one, empty or not.
 static bool keeps_a_key(SSL *ssl, bool of_peer, bool *has_any)
 {
@@ -487,6 +525,7 @@ int main(void)
 		cmocka_unit_test(unknown_psk_never_falls_through_to_certificates),
 		cmocka_unit_test(retried_hello_burns_once_and_may_not_change_its_identity),
 		cmocka_unit_test(responder_that_ignores_the_psk_is_refused),
+		cmocka_unit_test(handshake_that_is_to_wait_goes_on_when_it_is_asked_again),
 		cmocka_unit_test(key_shares_go_with_the_handshake),
 	};
 	return cmocka_run_group_tests_name("tls_conn", tests, start, stop);

@@ -146,6 +146,7 @@ int tls_judge(struct tls_conn *conn, int error)
 	switch (error) {
 	case SSL_ERROR_WANT_READ:
 	case SSL_ERROR_WANT_WRITE:
+	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		return TLS_BLOCKED;
 	case SSL_ERROR_ZERO_RETURN:
 		conn->rx_end = true;

@@ -29,9 +29,12 @@ const char *tls_pq_demand(enum tls_pq pq);
 // Whether a link with this group (of tls_conn_describe) is one that the policy would make.
 bool tls_pq_allows(enum tls_pq pq, const char *group);
 
+enum { TLS_HELLO_LATER = -1 };
+
 // What a listener's owner is asked during a handshake; return values are enum tls_failure (0 = go on).
 struct tls_listener_ops {
-	// The ClientHello has been read: may this kind of handshake start now (admission)?
+	// The ClientHello has been read: may this kind of handshake start now (admission)? TLS_HELLO_LATER: not yet; it is
+	// blocked, and asks again when tls_conn_handshake is called for another reason than that bytes came.
 	int (*on_hello)(void *owner, struct tls_conn *conn, enum tls_kind kind);
 	// The PSK of this identity, before the binder is checked: burn nothing here.
 	int (*find_psk)(void *owner, struct tls_conn *conn, const uint8_t *identity, size_t length, struct secret *psk);
