@@ -143,6 +143,7 @@ bench: all
 	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/run.py
 	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/shake.py
 	@QANAT='$(abspath $(B)/qanat)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/vpn.py
+	@QANAT='$(abspath $(B)/qanat)' HELPERS='$(abspath $(B)/helpers)' OPENSSL='$(OPENSSL_BIN)' /usr/bin/python3 bench/fleet.py
 
 san:
 	@$(MAKE) VARIANT=san tests

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct indices {
-	uint64_t **pages; // NULL until first used; pages of 64 bytes
+	uint64_t **pages;    // NULL until first used; pages of 64 bytes
 	uint32_t page_count; // room in `pages`, which grows as far as the highest index asks for
 	uint32_t burnt;
 };
