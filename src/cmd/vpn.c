@@ -218,12 +218,21 @@ static int start_workers(struct vpn *vpn)
 	return r;
 }
 
+// The kernel does the other half of the work, on whatever core is left to it.
+static unsigned count_workers(const struct config *config)
+{
+	unsigned some = workers_cores() / 2;
+	if (config->node.workers > 0)
+		return config->node.workers;
+	return some > 0 ? some : 1;
+}
+
 static int start(struct vpn *vpn)
 {
 	int r = tunnel_identity(vpn->config, vpn->is_server ? IDENTITY_SERVER : IDENTITY_CLIENT, &vpn->identity);
 	if (r != 0)
 		return r;
-	r = workers_new(vpn->config->node.workers, &vpn->workers);
+	r = workers_new(count_workers(vpn->config), &vpn->workers);
 	if (r == 0) {
 		vpn->worker_count = workers_count(vpn->workers);
 		vpn->worker = calloc(vpn->worker_count, sizeof *vpn->worker);

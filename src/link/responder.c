@@ -660,11 +660,12 @@ void responder_free(struct responder **slot, enum control_reason reason)
 	stream_drop_unowned(); // their headers would have nobody to go to
 	while (responder->guests) {
 		struct guest *guest = responder->guests;
+		responder->guests = guest->next;
 		struct link *link = session_link(guest->session);
 		if (link)
 			leave_tables(responder, link);
 		session_close(&guest->session, reason, responder->settings.reverse ? "hub stops" : "dest stops");
-		guest_drop(guest);
+		free(guest);
 	}
 	leftovers_drop(&responder->left);
 	loop_timer_close(&responder->timer);
