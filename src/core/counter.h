@@ -40,7 +40,6 @@
 	X(ADMISSION_PENDING, "qanat_admission_refused_total", "reason=\"pending_full\"", "Connections refused before any expensive work") \
 	X(ADMISSION_DESCRIPTORS, "qanat_admission_refused_total", "reason=\"descriptors\"", "Connections refused before any expensive work") \
 	X(ADMISSION_LINKS, "qanat_admission_refused_total", "reason=\"links\"", "Connections refused before any expensive work") \
-	X(ADMISSION_WAITED, "qanat_admission_waited_total", "", "Handshakes that waited in line for their turn") \
 	X(ADMISSION_RESOURCES, "qanat_admission_refused_total", "reason=\"resources\"", "Connections refused before any expensive work") \
 	X(ADMISSION_WAITED, "qanat_admission_waited_total", "", "Handshakes that waited in line for their turn") \
 	X(LINK_REFUSED, "qanat_links_refused_total", "", "Control connections that ended before their link was up") \
