@@ -291,7 +291,7 @@ static void on_care(void *owner)
 
 int hub_channels_init(struct hub *hub)
 {
-	return loop_timer_open(workers_loop(hub->workers, 0), on_care, hub, &hub->joined.care);
+	return loop_timer_open(workers_loop(hub->node.workers, 0), on_care, hub, &hub->joined.care);
 }
 
 void hub_channels_fini(struct hub *hub)
@@ -337,7 +337,7 @@ static void judge(struct channel *channel, const struct access_peer *peer)
 		refuse(channel, COUNTER_CHANNEL_NOT_ALLOWED, "no rule of hub.access lets this user in");
 		return;
 	}
-	if (atomic_load(&hub->draining)) {
+	if (atomic_load(&hub->node.draining)) {
 		refuse(channel, COUNTER_CHANNEL_OFFLINE, "the hub stops");
 		return;
 	}

@@ -80,7 +80,7 @@ static enum control_reason may_link(void *owner, const struct link_peer *peer, c
 	struct hub *hub = worker->hub;
 	char name[NAMING_BYTES];
 	uint8_t pin[PIN_BYTES];
-	if (atomic_load(&hub->draining)) {
+	if (atomic_load(&hub->node.draining)) {
 		SAY("the hub stops");
 		return CONTROL_REASON_SHUTDOWN;
 	}

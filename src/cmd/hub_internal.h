@@ -5,7 +5,7 @@
 #pragma once
 
 #include "cmd/hub_policy.h"
-#include "config/reload.h"
+#include "cmd/tunnel_node.h"
 #include "edge/listener.h"
 #include "fleet/door.h"
 #include "fleet/fleet.h"
@@ -13,12 +13,7 @@
 #include "flow/flow.h"
 #include "link/responder.h"
 #include "link/reverse.h"
-#include "node/process.h"
-#include "node/watchdog.h"
-#include "node/workers.h"
 #include "ops/audit.h"
-#include "ops/control_socket.h"
-#include "ops/http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -47,9 +42,7 @@ struct hub_channels { // all of them
 };
 
 struct hub {
-	int argc; // of the command, for reloads
-	char **argv;
-	struct workers *workers;
+	struct tunnel_node node;
 	struct hub_worker *worker;
 	unsigned worker_count, turn;
 	struct registry *registry;
@@ -62,12 +55,6 @@ struct hub {
 	struct doors *doors;
 	struct seat *seats; // worker 0
 	struct listener *listener;
-	struct process *process;
-	struct watchdog *watchdog;
-	struct http *http;
-	struct control_socket *control_socket;
-	uint64_t started_ms;
-	_Atomic bool draining;
 	_Atomic uint32_t channels; // open or being opened
 	struct hub_channels joined;
 	_Atomic uint32_t open_timeout_ms, channels_max;
@@ -113,4 +100,6 @@ void hub_fill_status(void *owner, struct status_node *status);
 char *hub_answer_devices(void *owner, const char *after);
 char *hub_answer_kick(void *owner, const char *name);
 
-bool hub_reload(struct hub *hub, struct config_reload *outcome);
+// Puts a new configuration into force: `take` of a tunnel_node_kind.
+MUST_USE int hub_take(void *owner, struct config **next, struct identity **identity,
+                      char problem[TUNNEL_RELOAD_PROBLEM_BYTES]);

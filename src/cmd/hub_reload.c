@@ -2,7 +2,6 @@
 
 #include "cmd/hub_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 
 #include <stdio.h>
@@ -48,8 +47,7 @@ static void after(struct hub *hub)
 	hub_cut_denied(hub);
 }
 
-static int take(void *owner, struct config **next, struct identity **identity,
-                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+int hub_take(void *owner, struct config **next, struct identity **identity, char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct hub *hub = owner;
 	struct hub_policy *policy = NULL;
@@ -67,12 +65,12 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	*next = NULL;
 	*identity = NULL;
 	tunnel_log(hub->config);
-	process_set_drain(hub->process, hub->config->node.drain_timeout_seconds * 1000);
+	process_set_drain(hub->node.process, hub->config->node.drain_timeout_seconds * 1000);
 	// Waits for every worker: nobody looks at the old texts afterwards.
-	r = workers_each(hub->workers, apply, hub);
+	r = workers_each(hub->node.workers, apply, hub);
 	if (r < 0) {
 		log_error("hub", "the new configuration cannot be put into force on every worker: %s", outcome_text(r));
-		process_fail(hub->process, 1);
+		process_fail(hub->node.process, 1);
 		return 0;
 	}
 	after(hub);
@@ -80,21 +78,4 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	config_free(&old);
 	identity_unref(&old_identity);
 	return 0;
-}
-
-bool hub_reload(struct hub *hub, struct config_reload *outcome)
-{
-	struct tunnel_reload reload = {.command = CONFIG_HUB,
-	                               .argc = hub->argc,
-	                               .argv = hub->argv,
-	                               .running = hub->config,
-	                               .usage = IDENTITY_SERVER,
-	                               .owner = hub,
-	                               .take = take};
-	if (!atomic_load(&hub->draining))
-		return tunnel_reload(&reload, outcome);
-	log_warn("hub", "stopping: the configuration is not read again");
-	*outcome = (struct config_reload){0};
-	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
-	return false;
 }

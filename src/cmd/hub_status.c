@@ -13,11 +13,11 @@ void hub_fill_status(void *owner, struct status_node *status)
 {
 	struct hub *hub = owner;
 	unsigned online = fleet_online(hub->fleet);
-	bool draining = atomic_load(&hub->draining);
+	bool draining = atomic_load(&hub->node.draining);
 	*status = (struct status_node){
 		.command = "hub",
 		.version = QANAT_VERSION,
-		.uptime_ms = clock_ms() - hub->started_ms,
+		.uptime_ms = clock_ms() - hub->node.started_ms,
 		.ready = !draining,
 		.health = draining ? "Unhealthy" : "Healthy",
 		.tunnel_established = online > 0,
