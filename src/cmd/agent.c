@@ -161,6 +161,8 @@ static int start_workers(struct agent *agent)
 	r = agent->worker ? workers_each(agent->node.workers, start_worker, agent) : -ENOMEM;
 	if (r == 0)
 		r = tunnel_node_open(&agent->node);
+	if (r == 0)
+		tunnel_node_set_life(&agent->node, agent->identity);
 	return r;
 }
 

@@ -42,5 +42,6 @@ int agent_take(void *owner, struct config **next, struct identity **identity, ch
 	agent_link_set(agent);
 	config_free(&old);
 	identity_unref(&old_identity);
+	tunnel_node_set_life(&agent->node, agent->identity);
 	return 0;
 }

@@ -66,6 +66,7 @@ static void fill(struct agent *agent, const struct initiator_state *initiator, s
 	identity_expiry(agent->identity, &status->own_not_after, &status->ca_not_after);
 	tunnel_reload_show(status);
 	status->startup_complete = process_is_confined();
+	life_show(agent->node.life, status);
 	status->links = calloc(1, sizeof *status->links);
 	if (!status->links)
 		return;

@@ -273,6 +273,8 @@ static int start_workers(struct hub *hub)
 		r = workers_each(hub->node.workers, start_worker, hub);
 	if (r == 0)
 		r = tunnel_node_open(&hub->node);
+	if (r == 0)
+		tunnel_node_set_life(&hub->node, hub->identity);
 	return r;
 }
 

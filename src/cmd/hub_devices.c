@@ -22,7 +22,7 @@ static enum control_reason refuse_by(int r, const char *name, char text[LIMIT_RE
 	if (r == FLEET_TAKEN) {
 		counter_add(COUNTER_DEVICE_TAKEN, 1);
 		SAY("the name \"%s\" is taken by a device with another key, which is connected", name);
-		return CONTROL_REASON_PEER_POLICY;
+		return CONTROL_REASON_TAKEN;
 	}
 	if (r == FLEET_FLAPS) {
 		counter_add(COUNTER_DEVICE_FLAPS, 1);
@@ -109,6 +109,15 @@ static bool claim(struct hub *hub, const char *name, const uint8_t pin[PIN_BYTES
 	return false;
 }
 
+static void warn_of_expiry(const struct hub_worker *worker, const char *name, const struct link *link)
+{
+	enum expiry_stage stage = hub_judge_expiry(&worker->policy->expiry, link);
+	int64_t left_s = link_peer(link)->certificate.not_after - clock_wall_s();
+	if (stage >= EXPIRY_WARNING)
+		log_warn("hub", "device %s: its certificate %s, in %lld hours", name, expiry_stage_name(stage),
+		         (long long)(left_s / 3600));
+}
+
 static bool on_up(void *owner, struct link *link)
 {
 	struct hub_worker *worker = owner;
@@ -129,6 +138,7 @@ static bool on_up(void *owner, struct link *link)
 	counter_add(COUNTER_DEVICE_UP, 1);
 	log_info("hub", "device %s is %s (link %s from %s)", name, up.is_new ? "here" : "here again, on a new link",
 	         link_name(link), peer->address);
+	warn_of_expiry(worker, name, link);
 	if (up.replaced) {
 		counter_add(COUNTER_DEVICE_TAKEOVER, 1);
 		reverse_end_link(hub->reverse, up.replaced, CONTROL_REASON_SHUTDOWN,

@@ -13,6 +13,7 @@
 #include "flow/flow.h"
 #include "link/responder.h"
 #include "link/reverse.h"
+#include "node/expiry.h"
 #include "ops/audit.h"
 
 #include <pthread.h>
@@ -94,6 +95,10 @@ void hub_channels_fini(struct hub *hub);
 // connection is over. Returns how many there were. `why` is for the audit log, and lives for ever.
 typedef bool (*hub_meant_fn)(const void *owner, const struct device *device, const struct link *link);
 size_t hub_channels_cut(struct hub *hub, hub_meant_fn is_meant, const void *owner, const char *why);
+
+// How near a device's certificate is to its end, by [expiry]; at the end itself its link is cut by nobody, but a new
+// one is refused.
+enum expiry_stage hub_judge_expiry(const struct expiry_thresholds *thresholds, const struct link *link);
 
 // status_fn, and the answers to `qanat devices` and `qanat kick`.
 void hub_fill_status(void *owner, struct status_node *status);

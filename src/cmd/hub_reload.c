@@ -77,5 +77,6 @@ int hub_take(void *owner, struct config **next, struct identity **identity, char
 	hub_policy_free(&old_policy);
 	config_free(&old);
 	identity_unref(&old_identity);
+	tunnel_node_set_life(&hub->node, hub->identity);
 	return 0;
 }

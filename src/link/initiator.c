@@ -27,6 +27,7 @@
 #define EXPIRY_LEAD_S 600
 
 static const char about_to_expire[] = "its certificate is about to expire";
+static const char other_certificate[] = "we have another certificate";
 
 // ---- lines ---------------------------------------------------------------------------------------------------------
 
@@ -157,10 +158,20 @@ static void on_line_lost(struct line *line, bool cut, const char *reason)
 	initiator_show(initiator);
 }
 
+// A hub takes no second link under this name with another key than that of the first, and it was our new certificate
+// that asked: our link with the old one makes room. What runs over it goes on.
+static void give_way(struct initiator *initiator)
+{
+	log_info("initiator", "link %s makes room for one with our new key", link_name(initiator->in_use->link));
+	initiator->delay_ms = 0;
+	session_end(initiator->in_use->session, CONTROL_REASON_SHUTDOWN, "its name is for the new key of the device");
+}
+
 static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 {
 	struct line *line = owner;
 	struct initiator *initiator = line->initiator;
+	bool is_taken = session_peer_reason(line->session) == CONTROL_REASON_TAKEN;
 	line->session = NULL;
 	if (link) {
 		on_line_lost(line, cut, reason);
@@ -168,6 +179,8 @@ static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 	}
 	line_drop(line);
 	initiator_fail(initiator, reason);
+	if (is_taken && initiator->in_use && initiator->wish == other_certificate)
+		give_way(initiator);
 }
 
 static void on_goaway(void *owner, struct link *link)
@@ -388,7 +401,7 @@ static const char *reason_to_renew(const struct initiator *initiator, const stru
 	if (!initiator->in_use)
 		return NULL;
 	if (!identity_shows_same(before, initiator->settings.identity))
-		return "source has another certificate";
+		return other_certificate;
 	if (!destinations_has(&initiator->dests, &initiator->in_use->dest))
 		return "its dest is not listed any more";
 	if (legs != initiator->settings.control.hello.legs)

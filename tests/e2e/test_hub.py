@@ -52,7 +52,7 @@ class Fleet:
             certs.make("client", cert, key, "--common-name", name, "--key", "p256", *issuer)
         return cert, key
 
-    def agent(self, name, target, label=None, cert=None, claims=True, services=()):
+    def agent(self, name, target, label=None, cert=None, claims=True, services=(), sections=None):
         cert, key = cert or self.cert(name)
         config = {
             "agent": {
@@ -70,6 +70,7 @@ class Fleet:
         }
         if claims:
             config["agent"]["name"] = name
+        config = merge(config, sections or {})
         return self.world.node("agent", config, label or "agent-" + name).start()
 
     def path(self, name, service=None):
