@@ -313,6 +313,7 @@ static void stop(void *owner)
 	// Flows first, on all workers: a wish that is refused may end on any of them.
 	if (hub->worker && hub->node.workers) {
 		(void)!workers_each(hub->node.workers, stop_flows, hub);
+		hub_audit_stop(hub);
 		(void)!workers_each(hub->node.workers, stop_worker, hub);
 	}
 	doors_free(&hub->doors);

@@ -1,5 +1,6 @@
 // A connection to a device, from its socket here to the end of its flow, and the lines of the audit log about it.
 
+#include "cmd/hub_audit.h"
 #include "cmd/hub_internal.h"
 #include "core/brake.h"
 #include "core/clock.h"
@@ -10,13 +11,11 @@
 #include "node/mail.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 // A parked connection may have broken a moment ago; after so many there is something else.
 #define TRIES 3
@@ -46,31 +45,6 @@ struct channel {
 
 // ---- the audit log -------------------------------------------------------------------------------------------------
 
-#define TEXT_BYTES 512
-#define TIME_BYTES 40
-
-static void escape(const char *from, char to[TEXT_BYTES])
-{
-	size_t at = 0;
-	for (; *from && at + 7 < TEXT_BYTES; from++) {
-		unsigned char c = (unsigned char)*from;
-		if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
-			at += (size_t)snprintf(to + at, TEXT_BYTES - at, "\\u%04x", c);
-		else
-			to[at++] = (char)c;
-	}
-	to[at] = '\0';
-}
-
-static void format_time(int64_t ms, char to[TIME_BYTES])
-{
-	time_t seconds = (time_t)(ms / 1000);
-	struct tm tm = {0};
-	gmtime_r(&seconds, &tm);
-	size_t length = strftime(to, TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(to + length, TIME_BYTES - length, ".%03dZ", (int)(ms % 1000));
-}
-
 static const char *name_service(const char *service)
 {
 	return strcmp(service, SERVICE_DEFAULT) == 0 ? "default" : service;
@@ -79,26 +53,19 @@ static const char *name_service(const char *service)
 // `how` is NULL at the beginning.
 static void write_line(const struct channel *channel, const char *event, const char *how)
 {
-	char line[LIMIT_AUDIT_LINE_BYTES], now[TIME_BYTES], begun[TIME_BYTES], reason[TEXT_BYTES];
-	if (!channel->hub->audit)
-		return;
-	format_time(clock_wall_ms(), now);
-	format_time(channel->begun_ms, begun);
-	escape(how ? how : "", reason);
-	int n = snprintf(line, sizeof line,
-	                 "{\"time\":\"%s\",\"event\":\"%s\",\"uid\":%u,\"gid\":%u,\"pid\":%d,\"device\":\"%s\","
-	                 "\"service\":\"%s\",\"address\":\"%s\",\"begun\":\"%s\"",
-	                 now, event, (unsigned)channel->uid, (unsigned)channel->gid, (int)channel->pid,
-	                 channel->device->name, name_service(channel->service),
-	                 channel->link ? link_peer(channel->link)->address : "", begun);
-	if (how && n > 0 && (size_t)n < sizeof line)
-		n += snprintf(line + n, sizeof line - (size_t)n,
-		              ",\"bytes_sent\":%" PRIu64 ",\"bytes_received\":%" PRIu64 ",\"ended\":\"%s\"",
-		              channel->account.sent, channel->account.received, reason);
-	if (n < 0 || (size_t)n + 2 > sizeof line) // does not happen: every part has its bound
-		return;
-	snprintf(line + n, sizeof line - (size_t)n, "}");
-	audit_write(channel->hub->audit, line);
+	hub_audit_session(channel->hub->audit, event,
+	                  &(struct hub_audit_session){
+						  .uid = channel->uid,
+						  .gid = channel->gid,
+						  .pid = channel->pid,
+						  .device = channel->device->name,
+						  .service = name_service(channel->service),
+						  .address = channel->link ? link_peer(channel->link)->address : "",
+						  .begun_ms = channel->begun_ms,
+						  .sent = channel->account.sent,
+						  .received = channel->account.received,
+					  },
+	                  how);
 }
 
 // ---- ends ----------------------------------------------------------------------------------------------------------

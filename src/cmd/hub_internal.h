@@ -82,6 +82,8 @@ void hub_seats_close(struct hub *hub);
 void hub_seats_look_all(struct hub *hub);
 // Ends the links of those that the policy denies now.
 void hub_cut_denied(struct hub *hub);
+// Writes the end of all that are here, when the hub stops.
+void hub_audit_stop(struct hub *hub);
 // pins_kept_fn
 void hub_on_kept(void *owner, const char *name, int r);
 // False: nothing of such a device is here.

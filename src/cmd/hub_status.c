@@ -13,8 +13,8 @@
 
 enum expiry_stage hub_judge_expiry(const struct expiry_thresholds *thresholds, const struct link *link)
 {
-	const struct identity_text *certificate = &link_peer(link)->certificate;
-	struct lifetime lifetime = {.from = certificate->not_before, .until = certificate->not_after};
+	const struct link_peer *peer = link_peer(link);
+	struct lifetime lifetime = {.from = peer->certificate.not_before, .until = peer->certificate.not_after};
 	return expiry_judge(thresholds, &lifetime, clock_wall_s());
 }
 
