@@ -213,6 +213,13 @@ static struct initiator_settings settings_of(struct agent *agent, struct destina
 	};
 }
 
+static void on_network_changed(void *owner)
+{
+	struct agent *agent = owner;
+	if (agent->initiator)
+		initiator_network_changed(agent->initiator);
+}
+
 int agent_link_start(struct agent *agent)
 {
 	int r = agent->keycache ? 0 : keycache_new(2, &agent->keycache);
@@ -225,6 +232,7 @@ int agent_link_start(struct agent *agent)
 	r = initiator_new(&settings, &initiator_ops, agent, &agent->initiator);
 	if (r < 0)
 		log_error("agent", "cannot start: %s", outcome_text(r));
+	tunnel_node_watch_network(&agent->node, on_network_changed);
 	return r < 0;
 }
 

@@ -135,6 +135,13 @@ static struct initiator_settings settings_of(struct source *source, const struct
 	};
 }
 
+static void on_network_changed(void *owner)
+{
+	struct source *source = owner;
+	if (source->initiator)
+		initiator_network_changed(source->initiator);
+}
+
 int source_link_start(struct source *source)
 {
 	// Also when the mode of today needs none: a reload may change it.
@@ -148,6 +155,7 @@ int source_link_start(struct source *source)
 	r = initiator_new(&settings, &initiator_ops, source, &source->initiator);
 	if (r < 0)
 		log_error("source", "cannot start: %s", outcome_text(r));
+	tunnel_node_watch_network(&source->node, on_network_changed);
 	return r < 0;
 }
 

@@ -123,6 +123,13 @@ int tunnel_node_open(struct tunnel_node *node)
 	return r;
 }
 
+void tunnel_node_watch_network(struct tunnel_node *node, netlink_watch_fn on_change)
+{
+	int r = netlink_watch_open(workers_loop(node->workers, 0), on_change, node->owner, &node->network);
+	if (r < 0)
+		log_info(node->kind->subject, "changes of the network are not seen (no rtnetlink: %s)", outcome_text(r));
+}
+
 int tunnel_node_serve(struct tunnel_node *node)
 {
 	const struct tunnel_node_kind *kind = node->kind;
@@ -145,6 +152,7 @@ void tunnel_node_unserve(struct tunnel_node *node)
 
 void tunnel_node_close(struct tunnel_node *node)
 {
+	netlink_watch_close(&node->network);
 	life_close(&node->life);
 	watchdog_close(&node->watchdog);
 	process_close(&node->process);

@@ -7,6 +7,7 @@
 #include "cmd/life.h"
 #include "cmd/tunnel_reload.h"
 #include "config/config.h"
+#include "edge/netlink_watch.h"
 #include "node/process.h"
 #include "node/watchdog.h"
 #include "node/workers.h"
@@ -46,6 +47,7 @@ struct tunnel_node {
 	struct process *process;
 	struct watchdog *watchdog;
 	struct life *life;
+	struct netlink_watch *network;
 	struct http *http;
 	struct control_socket *control_socket;
 	struct control_socket_ops control_socket_ops;
@@ -61,6 +63,8 @@ int tunnel_node_run(struct tunnel_node *node, int argc, char **argv);
 MUST_USE int tunnel_node_identity(struct tunnel_node *node, struct identity **identity);
 // With the workers running: signals, watchdog, the life of certificates (unset yet). Negative.
 MUST_USE int tunnel_node_open(struct tunnel_node *node);
+// Tells the owner when the network of this host has changed. Where that cannot be known the node does without.
+void tunnel_node_watch_network(struct tunnel_node *node, netlink_watch_fn on_change);
 // Last: who hears of /health may count on all the rest.
 MUST_USE int tunnel_node_serve(struct tunnel_node *node);
 

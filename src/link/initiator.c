@@ -23,6 +23,10 @@
 #define RETIRE_MS 1000
 // A link that lived so long was no accident: with several dests the next one is tried at once.
 #define SETTLED_MS 5000
+// When the network has changed: so long a peer that stands may say nothing, or four round trips; and so long an attempt
+// has gone on when it is not expected to find its way any more.
+#define SIGN_OF_LIFE_MS 1500
+#define STALE_MS 1000
 // A peer's certificate is looked for anew so long before the old one expires, or when a tenth of its life is left.
 #define EXPIRY_LEAD_S 600
 
@@ -101,6 +105,7 @@ static bool on_up(void *owner, struct link *link)
 	initiator->in_use = line;
 	initiator->wish = NULL;
 	initiator->wished_ms = loop_now_ms(initiator->settings.loop);
+	initiator->probed_ms = 0;
 	destinations_take(&initiator->dests);
 	pthread_mutex_lock(&initiator->lock);
 	initiator->state.attempts = 0;
@@ -322,12 +327,31 @@ static void on_left_cut(void *owner, struct link *link)
 
 static const struct leftovers_ops left_ops = {.cut = on_left_cut};
 
+// A second link beside it rather than an end: if it was a slow moment only, nothing is lost.
+static void look_for_life(struct initiator *initiator)
+{
+	struct link_state state;
+	uint64_t now = clock_ms();
+	link_read(initiator->in_use->link, &state);
+	uint64_t patience_ms = 4 * state.rtt_us / 1000;
+	if (patience_ms < SIGN_OF_LIFE_MS)
+		patience_ms = SIGN_OF_LIFE_MS;
+	if (state.heard_ms < initiator->probed_ms && now - initiator->probed_ms < patience_ms)
+		return;
+	bool is_silent = state.heard_ms < initiator->probed_ms;
+	initiator->probed_ms = 0;
+	if (is_silent && !initiator->wish)
+		initiator_renew(initiator, "the network has changed, and it does not answer");
+}
+
 static void on_care(void *owner)
 {
 	struct initiator *initiator = owner;
 	uint64_t now = loop_now_ms(initiator->settings.loop);
 	close_the_empty(initiator);
 	leftovers_sift(&initiator->left, now, &left_ops, initiator);
+	if (initiator->in_use && initiator->probed_ms > 0)
+		look_for_life(initiator);
 	if (initiator->in_use && initiator->phase == INITIATOR_IDLE) {
 		look_for_better(initiator, now);
 		look_at_expiry(initiator, now);
@@ -384,7 +408,7 @@ static void start_over(struct initiator *initiator)
 	bool was_failback = initiator->is_failback && initiator->in_use;
 	initiator_forget(initiator);
 	if (initiator->fresh) {
-		session_close(&initiator->fresh->session, CONTROL_REASON_SHUTDOWN, "source has new settings");
+		session_close(&initiator->fresh->session, CONTROL_REASON_SHUTDOWN, "begun anew");
 		line_drop(initiator->fresh);
 	}
 	initiator->is_failback = false;
@@ -501,11 +525,20 @@ void initiator_open_failed(struct initiator *initiator, struct link *link, const
 
 void initiator_network_changed(struct initiator *initiator)
 {
+	bool is_trying = initiator->phase == INITIATOR_DIALING || initiator->phase == INITIATOR_HANDSHAKE ||
+	                 initiator->phase == INITIATOR_SESSION;
 	if (initiator->in_use) {
 		session_probe(initiator->in_use->session);
-	} else if (initiator->phase == INITIATOR_PAUSE) {
+		initiator->probed_ms = clock_ms();
+	}
+	if (initiator->is_failback && initiator->in_use)
+		return; // nobody waits for that
+	if (initiator->phase == INITIATOR_PAUSE) {
 		initiator->delay_ms = 0;
 		initiator_begin(initiator, 0);
+	} else if (is_trying && loop_now_ms(initiator->settings.loop) - initiator->tried_ms >= STALE_MS) {
+		initiator->delay_ms = 0;
+		start_over(initiator);
 	}
 }
 
