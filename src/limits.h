@@ -284,6 +284,8 @@
 #define LIMIT_DEVICES 65536
 // Services that get a socket of their own on a hub, for each device: each is a descriptor.
 #define LIMIT_DEVICE_SERVICES 16
+// TCP ports that lead to devices on one hub: each is a descriptor, and there for good.
+#define LIMIT_DEVICE_PORTS 1024
 // Lines of the audit log that wait for the disk, and their length: 8 MiB at most, usually a tenth. More are dropped and counted.
 #define LIMIT_AUDIT_LINES 4096
 #define LIMIT_AUDIT_LINE_BYTES 2048

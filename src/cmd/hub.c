@@ -1,6 +1,7 @@
 #include "cmd/hub.h"
 
 #include "cmd/hub_internal.h"
+#include "cmd/hub_ports.h"
 #include "cmd/tunnel.h"
 #include "core/log.h"
 #include "link/hello.h"
@@ -118,6 +119,7 @@ static void on_drain(void *owner)
 	struct hub *hub = owner;
 	listener_close(&hub->listener);
 	hub_seats_close(hub);
+	hub_ports_close(hub);
 	for (unsigned i = 0; i < hub->worker_count; i++) {
 		struct hub_worker *worker = &hub->worker[i];
 		mail_send_surely(worker->loop, on_goaway, &worker, sizeof worker);
@@ -260,6 +262,15 @@ static int open_doors(struct hub *hub)
 	return r != 0;
 }
 
+static int open_ports(struct hub *hub)
+{
+	char problem[HUB_PORTS_PROBLEM_BYTES] = "";
+	if (hub_ports_set(hub, hub->config, problem) == 0)
+		return 0;
+	log_error("hub", "%s", problem);
+	return 1;
+}
+
 static int start_workers(struct hub *hub)
 {
 	const struct config *config = hub->config;
@@ -299,6 +310,8 @@ static int start(void *owner)
 	if (r == 0)
 		r = open_listener(hub);
 	if (r == 0)
+		r = open_ports(hub);
+	if (r == 0)
 		r = tunnel_node_serve(&hub->node);
 	return r;
 }
@@ -309,6 +322,7 @@ static void stop(void *owner)
 	tunnel_node_unserve(&hub->node);
 	listener_close(&hub->listener);
 	hub_seats_close(hub);
+	hub_ports_close(hub);
 	atomic_store(&hub->node.draining, true);
 	// Flows first, on all workers: a wish that is refused may end on any of them.
 	if (hub->worker && hub->node.workers) {

@@ -2,6 +2,7 @@
 
 #include "core/brake.h"
 #include "core/clock.h"
+#include "flow/service.h"
 #include "limits.h"
 
 #include <inttypes.h>
@@ -87,7 +88,7 @@ void hub_audit_session(struct audit *audit, const char *event, const struct hub_
 		    (int)session->pid);
 	format_time(session->begun_ms, begun);
 	add_text(&line, "device", session->device);
-	add_text(&line, "service", session->service);
+	add_text(&line, "service", strcmp(session->service, SERVICE_DEFAULT) == 0 ? "default" : session->service);
 	add_text(&line, "address", session->address);
 	add(&line, ",\"begun\":\"%s\"", begun);
 	if (how) {

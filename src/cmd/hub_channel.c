@@ -34,6 +34,7 @@ struct channel {
 	struct device *device;
 	struct link *link;
 	int fd;
+	struct address from; // who came by TCP, with a length; else by the socket:
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
@@ -53,13 +54,17 @@ static const char *name_service(const char *service)
 // `how` is NULL at the beginning.
 static void write_line(const struct channel *channel, const char *event, const char *how)
 {
+	char from[ADDRESS_TEXT_BYTES];
+	if (channel->from.length > 0)
+		address_format(&channel->from, from);
 	hub_audit_session(channel->hub->audit, event,
 	                  &(struct hub_audit_session){
+						  .from = channel->from.length > 0 ? from : NULL,
 						  .uid = channel->uid,
 						  .gid = channel->gid,
 						  .pid = channel->pid,
 						  .device = channel->device->name,
-						  .service = name_service(channel->service),
+						  .service = channel->service,
 						  .address = channel->link ? link_peer(channel->link)->address : "",
 						  .begun_ms = channel->begun_ms,
 						  .sent = channel->account.sent,
@@ -125,6 +130,16 @@ static void channel_free(struct channel *channel)
 	free(channel);
 }
 
+static void log_refusal(const struct channel *channel, const char *why)
+{
+	char who[ADDRESS_TEXT_BYTES];
+	if (channel->from.length > 0)
+		address_format(&channel->from, who);
+	else
+		snprintf(who, sizeof who, "user %u (process %d)", (unsigned)channel->uid, (int)channel->pid);
+	log_warn("hub", "device %s: a connection of %s was refused: %s", channel->device->name, who, why);
+}
+
 // Before it began: the user's socket is closed at once, which says no; the log and the audit log say why.
 static void refuse(struct channel *channel, enum counter counter, const char *why)
 {
@@ -132,8 +147,7 @@ static void refuse(struct channel *channel, enum counter counter, const char *wh
 	counter_add(counter, 1);
 	atomic_fetch_add(&channel->device->channels_refused, 1);
 	if (brake_passes(&brake, clock_ms()))
-		log_warn("hub", "device %s: a connection of user %u (process %d) was refused: %s", channel->device->name,
-		         (unsigned)channel->uid, (int)channel->pid, why);
+		log_refusal(channel, why);
 	write_line(channel, "refused", why);
 	channel_free(channel);
 }
@@ -175,11 +189,16 @@ static void on_refused(void *owner, unsigned index, const struct header_answer *
 static int join(struct channel *channel, unsigned index, struct stream **stream)
 {
 	struct header header = {.kind = HEADER_TCP};
+	bool by_tcp = channel->from.length > 0; // then its address says who it is
 	struct address peer = {.length = sizeof(sa_family_t), .any.sa_family = AF_UNIX};
-	struct flow_arrival arrival = {
-		.fd = &channel->fd, .peer = &peer, .header = &header, .reply = REPLY_NONE, .account = &channel->account};
+	struct flow_arrival arrival = {.fd = &channel->fd,
+	                               .peer = by_tcp ? &channel->from : &peer,
+	                               .header = &header,
+	                               .reply = REPLY_NONE,
+	                               .account = &channel->account};
 	snprintf(header.service, sizeof header.service, "%s", channel->service);
-	snprintf(header.origin, sizeof header.origin, "uid:%u,pid:%d", (unsigned)channel->uid, (int)channel->pid);
+	if (!by_tcp)
+		snprintf(header.origin, sizeof header.origin, "uid:%u,pid:%d", (unsigned)channel->uid, (int)channel->pid);
 	// First: the flow may be over, and the channel gone, when it returns.
 	write_line(channel, "begin", NULL);
 	return flows_take_joined(channel->hub->worker[index].flows, &arrival, stream);
@@ -295,12 +314,13 @@ static int wish(struct channel *channel, unsigned here)
 	return r;
 }
 
+// `peer` is NULL for who came by TCP: the list of that port has judged.
 static void judge(struct channel *channel, const struct access_peer *peer)
 {
 	struct hub *hub = channel->hub;
 	uint32_t most = atomic_load(&hub->channels_max);
-	if (!access_allows(hub->policy->access, hub->policy->access_count, peer, channel->device->name,
-	                   name_service(channel->service))) {
+	if (peer && !access_allows(hub->policy->access, hub->policy->access_count, peer, channel->device->name,
+	                           name_service(channel->service))) {
 		refuse(channel, COUNTER_CHANNEL_NOT_ALLOWED, "no rule of hub.access lets this user in");
 		return;
 	}
@@ -324,6 +344,23 @@ static void judge(struct channel *channel, const struct access_peer *peer)
 		refuse(channel, COUNTER_CHANNEL_LIMIT, "too many connections to it wait already");
 }
 
+static void begin(struct channel *channel, struct hub *hub, struct device *device, const char *service, int fd)
+{
+	channel->hub = hub;
+	channel->device = device_ref(device);
+	channel->fd = fd;
+	channel->begun_ms = clock_wall_ms();
+	channel->account = (struct account){.rate = &device->rate,
+	                                    .outward = &device->outward,
+	                                    .inward = &device->inward,
+	                                    .on_end = on_flow_end};
+	snprintf(channel->service, sizeof channel->service, "%s", service);
+	atomic_fetch_add(&hub->channels, 1);
+	atomic_fetch_add(&device->channels, 1);
+	atomic_fetch_add(&device->channels_total, 1);
+	list(channel);
+}
+
 void hub_channel_take(struct hub *hub, struct device *device, const char *service, int fd)
 {
 	struct access_peer peer = {.uid = (uid_t)-1};
@@ -334,25 +371,23 @@ void hub_channel_take(struct hub *hub, struct device *device, const char *servic
 		counter_add(COUNTER_CHANNEL_FAILED, 1);
 		return;
 	}
-	*channel = (struct channel){
-		.hub = hub,
-		.device = device_ref(device),
-		.fd = fd,
-		.uid = peer.uid,
-		.gid = peer.gid,
-		.pid = peer.pid,
-		.begun_ms = clock_wall_ms(),
-		.account = {.rate = &device->rate,
-	                .outward = &device->outward,
-	                .inward = &device->inward,
-	                .on_end = on_flow_end},
-	};
-	snprintf(channel->service, sizeof channel->service, "%s", service);
-	atomic_fetch_add(&hub->channels, 1);
-	atomic_fetch_add(&device->channels, 1);
-	atomic_fetch_add(&device->channels_total, 1);
-	list(channel);
+	*channel = (struct channel){.uid = peer.uid, .gid = peer.gid, .pid = peer.pid};
+	begin(channel, hub, device, service, fd);
 	judge(channel, &peer);
+}
+
+void hub_channel_take_tcp(struct hub *hub, struct device *device, const char *service, int fd,
+                          const struct address *peer)
+{
+	struct channel *channel = calloc(1, sizeof *channel);
+	if (!channel) {
+		socket_close(&fd);
+		counter_add(COUNTER_CHANNEL_FAILED, 1);
+		return;
+	}
+	channel->from = *peer;
+	begin(channel, hub, device, service, fd);
+	judge(channel, NULL);
 }
 
 // ---- ends that somebody else wants ---------------------------------------------------------------------------------

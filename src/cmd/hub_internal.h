@@ -54,7 +54,8 @@ struct hub {
 	struct pins *pins;   // NULL: names are in certificates
 	struct audit *audit; // NULL: none
 	struct doors *doors;
-	struct seat *seats; // worker 0
+	struct seat *seats;     // worker 0
+	struct hub_port *ports; // worker 0
 	struct listener *listener;
 	_Atomic uint32_t channels; // open or being opened
 	struct hub_channels joined;
@@ -97,6 +98,9 @@ void hub_channels_fini(struct hub *hub);
 // connection is over. Returns how many there were. `why` is for the audit log, and lives for ever.
 typedef bool (*hub_meant_fn)(const void *owner, const struct device *device, const struct link *link);
 size_t hub_channels_cut(struct hub *hub, hub_meant_fn is_meant, const void *owner, const char *why);
+// Or to a port that leads to one, from an address that may.
+void hub_channel_take_tcp(struct hub *hub, struct device *device, const char *service, int fd,
+                          const struct address *peer);
 
 // How near a device's certificate is to its end, by [expiry]; at the end itself its link is cut by nobody, but a new
 // one is refused.

@@ -1,6 +1,7 @@
 // A new configuration for a running hub.
 
 #include "cmd/hub_internal.h"
+#include "cmd/hub_ports.h"
 #include "cmd/tunnel.h"
 #include "core/log.h"
 
@@ -29,9 +30,13 @@ static int prepare(struct hub *hub, const struct config *next, struct hub_policy
 	r = hub_make_keyserver(hub, next);
 	if (r == 0)
 		r = gate_set_sources(hub->gate, next->hub.allowed_source_ips, next->hub.allowed_source_count);
+	char ports[HUB_PORTS_PROBLEM_BYTES] = "";
+	// Last: nothing can fail after it.
+	if (r == 0)
+		r = hub_ports_set(hub, next, ports);
 	if (r < 0) {
 		hub_policy_free(policy);
-		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", outcome_text(r));
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", ports[0] ? ports : outcome_text(r));
 	}
 	return r;
 }
