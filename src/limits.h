@@ -286,7 +286,8 @@
 #define LIMIT_DEVICE_SERVICES 16
 // TCP ports that lead to devices on one hub: each is a descriptor, and there for good.
 #define LIMIT_DEVICE_PORTS 1024
-// Lines of the audit log that wait for the disk, and their length: 8 MiB at most, usually a tenth. More are dropped and counted.
+// Lines of the audit log that wait for the disk, and their length: 8 MiB at most, usually a tenth. More are dropped and
+// counted.
 #define LIMIT_AUDIT_LINES 4096
 #define LIMIT_AUDIT_LINE_BYTES 2048
 // A file of pinned names or of denied devices: some 100 000 lines.

@@ -165,7 +165,9 @@ def test_services_have_sockets_of_their_own(world, service):
     # On a parked connection it begins and ends; without one the device refuses it before.
     fleet.hub.wait(
         lambda: [
-            line for line in fleet.lines() if line.get("service") == "other" and "no such service" in line.get("ended", "")
+            line
+            for line in fleet.lines()
+            if line.get("service") == "other" and "no such service" in line.get("ended", "")
         ],
         "the reason in the audit log",
     )
