@@ -48,7 +48,7 @@ static void try_close(const struct frame *frame)
 	enum control_reason reason, reason_again;
 	if (message_decode_close(frame, &reason, text) != 0)
 		return;
-	assert(reason > CONTROL_REASON_NONE && reason <= CONTROL_REASON_KIND);
+	assert(reason > CONTROL_REASON_NONE && reason <= CONTROL_REASON_TAKEN);
 	assert(strlen(text) <= LIMIT_REASON_BYTES && message_text_is_printable(text));
 	size_t length = message_encode_close(reason, text, out);
 	struct frame second = {MESSAGE_CLOSE, out, length, out + FRAME_HEADER_BYTES, length - FRAME_HEADER_BYTES};

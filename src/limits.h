@@ -299,9 +299,12 @@
 #define LIMIT_DEVICES 65536
 // Services that get a socket of their own on a hub, for each device: each is a descriptor.
 #define LIMIT_DEVICE_SERVICES 16
-// Lines of the audit log that wait for the disk, and their length: 4 MiB at most. More are dropped and counted.
+// TCP ports that lead to devices on one hub: each is a descriptor, and there for good.
+#define LIMIT_DEVICE_PORTS 1024
+// Lines of the audit log that wait for the disk, and their length: 8 MiB at most, usually a tenth. More are dropped and
+// counted.
 #define LIMIT_AUDIT_LINES 4096
-#define LIMIT_AUDIT_LINE_BYTES 1024
+#define LIMIT_AUDIT_LINE_BYTES 2048
 // A file of pinned names or of denied devices: some 100 000 lines.
 #define LIMIT_DEVICE_FILE_BYTES (16 * 1024 * 1024)
 // Devices in one answer of the control socket: about 200 KiB.

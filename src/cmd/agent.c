@@ -2,12 +2,9 @@
 
 #include "cmd/agent_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_socket.h"
 #include "config/target.h"
-#include "core/clock.h"
 #include "core/log.h"
 #include "node/mail.h"
-#include "node/notify.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +25,7 @@ static void on_header(void *owner, struct stream *stream, const struct header *h
 	// Hostile: services carry bytes here; whoever asks for datagrams asks for what is not offered.
 	if (header->kind != HEADER_TCP)
 		stream_refuse(&stream, HEADER_NO_SERVICE, "no such service on the device");
-	else if (atomic_load(&worker->agent->draining))
+	else if (atomic_load(&worker->agent->node.draining))
 		stream_refuse(&stream, HEADER_DRAINING, "the device's agent stops");
 	else
 		flows_take_stream(worker->flows, stream, header);
@@ -38,7 +35,7 @@ struct pool_settings agent_pool_settings(struct agent_worker *worker)
 {
 	const struct agent *agent = worker->agent;
 	const struct config *config = agent->config;
-	unsigned wanted = atomic_load(&agent->draining) ? 0 : config->agent.parked_connections;
+	unsigned wanted = atomic_load(&agent->node.draining) ? 0 : config->agent.parked_connections;
 	return (struct pool_settings){
 		.loop = worker->loop,
 		.size = wanted / agent->worker_count + (worker->index < wanted % agent->worker_count),
@@ -118,7 +115,6 @@ static void on_drain_worker(void *contents)
 static void on_drain(void *owner)
 {
 	struct agent *agent = owner;
-	atomic_store(&agent->draining, true);
 	for (unsigned i = 0; i < agent->worker_count; i++) {
 		struct agent_worker *worker = &agent->worker[i];
 		mail_send_surely(worker->loop, on_drain_worker, &worker, sizeof worker);
@@ -129,33 +125,6 @@ static bool is_busy(void *owner)
 {
 	return agent_flows_open(owner) > 0;
 }
-
-static void on_reload(void *owner)
-{
-	struct config_reload outcome;
-	(void)agent_reload(owner, &outcome);
-	config_reload_fini(&outcome);
-}
-
-static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
-
-static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
-{
-	struct config_reload outcome;
-	bool ok = agent_reload(owner, &outcome);
-	tunnel_socket_report(ok, &outcome, answer, to);
-	config_reload_fini(&outcome);
-}
-
-static bool on_ask_drain(void *owner)
-{
-	struct agent *agent = owner;
-	return process_drain(agent->process, "asked to on the control socket");
-}
-
-static const struct control_socket_ops control_socket_ops = {.status = agent_fill_status,
-                                                             .reload = on_ask_reload,
-                                                             .drain = on_ask_drain};
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
 
@@ -184,24 +153,24 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 static int start_workers(struct agent *agent)
 {
 	const struct config *config = agent->config;
-	int r = workers_new(config->node.workers, &agent->workers);
+	int r = workers_new(config->node.workers, &agent->node.workers);
 	if (r < 0)
 		return r;
-	agent->worker_count = workers_count(agent->workers);
+	agent->worker_count = workers_count(agent->node.workers);
 	agent->worker = calloc(agent->worker_count, sizeof *agent->worker);
-	r = agent->worker ? workers_each(agent->workers, start_worker, agent) : -ENOMEM;
+	r = agent->worker ? workers_each(agent->node.workers, start_worker, agent) : -ENOMEM;
 	if (r == 0)
-		r = process_open(workers_loop(agent->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops,
-		                 agent, &agent->process);
+		r = tunnel_node_open(&agent->node);
 	if (r == 0)
-		r = watchdog_open(agent->workers, notify_watchdog_ms(), notify_alive, &agent->watchdog);
+		tunnel_node_set_life(&agent->node, agent->identity);
 	return r;
 }
 
-static int start(struct agent *agent)
+static int start(void *owner)
 {
+	struct agent *agent = owner;
 	const struct config *config = agent->config;
-	int r = tunnel_identity(config, IDENTITY_CLIENT, &agent->identity);
+	int r = tunnel_node_identity(&agent->node, &agent->identity);
 	if (r != 0)
 		return r;
 	r = agent_make_services(agent, config, &agent->services);
@@ -213,26 +182,19 @@ static int start(struct agent *agent)
 	}
 	r = agent_link_start(agent);
 	if (r == 0)
-		r = tunnel_socket_open(config, "agent", workers_loop(agent->workers, 0), &control_socket_ops, agent,
-		                       &agent->control_socket);
-	// Last: who hears of /health may count on all the rest.
-	if (r == 0)
-		r = tunnel_http(config, agent_fill_status, agent, &agent->http);
+		r = tunnel_node_serve(&agent->node);
 	return r;
 }
 
-static void stop(struct agent *agent)
+static void stop(void *owner)
 {
-	if (agent->http)
-		http_stop(&agent->http);
-	control_socket_close(&agent->control_socket);
-	if (agent->worker && agent->workers)
-		(void)!workers_each(agent->workers, stop_worker, agent);
+	struct agent *agent = owner;
+	tunnel_node_unserve(&agent->node);
+	if (agent->worker && agent->node.workers)
+		(void)!workers_each(agent->node.workers, stop_worker, agent);
 	initiator_free(&agent->initiator, CONTROL_REASON_SHUTDOWN);
-	watchdog_close(&agent->watchdog);
-	process_close(&agent->process);
 	link_unref(&agent->link);
-	workers_free(&agent->workers);
+	tunnel_node_close(&agent->node);
 	keycache_free(&agent->keycache);
 	service_table_unref(&agent->services);
 	if (agent->identity)
@@ -240,37 +202,22 @@ static void stop(struct agent *agent)
 	free(agent->worker);
 }
 
-static int run(struct agent *agent)
-{
-	int r = workers_run(agent->workers);
-	if (r == 0)
-		return process_exit_code(agent->process);
-	log_error("agent", "the main loop failed: %s", outcome_text(r));
-	return 1;
-}
+static const struct tunnel_node_kind kind = {
+	.subject = "agent",
+	.doing = "dialling the hub",
+	.command = CONFIG_AGENT,
+	.usage = IDENTITY_CLIENT,
+	.start = start,
+	.stop = stop,
+	.drain = on_drain,
+	.is_busy = is_busy,
+	.take = agent_take,
+	.status = agent_fill_status,
+};
 
 int agent_command(int argc, char **argv)
 {
-	struct agent agent = {.argc = argc - 1,
-	                      .argv = argv + 1,
-	                      .lock = PTHREAD_MUTEX_INITIALIZER,
-	                      .started_ms = clock_ms()};
-	int r = config_load(CONFIG_AGENT, agent.argc, agent.argv, stdout, stderr, &agent.config);
-	if (r != 0)
-		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
-	tunnel_log(agent.config);
-	int status = process_start() != 0;
-	if (status == 0)
-		status = start(&agent);
-	if (status == 0)
-		status = process_confine_here() != 0;
-	if (status == 0) {
-		notify_ready();
-		notify_status("dialling the hub");
-		log_info("agent", "qanat %s is running with %u workers", QANAT_VERSION, agent.worker_count);
-		status = run(&agent);
-	}
-	stop(&agent);
-	config_free(&agent.config);
-	return status;
+	struct agent agent = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	agent.node = (struct tunnel_node){.kind = &kind, .owner = &agent, .config = &agent.config};
+	return tunnel_node_run(&agent.node, argc, argv);
 }

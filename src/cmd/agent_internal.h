@@ -7,14 +7,9 @@
 
 #pragma once
 
-#include "config/reload.h"
+#include "cmd/tunnel_node.h"
 #include "flow/flow.h"
 #include "link/initiator.h"
-#include "node/process.h"
-#include "node/watchdog.h"
-#include "node/workers.h"
-#include "ops/control_socket.h"
-#include "ops/http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,19 +25,11 @@ struct agent_worker {
 };
 
 struct agent {
-	int argc; // of the command, for reloads
-	char **argv;
-	struct workers *workers;
+	struct tunnel_node node;
 	struct agent_worker *worker;
 	unsigned worker_count, turn;
 	struct keycache *keycache;
 	struct initiator *initiator;
-	struct process *process;
-	struct watchdog *watchdog;
-	struct http *http;
-	struct control_socket *control_socket;
-	uint64_t started_ms;
-	_Atomic bool draining;
 
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	struct config *config;
@@ -70,6 +57,6 @@ void agent_link_set(struct agent *agent);
 
 // status_fn
 void agent_fill_status(void *owner, struct status_node *status);
-// Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
-// is due.
-bool agent_reload(struct agent *agent, struct config_reload *outcome);
+// Puts a new configuration into force: `take` of a tunnel_node_kind.
+MUST_USE int agent_take(void *owner, struct config **next, struct identity **identity,
+                        char problem[TUNNEL_RELOAD_PROBLEM_BYTES]);

@@ -140,7 +140,7 @@ static void on_open(void *owner, struct link *link, const struct control_open *o
 	struct header header = {.kind = HEADER_TCP};
 	snprintf(header.service, sizeof header.service, "%s", open->service);
 	claim.link = link_ref(link);
-	if (atomic_load(&agent->draining)) {
+	if (atomic_load(&agent->node.draining)) {
 		refuse(&claim, HEADER_DRAINING, "the device's agent stops");
 	} else if (!service_find(agent->services, &header)) {
 		log_warn("agent", "link %s: the hub asks for service %s, which is not offered here", link_name(link),
@@ -189,7 +189,7 @@ static struct initiator_settings settings_of(struct agent *agent, struct destina
 {
 	const struct config *config = agent->config;
 	return (struct initiator_settings){
-		.loop = workers_loop(agent->workers, 0),
+		.loop = workers_loop(agent->node.workers, 0),
 		.identity = agent->identity,
 		.pq = tunnel_pq(config),
 		.dests = hubs,
@@ -213,6 +213,13 @@ static struct initiator_settings settings_of(struct agent *agent, struct destina
 	};
 }
 
+static void on_network_changed(void *owner)
+{
+	struct agent *agent = owner;
+	if (agent->initiator)
+		initiator_network_changed(agent->initiator);
+}
+
 int agent_link_start(struct agent *agent)
 {
 	int r = agent->keycache ? 0 : keycache_new(2, &agent->keycache);
@@ -225,6 +232,7 @@ int agent_link_start(struct agent *agent)
 	r = initiator_new(&settings, &initiator_ops, agent, &agent->initiator);
 	if (r < 0)
 		log_error("agent", "cannot start: %s", outcome_text(r));
+	tunnel_node_watch_network(&agent->node, on_network_changed);
 	return r < 0;
 }
 
@@ -236,7 +244,7 @@ void agent_link_set(struct agent *agent)
 	if (r < 0) {
 		// A revocation may be among what is not in force: better no agent than one that keeps such a link.
 		log_error("agent", "the new configuration cannot be put into force on the link: %s", outcome_text(r));
-		process_fail(agent->process, 1);
+		process_fail(agent->node.process, 1);
 		return;
 	}
 	// SIGHUP is also what scripts send when the network has changed.

@@ -2,7 +2,6 @@
 
 #include "cmd/agent_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 
 #include <stdio.h>
@@ -18,8 +17,7 @@ static int apply(void *owner, unsigned index, struct loop *loop)
 	return 0;
 }
 
-static int take(void *owner, struct config **next, struct identity **identity,
-                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+int agent_take(void *owner, struct config **next, struct identity **identity, char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct agent *agent = owner;
 	struct service_table *services = NULL;
@@ -38,28 +36,12 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	*next = NULL;
 	*identity = NULL;
 	tunnel_log(agent->config);
-	process_set_drain(agent->process, agent->config->node.drain_timeout_seconds * 1000);
+	process_set_drain(agent->node.process, agent->config->node.drain_timeout_seconds * 1000);
 	// Waits for every worker: nobody looks at the old texts afterwards.
-	(void)!workers_each(agent->workers, apply, agent);
+	(void)!workers_each(agent->node.workers, apply, agent);
 	agent_link_set(agent);
 	config_free(&old);
 	identity_unref(&old_identity);
+	tunnel_node_set_life(&agent->node, agent->identity);
 	return 0;
-}
-
-bool agent_reload(struct agent *agent, struct config_reload *outcome)
-{
-	struct tunnel_reload reload = {.command = CONFIG_AGENT,
-	                               .argc = agent->argc,
-	                               .argv = agent->argv,
-	                               .running = agent->config,
-	                               .usage = IDENTITY_CLIENT,
-	                               .owner = agent,
-	                               .take = take};
-	if (!atomic_load(&agent->draining))
-		return tunnel_reload(&reload, outcome);
-	log_warn("agent", "stopping: the configuration is not read again");
-	*outcome = (struct config_reload){0};
-	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
-	return false;
 }

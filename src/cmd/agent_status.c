@@ -37,11 +37,11 @@ static int64_t missed_pongs(const struct agent *agent)
 static void fill(struct agent *agent, const struct initiator_state *initiator, struct status_node *status)
 {
 	uint64_t now = clock_ms();
-	bool draining = atomic_load(&agent->draining), ready = agent->link && agent->link_takes_streams && !draining;
+	bool draining = atomic_load(&agent->node.draining), ready = agent->link && agent->link_takes_streams && !draining;
 	*status = (struct status_node){
 		.command = "agent",
 		.version = QANAT_VERSION,
-		.uptime_ms = now - agent->started_ms,
+		.uptime_ms = now - agent->node.started_ms,
 		.ready = ready,
 		.health = health_of(ready, draining, initiator),
 		.tunnel_established = agent->link != NULL,
@@ -66,6 +66,7 @@ static void fill(struct agent *agent, const struct initiator_state *initiator, s
 	identity_expiry(agent->identity, &status->own_not_after, &status->ca_not_after);
 	tunnel_reload_show(status);
 	status->startup_complete = process_is_confined();
+	life_show(agent->node.life, status);
 	status->links = calloc(1, sizeof *status->links);
 	if (!status->links)
 		return;

@@ -2,13 +2,10 @@
 
 #include "cmd/dest_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_node.h"
-#include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "net/socket.h"
 #include "node/mail.h"
-#include "node/notify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,7 +44,7 @@ static uint32_t load_of(void *owner, unsigned index)
 static void on_accept(void *owner, int fd, const struct address *peer)
 {
 	struct dest *dest = owner;
-	unsigned best = workers_lightest(dest->workers, load_of, dest, &dest->turn);
+	unsigned best = workers_lightest(dest->node.workers, load_of, dest, &dest->turn);
 	struct arrival arrival = {.worker = &dest->worker[best], .fd = fd, .peer = *peer};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
 		socket_close(&fd);
@@ -214,7 +211,6 @@ static void on_goaway(void *contents)
 static void on_drain(void *owner)
 {
 	struct dest *dest = owner;
-	atomic_store(&dest->draining, true);
 	listener_close(&dest->listener);
 	for (unsigned i = 0; i < dest->worker_count; i++) {
 		struct dest_worker *worker = &dest->worker[i];
@@ -226,41 +222,6 @@ static bool is_busy(void *owner)
 {
 	return dest_flows_open(owner) > 0;
 }
-
-static bool reload(void *owner)
-{
-	struct config_reload outcome;
-	bool ok = dest_reload(owner, &outcome);
-	config_reload_fini(&outcome);
-	return ok;
-}
-
-static void on_reload(void *owner)
-{
-	(void)reload(owner);
-}
-
-static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
-
-// ---- the control socket -------------------------------------------------------------------------------------------
-
-static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
-{
-	struct config_reload outcome;
-	bool ok = dest_reload(owner, &outcome);
-	tunnel_socket_report(ok, &outcome, answer, to);
-	config_reload_fini(&outcome);
-}
-
-static bool on_ask_drain(void *owner)
-{
-	struct dest *dest = owner;
-	return process_drain(dest->process, "asked to on the control socket");
-}
-
-static const struct control_socket_ops control_socket_ops = {.status = dest_fill_status,
-                                                             .reload = on_ask_reload,
-                                                             .drain = on_ask_drain};
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
 
@@ -323,7 +284,7 @@ static int open_tables(struct dest *dest)
 static void on_broken(void *owner)
 {
 	struct dest *dest = owner;
-	process_fail(dest->process, 1);
+	process_fail(dest->node.process, 1);
 }
 
 static int open_listener(struct dest *dest)
@@ -336,7 +297,7 @@ static int open_listener(struct dest *dest)
 		return 2;
 	}
 	address_format(&address, text);
-	int r = listener_open(workers_loop(dest->workers, 0), &address, on_accept, dest, &dest->listener);
+	int r = listener_open(workers_loop(dest->node.workers, 0), &address, on_accept, dest, &dest->listener);
 	if (r < 0) {
 		log_error("dest", "cannot listen on %s (dest.tunnel_port): %s", text, tunnel_listen_problem(&address, r));
 		return 1;
@@ -349,32 +310,23 @@ static int open_listener(struct dest *dest)
 static int start_workers(struct dest *dest)
 {
 	const struct config *config = dest->config;
-	int r = workers_new(config->node.workers, &dest->workers);
+	int r = workers_new(config->node.workers, &dest->node.workers);
 	if (r < 0)
 		return r;
-	dest->worker_count = workers_count(dest->workers);
+	dest->worker_count = workers_count(dest->node.workers);
 	dest->worker = calloc(dest->worker_count, sizeof *dest->worker);
-	r = dest->worker ? workers_each(dest->workers, start_worker, dest) : -ENOMEM;
+	r = dest->worker ? workers_each(dest->node.workers, start_worker, dest) : -ENOMEM;
 	if (r == 0)
-		r = process_open(workers_loop(dest->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops, dest,
-		                 &dest->process);
+		r = tunnel_node_open(&dest->node);
 	if (r == 0)
-		r = watchdog_open(dest->workers, notify_watchdog_ms(), notify_alive, &dest->watchdog);
-	if (r == 0)
-		r = life_open(workers_loop(dest->workers, 0), reload, dest, &dest->life);
-	if (r == 0)
-		dest_set_life(dest);
+		tunnel_node_set_life(&dest->node, dest->identity);
 	return r;
 }
 
 static int start(void *owner)
 {
 	struct dest *dest = owner;
-	const struct config *config = dest->config;
-	struct identity_files files = tunnel_identity_files(config, IDENTITY_SERVER);
-	int r = life_prepare(config, &(struct life_files){&files, 1});
-	if (r == 0)
-		r = tunnel_identity(config, IDENTITY_SERVER, &dest->identity);
+	int r = tunnel_node_identity(&dest->node, &dest->identity);
 	if (r == 0)
 		r = open_tables(dest);
 	if (r != 0)
@@ -386,27 +338,18 @@ static int start(void *owner)
 	}
 	r = open_listener(dest);
 	if (r == 0)
-		r = tunnel_socket_open(config, "dest", workers_loop(dest->workers, 0), &control_socket_ops, dest,
-		                       &dest->control_socket);
-	// Last: who hears of /health may count on all the rest.
-	if (r == 0)
-		r = tunnel_http(config, dest_fill_status, dest, &dest->http);
+		r = tunnel_node_serve(&dest->node);
 	return r;
 }
 
 static void stop(void *owner)
 {
 	struct dest *dest = owner;
-	if (dest->http)
-		http_stop(&dest->http);
-	control_socket_close(&dest->control_socket);
+	tunnel_node_unserve(&dest->node);
 	listener_close(&dest->listener);
-	if (dest->worker && dest->workers)
-		(void)!workers_each(dest->workers, stop_worker, dest);
-	life_close(&dest->life);
-	watchdog_close(&dest->watchdog);
-	process_close(&dest->process);
-	workers_free(&dest->workers);
+	if (dest->worker && dest->node.workers)
+		(void)!workers_each(dest->node.workers, stop_worker, dest);
+	tunnel_node_close(&dest->node);
 	keyserver_free(&dest->keyserver);
 	registry_free(&dest->registry);
 	gate_free(&dest->gate);
@@ -418,21 +361,22 @@ static void stop(void *owner)
 	free(dest->worker);
 }
 
+static const struct tunnel_node_kind kind = {
+	.subject = "dest",
+	.doing = "accepting links",
+	.command = CONFIG_DEST,
+	.usage = IDENTITY_SERVER,
+	.start = start,
+	.stop = stop,
+	.drain = on_drain,
+	.is_busy = is_busy,
+	.take = dest_take,
+	.status = dest_fill_status,
+};
+
 int dest_command(int argc, char **argv)
 {
-	struct dest dest = {.argc = argc - 1,
-	                    .argv = argv + 1,
-	                    .lock = PTHREAD_MUTEX_INITIALIZER,
-	                    .started_ms = clock_ms()};
-	return tunnel_node_run(&(struct tunnel_node){.subject = "dest",
-	                                             .doing = "accepting links",
-	                                             .command = CONFIG_DEST,
-	                                             .argc = dest.argc,
-	                                             .argv = dest.argv,
-	                                             .config = &dest.config,
-	                                             .workers = &dest.workers,
-	                                             .process = &dest.process,
-	                                             .owner = &dest,
-	                                             .start = start,
-	                                             .stop = stop});
+	struct dest dest = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	dest.node = (struct tunnel_node){.kind = &kind, .owner = &dest, .config = &dest.config};
+	return tunnel_node_run(&dest.node, argc, argv);
 }

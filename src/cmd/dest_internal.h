@@ -4,17 +4,11 @@
 
 #pragma once
 
-#include "cmd/life.h"
-#include "config/reload.h"
+#include "cmd/tunnel_node.h"
 #include "edge/listener.h"
 #include "flow/flow.h"
 #include "flow/udp_flow.h"
 #include "link/responder.h"
-#include "node/process.h"
-#include "node/watchdog.h"
-#include "node/workers.h"
-#include "ops/control_socket.h"
-#include "ops/http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,9 +24,7 @@ struct dest_worker {
 };
 
 struct dest {
-	int argc; // of the command, for reloads
-	char **argv;
-	struct workers *workers;
+	struct tunnel_node node;
 	struct dest_worker *worker;
 	unsigned worker_count, turn;
 	struct quota *clients;
@@ -41,13 +33,6 @@ struct dest {
 	struct gate *gate;
 	struct keyserver *keyserver;
 	struct listener *listener;
-	struct process *process;
-	struct watchdog *watchdog;
-	struct life *life;
-	struct http *http;
-	struct control_socket *control_socket;
-	uint64_t started_ms;
-	_Atomic bool draining;
 
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	struct config *config;
@@ -69,9 +54,6 @@ MUST_USE int dest_make_keyserver(struct dest *dest, const struct config *config)
 // status_fn
 void dest_fill_status(void *owner, struct status_node *status);
 
-// Hands the configuration and the certificates in force to their life.
-void dest_set_life(struct dest *dest);
-
-// Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
-// is due.
-bool dest_reload(struct dest *dest, struct config_reload *outcome);
+// Puts a new configuration into force: `take` of a tunnel_node_kind.
+MUST_USE int dest_take(void *owner, struct config **next, struct identity **identity,
+                       char problem[TUNNEL_RELOAD_PROBLEM_BYTES]);

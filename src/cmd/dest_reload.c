@@ -2,17 +2,9 @@
 
 #include "cmd/dest_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 
 #include <stdio.h>
-
-void dest_set_life(struct dest *dest)
-{
-	struct identity_files files = tunnel_identity_files(dest->config, IDENTITY_SERVER);
-	life_set(dest->life, dest->config, &(struct life_files){&files, 1},
-	         &(struct life_identities){.list = &dest->identity, .count = 1});
-}
 
 static int apply(void *owner, unsigned index, struct loop *loop)
 {
@@ -36,8 +28,7 @@ static int prepare(struct dest *dest, const struct config *next, struct service_
 	return r;
 }
 
-static int take(void *owner, struct config **next, struct identity **identity,
-                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+int dest_take(void *owner, struct config **next, struct identity **identity, char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct dest *dest = owner;
 	struct service_table *services = NULL;
@@ -58,35 +49,17 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	*next = NULL;
 	*identity = NULL;
 	tunnel_log(dest->config);
-	process_set_drain(dest->process, dest->config->node.drain_timeout_seconds * 1000);
+	process_set_drain(dest->node.process, dest->config->node.drain_timeout_seconds * 1000);
 	// Waits for every worker: nobody looks at the old texts afterwards.
-	r = workers_each(dest->workers, apply, dest);
+	r = workers_each(dest->node.workers, apply, dest);
 	if (r < 0) {
 		// A worker whose listener could not be made uses texts of the old one until the process has ended.
 		log_error("dest", "the new configuration cannot be put into force on every worker: %s", outcome_text(r));
-		process_fail(dest->process, 1);
+		process_fail(dest->node.process, 1);
 		return 0;
 	}
 	config_free(&old);
 	identity_unref(&old_identity);
-	dest_set_life(dest);
+	tunnel_node_set_life(&dest->node, dest->identity);
 	return 0;
-}
-
-bool dest_reload(struct dest *dest, struct config_reload *outcome)
-{
-	struct tunnel_reload reload = {.command = CONFIG_DEST,
-	                               .argc = dest->argc,
-	                               .argv = dest->argv,
-	                               .running = dest->config,
-	                               .usage = IDENTITY_SERVER,
-	                               .owner = dest,
-	                               .take = take};
-	life_mark(dest->life);
-	if (!atomic_load(&dest->draining))
-		return tunnel_reload(&reload, outcome);
-	log_warn("dest", "stopping: the configuration is not read again");
-	*outcome = (struct config_reload){0};
-	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
-	return false;
 }

@@ -32,11 +32,11 @@ void dest_fill_status(void *owner, struct status_node *status)
 	if (!list.links)
 		list.room = 0;
 	registry_visit(dest->registry, visit, &list);
-	bool draining = atomic_load(&dest->draining);
+	bool draining = atomic_load(&dest->node.draining);
 	*status = (struct status_node){
 		.command = "dest",
 		.version = QANAT_VERSION,
-		.uptime_ms = clock_ms() - dest->started_ms,
+		.uptime_ms = clock_ms() - dest->node.started_ms,
 		.ready = !draining, // the listener is open before this is served
 		.health = draining ? "Unhealthy" : "Healthy",
 		.tunnel_established = known > 0,
@@ -60,5 +60,5 @@ void dest_fill_status(void *owner, struct status_node *status)
 	pthread_mutex_unlock(&dest->lock);
 	snprintf(status->message, sizeof status->message, "%s",
 	         draining ? "Stopping: no new links" : "All systems operational");
-	life_show(dest->life, status);
+	life_show(dest->node.life, status);
 }

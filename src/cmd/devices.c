@@ -59,18 +59,28 @@ static const char *show_date(int64_t when, char out[CELL_BYTES])
 	return out;
 }
 
+// A '!' behind the date: it is near.
+static const char *show_expiry(const json_t *device, char out[CELL_BYTES])
+{
+	char date[CELL_BYTES];
+	const char *stage = text(device, "certificate");
+	bool is_near = strcmp(stage, "-") != 0 && strcmp(stage, "valid") != 0;
+	snprintf(out, CELL_BYTES, "%.20s%s", show_date(number(device, "not_after"), date), is_near ? "!" : "");
+	return out;
+}
+
 static void print_device(const json_t *device)
 {
 	char seen[CELL_BYTES], date[CELL_BYTES], rtt[CELL_BYTES] = "-";
 	bool online = json_is_true(json_object_get(device, "online"));
 	if (number(device, "rtt_us") > 0)
 		snprintf(rtt, sizeof rtt, "%.1fms", (double)number(device, "rtt_us") / 1000);
-	printf("%-24s %-8s %6s %9s %5" PRId64 " %12" PRId64 " %12" PRId64 " %-10s  %s\n", text(device, "name"),
+	printf("%-24s %-8s %6s %9s %5" PRId64 " %12" PRId64 " %12" PRId64 " %-11s %s\n", text(device, "name"),
 	       online                                             ? "online"
 	       : json_is_true(json_object_get(device, "resting")) ? "resting"
 	                                                          : "away",
 	       show_age(number(device, "last_seen_ms"), seen), rtt, number(device, "channels"),
-	       number(device, "bytes_sent"), number(device, "bytes_received"), show_date(number(device, "not_after"), date),
+	       number(device, "bytes_sent"), number(device, "bytes_received"), show_expiry(device, date),
 	       text(device, "address"));
 }
 
@@ -86,7 +96,7 @@ static bool print_pages(const char *path, bool as_json)
 	char after[NAMING_BYTES] = "";
 	int64_t left = 1;
 	if (!as_json)
-		printf("%-24s %-8s %6s %9s %5s %12s %12s %-10s  %s\n", "device", "state", "heard", "rtt", "open", "sent",
+		printf("%-24s %-8s %6s %9s %5s %12s %12s %-11s %s\n", "device", "state", "heard", "rtt", "open", "sent",
 		       "received", "expires", "address");
 	while (left > 0) {
 		size_t index;

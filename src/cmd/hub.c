@@ -1,14 +1,12 @@
 #include "cmd/hub.h"
 
 #include "cmd/hub_internal.h"
+#include "cmd/hub_ports.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_socket.h"
-#include "core/clock.h"
 #include "core/log.h"
 #include "link/hello.h"
 #include "net/socket.h"
 #include "node/mail.h"
-#include "node/notify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -119,9 +117,9 @@ static void on_goaway(void *contents)
 static void on_drain(void *owner)
 {
 	struct hub *hub = owner;
-	atomic_store(&hub->draining, true);
 	listener_close(&hub->listener);
 	hub_seats_close(hub);
+	hub_ports_close(hub);
 	for (unsigned i = 0; i < hub->worker_count; i++) {
 		struct hub_worker *worker = &hub->worker[i];
 		mail_send_surely(worker->loop, on_goaway, &worker, sizeof worker);
@@ -133,35 +131,6 @@ static bool is_busy(void *owner)
 	struct hub *hub = owner;
 	return atomic_load(&hub->channels) > 0;
 }
-
-static void on_reload(void *owner)
-{
-	struct config_reload outcome;
-	(void)hub_reload(owner, &outcome);
-	config_reload_fini(&outcome);
-}
-
-static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
-
-static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
-{
-	struct config_reload outcome;
-	bool ok = hub_reload(owner, &outcome);
-	tunnel_socket_report(ok, &outcome, answer, to);
-	config_reload_fini(&outcome);
-}
-
-static bool on_ask_drain(void *owner)
-{
-	struct hub *hub = owner;
-	return process_drain(hub->process, "asked to on the control socket");
-}
-
-static const struct control_socket_ops control_socket_ops = {.status = hub_fill_status,
-                                                             .reload = on_ask_reload,
-                                                             .drain = on_ask_drain,
-                                                             .devices = hub_answer_devices,
-                                                             .kick = hub_answer_kick};
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
 
@@ -255,7 +224,7 @@ static int open_tables(struct hub *hub)
 static void on_broken(void *owner)
 {
 	struct hub *hub = owner;
-	process_fail(hub->process, 1);
+	process_fail(hub->node.process, 1);
 }
 
 static int open_listener(struct hub *hub)
@@ -267,7 +236,7 @@ static int open_listener(struct hub *hub)
 		log_error("hub", "hub.listen_ip \"%s\" is not an address", config->listen_ip);
 		return 2;
 	}
-	int r = listener_open(workers_loop(hub->workers, 0), &address, on_accept, hub, &hub->listener);
+	int r = listener_open(workers_loop(hub->node.workers, 0), &address, on_accept, hub, &hub->listener);
 	address_format(&address, text);
 	if (r < 0) {
 		log_error("hub", "cannot listen on %s (hub.listen_port): %s", text, tunnel_listen_problem(&address, r));
@@ -281,7 +250,7 @@ static int open_listener(struct hub *hub)
 static int open_doors(struct hub *hub)
 {
 	char problem[DOORS_PROBLEM_BYTES] = "no memory";
-	struct doors_settings settings = {.loop = workers_loop(hub->workers, 0),
+	struct doors_settings settings = {.loop = workers_loop(hub->node.workers, 0),
 	                                  .path = hub->config->hub.directory,
 	                                  .mode = hub->policy->mode,
 	                                  .uid = hub->policy->uid,
@@ -293,28 +262,37 @@ static int open_doors(struct hub *hub)
 	return r != 0;
 }
 
+static int open_ports(struct hub *hub)
+{
+	char problem[HUB_PORTS_PROBLEM_BYTES] = "";
+	if (hub_ports_set(hub, hub->config, problem) == 0)
+		return 0;
+	log_error("hub", "%s", problem);
+	return 1;
+}
+
 static int start_workers(struct hub *hub)
 {
 	const struct config *config = hub->config;
-	int r = workers_new(config->node.workers, &hub->workers);
+	int r = workers_new(config->node.workers, &hub->node.workers);
 	if (r < 0)
 		return r;
-	hub->worker_count = workers_count(hub->workers);
+	hub->worker_count = workers_count(hub->node.workers);
 	hub->worker = calloc(hub->worker_count, sizeof *hub->worker);
 	r = hub->worker ? reverse_new(hub->worker_count, &hub->reverse) : -ENOMEM;
 	if (r == 0)
-		r = workers_each(hub->workers, start_worker, hub);
+		r = workers_each(hub->node.workers, start_worker, hub);
 	if (r == 0)
-		r = process_open(workers_loop(hub->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops, hub,
-		                 &hub->process);
+		r = tunnel_node_open(&hub->node);
 	if (r == 0)
-		r = watchdog_open(hub->workers, notify_watchdog_ms(), notify_alive, &hub->watchdog);
+		tunnel_node_set_life(&hub->node, hub->identity);
 	return r;
 }
 
-static int start(struct hub *hub)
+static int start(void *owner)
 {
-	int r = tunnel_identity(hub->config, IDENTITY_SERVER, &hub->identity);
+	struct hub *hub = owner;
+	int r = tunnel_node_identity(&hub->node, &hub->identity);
 	if (r == 0)
 		r = open_files(hub);
 	if (r == 0)
@@ -332,33 +310,30 @@ static int start(struct hub *hub)
 	if (r == 0)
 		r = open_listener(hub);
 	if (r == 0)
-		r = tunnel_socket_open(hub->config, "hub", workers_loop(hub->workers, 0), &control_socket_ops, hub,
-		                       &hub->control_socket);
-	// Last: who hears of /health may count on all the rest.
+		r = open_ports(hub);
 	if (r == 0)
-		r = tunnel_http(hub->config, hub_fill_status, hub, &hub->http);
+		r = tunnel_node_serve(&hub->node);
 	return r;
 }
 
-static void stop(struct hub *hub)
+static void stop(void *owner)
 {
-	if (hub->http)
-		http_stop(&hub->http);
-	control_socket_close(&hub->control_socket);
+	struct hub *hub = owner;
+	tunnel_node_unserve(&hub->node);
 	listener_close(&hub->listener);
 	hub_seats_close(hub);
-	atomic_store(&hub->draining, true);
+	hub_ports_close(hub);
+	atomic_store(&hub->node.draining, true);
 	// Flows first, on all workers: a wish that is refused may end on any of them.
-	if (hub->worker && hub->workers) {
-		(void)!workers_each(hub->workers, stop_flows, hub);
-		(void)!workers_each(hub->workers, stop_worker, hub);
+	if (hub->worker && hub->node.workers) {
+		(void)!workers_each(hub->node.workers, stop_flows, hub);
+		hub_audit_stop(hub);
+		(void)!workers_each(hub->node.workers, stop_worker, hub);
 	}
 	doors_free(&hub->doors);
 	pins_close(&hub->pins); // which may still tell workers of names
 	hub_channels_fini(hub);
-	watchdog_close(&hub->watchdog);
-	process_close(&hub->process);
-	workers_free(&hub->workers);
+	tunnel_node_close(&hub->node);
 	reverse_free(&hub->reverse);
 	keyserver_free(&hub->keyserver);
 	registry_free(&hub->registry);
@@ -369,15 +344,6 @@ static void stop(struct hub *hub)
 	if (hub->identity)
 		identity_unref(&hub->identity);
 	free(hub->worker);
-}
-
-static int run(struct hub *hub)
-{
-	int r = workers_run(hub->workers);
-	if (r == 0)
-		return process_exit_code(hub->process);
-	log_error("hub", "the main loop failed: %s", outcome_text(r));
-	return 1;
 }
 
 // -4 and -6 of the seed stand for listen_ip.
@@ -391,30 +357,25 @@ static void take_families(int argc, char **argv)
 	}
 }
 
+static const struct tunnel_node_kind kind = {
+	.subject = "hub",
+	.doing = "accepting devices",
+	.command = CONFIG_HUB,
+	.usage = IDENTITY_SERVER,
+	.start = start,
+	.stop = stop,
+	.drain = on_drain,
+	.is_busy = is_busy,
+	.take = hub_take,
+	.status = hub_fill_status,
+	.devices = hub_answer_devices,
+	.kick = hub_answer_kick,
+};
+
 int hub_command(int argc, char **argv)
 {
-	struct hub hub = {.argc = argc - 1,
-	                  .argv = argv + 1,
-	                  .lock = PTHREAD_MUTEX_INITIALIZER,
-	                  .joined.lock = PTHREAD_MUTEX_INITIALIZER,
-	                  .started_ms = clock_ms()};
-	take_families(hub.argc, hub.argv);
-	int r = config_load(CONFIG_HUB, hub.argc, hub.argv, stdout, stderr, &hub.config);
-	if (r != 0)
-		return r == CONFIG_HELP ? 0 : r == CONFIG_BAD ? 2 : 1;
-	tunnel_log(hub.config);
-	int status = process_start() != 0;
-	if (status == 0)
-		status = start(&hub);
-	if (status == 0)
-		status = process_confine_here() != 0;
-	if (status == 0) {
-		notify_ready();
-		notify_status("accepting devices");
-		log_info("hub", "qanat %s is running with %u workers", QANAT_VERSION, hub.worker_count);
-		status = run(&hub);
-	}
-	stop(&hub);
-	config_free(&hub.config);
-	return status;
+	struct hub hub = {.lock = PTHREAD_MUTEX_INITIALIZER, .joined.lock = PTHREAD_MUTEX_INITIALIZER};
+	hub.node = (struct tunnel_node){.kind = &kind, .owner = &hub, .config = &hub.config};
+	take_families(argc, argv);
+	return tunnel_node_run(&hub.node, argc, argv);
 }

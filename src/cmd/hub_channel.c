@@ -1,5 +1,6 @@
 // A connection to a device, from its socket here to the end of its flow, and the lines of the audit log about it.
 
+#include "cmd/hub_audit.h"
 #include "cmd/hub_internal.h"
 #include "core/brake.h"
 #include "core/clock.h"
@@ -10,13 +11,11 @@
 #include "node/mail.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 // A parked connection may have broken a moment ago; after so many there is something else.
 #define TRIES 3
@@ -35,6 +34,7 @@ struct channel {
 	struct device *device;
 	struct link *link;
 	int fd;
+	struct address from; // who came by TCP, with a length; else by the socket:
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
@@ -46,31 +46,6 @@ struct channel {
 
 // ---- the audit log -------------------------------------------------------------------------------------------------
 
-#define TEXT_BYTES 512
-#define TIME_BYTES 40
-
-static void escape(const char *from, char to[TEXT_BYTES])
-{
-	size_t at = 0;
-	for (; *from && at + 7 < TEXT_BYTES; from++) {
-		unsigned char c = (unsigned char)*from;
-		if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
-			at += (size_t)snprintf(to + at, TEXT_BYTES - at, "\\u%04x", c);
-		else
-			to[at++] = (char)c;
-	}
-	to[at] = '\0';
-}
-
-static void format_time(int64_t ms, char to[TIME_BYTES])
-{
-	time_t seconds = (time_t)(ms / 1000);
-	struct tm tm = {0};
-	gmtime_r(&seconds, &tm);
-	size_t length = strftime(to, TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(to + length, TIME_BYTES - length, ".%03dZ", (int)(ms % 1000));
-}
-
 static const char *name_service(const char *service)
 {
 	return strcmp(service, SERVICE_DEFAULT) == 0 ? "default" : service;
@@ -79,26 +54,23 @@ static const char *name_service(const char *service)
 // `how` is NULL at the beginning.
 static void write_line(const struct channel *channel, const char *event, const char *how)
 {
-	char line[LIMIT_AUDIT_LINE_BYTES], now[TIME_BYTES], begun[TIME_BYTES], reason[TEXT_BYTES];
-	if (!channel->hub->audit)
-		return;
-	format_time(clock_wall_ms(), now);
-	format_time(channel->begun_ms, begun);
-	escape(how ? how : "", reason);
-	int n = snprintf(line, sizeof line,
-	                 "{\"time\":\"%s\",\"event\":\"%s\",\"uid\":%u,\"gid\":%u,\"pid\":%d,\"device\":\"%s\","
-	                 "\"service\":\"%s\",\"address\":\"%s\",\"begun\":\"%s\"",
-	                 now, event, (unsigned)channel->uid, (unsigned)channel->gid, (int)channel->pid,
-	                 channel->device->name, name_service(channel->service),
-	                 channel->link ? link_peer(channel->link)->address : "", begun);
-	if (how && n > 0 && (size_t)n < sizeof line)
-		n += snprintf(line + n, sizeof line - (size_t)n,
-		              ",\"bytes_sent\":%" PRIu64 ",\"bytes_received\":%" PRIu64 ",\"ended\":\"%s\"",
-		              channel->account.sent, channel->account.received, reason);
-	if (n < 0 || (size_t)n + 2 > sizeof line) // does not happen: every part has its bound
-		return;
-	snprintf(line + n, sizeof line - (size_t)n, "}");
-	audit_write(channel->hub->audit, line);
+	char from[ADDRESS_TEXT_BYTES];
+	if (channel->from.length > 0)
+		address_format(&channel->from, from);
+	hub_audit_session(channel->hub->audit, event,
+	                  &(struct hub_audit_session){
+						  .from = channel->from.length > 0 ? from : NULL,
+						  .uid = channel->uid,
+						  .gid = channel->gid,
+						  .pid = channel->pid,
+						  .device = channel->device->name,
+						  .service = channel->service,
+						  .address = channel->link ? link_peer(channel->link)->address : "",
+						  .begun_ms = channel->begun_ms,
+						  .sent = channel->account.sent,
+						  .received = channel->account.received,
+					  },
+	                  how);
 }
 
 // ---- ends ----------------------------------------------------------------------------------------------------------
@@ -158,6 +130,16 @@ static void channel_free(struct channel *channel)
 	free(channel);
 }
 
+static void log_refusal(const struct channel *channel, const char *why)
+{
+	char who[ADDRESS_TEXT_BYTES];
+	if (channel->from.length > 0)
+		address_format(&channel->from, who);
+	else
+		snprintf(who, sizeof who, "user %u (process %d)", (unsigned)channel->uid, (int)channel->pid);
+	log_warn("hub", "device %s: a connection of %s was refused: %s", channel->device->name, who, why);
+}
+
 // Before it began: the user's socket is closed at once, which says no; the log and the audit log say why.
 static void refuse(struct channel *channel, enum counter counter, const char *why)
 {
@@ -165,8 +147,7 @@ static void refuse(struct channel *channel, enum counter counter, const char *wh
 	counter_add(counter, 1);
 	atomic_fetch_add(&channel->device->channels_refused, 1);
 	if (brake_passes(&brake, clock_ms()))
-		log_warn("hub", "device %s: a connection of user %u (process %d) was refused: %s", channel->device->name,
-		         (unsigned)channel->uid, (int)channel->pid, why);
+		log_refusal(channel, why);
 	write_line(channel, "refused", why);
 	channel_free(channel);
 }
@@ -208,11 +189,16 @@ static void on_refused(void *owner, unsigned index, const struct header_answer *
 static int join(struct channel *channel, unsigned index, struct stream **stream)
 {
 	struct header header = {.kind = HEADER_TCP};
+	bool by_tcp = channel->from.length > 0; // then its address says who it is
 	struct address peer = {.length = sizeof(sa_family_t), .any.sa_family = AF_UNIX};
-	struct flow_arrival arrival = {
-		.fd = &channel->fd, .peer = &peer, .header = &header, .reply = REPLY_NONE, .account = &channel->account};
+	struct flow_arrival arrival = {.fd = &channel->fd,
+	                               .peer = by_tcp ? &channel->from : &peer,
+	                               .header = &header,
+	                               .reply = REPLY_NONE,
+	                               .account = &channel->account};
 	snprintf(header.service, sizeof header.service, "%s", channel->service);
-	snprintf(header.origin, sizeof header.origin, "uid:%u,pid:%d", (unsigned)channel->uid, (int)channel->pid);
+	if (!by_tcp)
+		snprintf(header.origin, sizeof header.origin, "uid:%u,pid:%d", (unsigned)channel->uid, (int)channel->pid);
 	// First: the flow may be over, and the channel gone, when it returns.
 	write_line(channel, "begin", NULL);
 	return flows_take_joined(channel->hub->worker[index].flows, &arrival, stream);
@@ -291,7 +277,7 @@ static void on_care(void *owner)
 
 int hub_channels_init(struct hub *hub)
 {
-	return loop_timer_open(workers_loop(hub->workers, 0), on_care, hub, &hub->joined.care);
+	return loop_timer_open(workers_loop(hub->node.workers, 0), on_care, hub, &hub->joined.care);
 }
 
 void hub_channels_fini(struct hub *hub)
@@ -328,16 +314,17 @@ static int wish(struct channel *channel, unsigned here)
 	return r;
 }
 
+// `peer` is NULL for who came by TCP: the list of that port has judged.
 static void judge(struct channel *channel, const struct access_peer *peer)
 {
 	struct hub *hub = channel->hub;
 	uint32_t most = atomic_load(&hub->channels_max);
-	if (!access_allows(hub->policy->access, hub->policy->access_count, peer, channel->device->name,
-	                   name_service(channel->service))) {
+	if (peer && !access_allows(hub->policy->access, hub->policy->access_count, peer, channel->device->name,
+	                           name_service(channel->service))) {
 		refuse(channel, COUNTER_CHANNEL_NOT_ALLOWED, "no rule of hub.access lets this user in");
 		return;
 	}
-	if (atomic_load(&hub->draining)) {
+	if (atomic_load(&hub->node.draining)) {
 		refuse(channel, COUNTER_CHANNEL_OFFLINE, "the hub stops");
 		return;
 	}
@@ -357,6 +344,23 @@ static void judge(struct channel *channel, const struct access_peer *peer)
 		refuse(channel, COUNTER_CHANNEL_LIMIT, "too many connections to it wait already");
 }
 
+static void begin(struct channel *channel, struct hub *hub, struct device *device, const char *service, int fd)
+{
+	channel->hub = hub;
+	channel->device = device_ref(device);
+	channel->fd = fd;
+	channel->begun_ms = clock_wall_ms();
+	channel->account = (struct account){.rate = &device->rate,
+	                                    .outward = &device->outward,
+	                                    .inward = &device->inward,
+	                                    .on_end = on_flow_end};
+	snprintf(channel->service, sizeof channel->service, "%s", service);
+	atomic_fetch_add(&hub->channels, 1);
+	atomic_fetch_add(&device->channels, 1);
+	atomic_fetch_add(&device->channels_total, 1);
+	list(channel);
+}
+
 void hub_channel_take(struct hub *hub, struct device *device, const char *service, int fd)
 {
 	struct access_peer peer = {.uid = (uid_t)-1};
@@ -367,25 +371,23 @@ void hub_channel_take(struct hub *hub, struct device *device, const char *servic
 		counter_add(COUNTER_CHANNEL_FAILED, 1);
 		return;
 	}
-	*channel = (struct channel){
-		.hub = hub,
-		.device = device_ref(device),
-		.fd = fd,
-		.uid = peer.uid,
-		.gid = peer.gid,
-		.pid = peer.pid,
-		.begun_ms = clock_wall_ms(),
-		.account = {.rate = &device->rate,
-	                .outward = &device->outward,
-	                .inward = &device->inward,
-	                .on_end = on_flow_end},
-	};
-	snprintf(channel->service, sizeof channel->service, "%s", service);
-	atomic_fetch_add(&hub->channels, 1);
-	atomic_fetch_add(&device->channels, 1);
-	atomic_fetch_add(&device->channels_total, 1);
-	list(channel);
+	*channel = (struct channel){.uid = peer.uid, .gid = peer.gid, .pid = peer.pid};
+	begin(channel, hub, device, service, fd);
 	judge(channel, &peer);
+}
+
+void hub_channel_take_tcp(struct hub *hub, struct device *device, const char *service, int fd,
+                          const struct address *peer)
+{
+	struct channel *channel = calloc(1, sizeof *channel);
+	if (!channel) {
+		socket_close(&fd);
+		counter_add(COUNTER_CHANNEL_FAILED, 1);
+		return;
+	}
+	channel->from = *peer;
+	begin(channel, hub, device, service, fd);
+	judge(channel, NULL);
 }
 
 // ---- ends that somebody else wants ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // Devices as they come and go.
 
+#include "cmd/hub_audit.h"
 #include "cmd/hub_internal.h"
 #include "core/clock.h"
 #include "core/counter.h"
@@ -22,7 +23,7 @@ static enum control_reason refuse_by(int r, const char *name, char text[LIMIT_RE
 	if (r == FLEET_TAKEN) {
 		counter_add(COUNTER_DEVICE_TAKEN, 1);
 		SAY("the name \"%s\" is taken by a device with another key, which is connected", name);
-		return CONTROL_REASON_PEER_POLICY;
+		return CONTROL_REASON_TAKEN;
 	}
 	if (r == FLEET_FLAPS) {
 		counter_add(COUNTER_DEVICE_FLAPS, 1);
@@ -74,13 +75,12 @@ static enum control_reason identify(struct hub_worker *worker, const struct link
 	return hub_policy_name(worker->policy, peer, name, text);
 }
 
-static enum control_reason may_link(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1])
+static enum control_reason judge_link(struct hub_worker *worker, const struct link_peer *peer, char name[NAMING_BYTES],
+                                      char text[LIMIT_REASON_BYTES + 1])
 {
-	struct hub_worker *worker = owner;
 	struct hub *hub = worker->hub;
-	char name[NAMING_BYTES];
 	uint8_t pin[PIN_BYTES];
-	if (atomic_load(&hub->draining)) {
+	if (atomic_load(&hub->node.draining)) {
 		SAY("the hub stops");
 		return CONTROL_REASON_SHUTDOWN;
 	}
@@ -103,10 +103,30 @@ static bool claim(struct hub *hub, const char *name, const uint8_t pin[PIN_BYTES
 	if (r >= 0 && refuse_claim(r, name, text) == CONTROL_REASON_NONE)
 		return true;
 	log_warn("hub", "link %s refused: %s", link_name(link), text);
+	hub_audit_refused(hub->audit, name, link_peer(link), text);
 	struct device *device = fleet_down(hub->fleet, link, clock_ms());
 	if (device)
 		hub_seat_look(hub, &device);
 	return false;
+}
+
+static enum control_reason may_link(void *owner, const struct link_peer *peer, char text[LIMIT_REASON_BYTES + 1])
+{
+	struct hub_worker *worker = owner;
+	char name[NAMING_BYTES] = "";
+	enum control_reason reason = judge_link(worker, peer, name, text);
+	if (reason != CONTROL_REASON_NONE)
+		hub_audit_refused(worker->hub->audit, name, peer, text);
+	return reason;
+}
+
+static void warn_of_expiry(const struct hub_worker *worker, const char *name, const struct link *link)
+{
+	enum expiry_stage stage = hub_judge_expiry(&worker->policy->expiry, link);
+	int64_t left_s = link_peer(link)->certificate.not_after - clock_wall_s();
+	if (stage >= EXPIRY_WARNING)
+		log_warn("hub", "device %s: its certificate %s, in %lld hours", name, expiry_stage_name(stage),
+		         (long long)(left_s / 3600));
 }
 
 static bool on_up(void *owner, struct link *link)
@@ -114,7 +134,7 @@ static bool on_up(void *owner, struct link *link)
 	struct hub_worker *worker = owner;
 	struct hub *hub = worker->hub;
 	const struct link_peer *peer = link_peer(link);
-	char name[NAMING_BYTES], text[LIMIT_REASON_BYTES + 1] = "no memory";
+	char name[NAMING_BYTES] = "", text[LIMIT_REASON_BYTES + 1] = "no memory";
 	uint8_t pin[PIN_BYTES];
 	struct fleet_up up;
 	// Asked again: a reload, or another device, may have come between its HELLO and its keys.
@@ -124,13 +144,19 @@ static bool on_up(void *owner, struct link *link)
 		if (r > 0)
 			(void)refuse_by(r, name, text);
 		log_warn("hub", "link %s refused: %s", link_name(link), text);
+		hub_audit_refused(hub->audit, name, peer, text);
 		return false;
 	}
 	counter_add(COUNTER_DEVICE_UP, 1);
 	log_info("hub", "device %s is %s (link %s from %s)", name, up.is_new ? "here" : "here again, on a new link",
 	         link_name(link), peer->address);
+	hub_audit_device(hub->audit, "device-up", name, peer, NULL);
+	if (up.rests)
+		hub_audit_device(hub->audit, "device-resting", name, peer, "too many links in a short time");
+	warn_of_expiry(worker, name, link);
 	if (up.replaced) {
 		counter_add(COUNTER_DEVICE_TAKEOVER, 1);
+		hub_audit_device(hub->audit, "device-replaced", name, link_peer(up.replaced), "a new link of this device");
 		reverse_end_link(hub->reverse, up.replaced, CONTROL_REASON_SHUTDOWN,
 		                 "a new link of this device has taken over");
 		link_unref(&up.replaced);
@@ -168,6 +194,7 @@ static void on_down(void *owner, struct link *link, bool cut)
 	if (!device)
 		return;
 	log_info("hub", "device %s is away", device->name);
+	hub_audit_down(hub->audit, device->name, link, NULL);
 	hub_seat_look(hub, &device);
 }
 
@@ -329,6 +356,7 @@ static void cut_if_denied(void *owner, const struct fleet_view *view)
 		return;
 	cutting->links++;
 	counter_add(COUNTER_DEVICE_CUT, 1);
+	hub_audit_device(hub->audit, "device-denied", view->device->name, link_peer(view->link), "hub.deny_path names it");
 	reverse_end_link(hub->reverse, view->link, CONTROL_REASON_REVOKED, "this device is denied");
 }
 
@@ -347,6 +375,19 @@ static bool is_named(const void *owner, const struct device *device, const struc
 	return strcmp(device->name, owner) == 0;
 }
 
+static void write_down(void *owner, const struct fleet_view *view)
+{
+	struct hub *hub = owner;
+	if (view->link)
+		hub_audit_down(hub->audit, view->device->name, view->link, "the hub stops");
+}
+
+void hub_audit_stop(struct hub *hub)
+{
+	if (hub->fleet && hub->audit)
+		(void)fleet_visit(hub->fleet, "", SIZE_MAX, write_down, hub);
+}
+
 bool hub_kick(struct hub *hub, const char *name, const char *why)
 {
 	struct device *device = fleet_find(hub->fleet, name);
@@ -355,6 +396,8 @@ bool hub_kick(struct hub *hub, const char *name, const char *why)
 	bool found = link || channels > 0;
 	if (found) {
 		counter_add(COUNTER_DEVICE_KICKED, 1);
+		if (link)
+			hub_audit_device(hub->audit, "device-kicked", name, link_peer(link), why);
 		log_info("hub", "device %s: its link and %zu connections are ended: %s", name, channels, why);
 	}
 	if (link)

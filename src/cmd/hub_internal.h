@@ -5,7 +5,7 @@
 #pragma once
 
 #include "cmd/hub_policy.h"
-#include "config/reload.h"
+#include "cmd/tunnel_node.h"
 #include "edge/listener.h"
 #include "fleet/door.h"
 #include "fleet/fleet.h"
@@ -13,12 +13,8 @@
 #include "flow/flow.h"
 #include "link/responder.h"
 #include "link/reverse.h"
-#include "node/process.h"
-#include "node/watchdog.h"
-#include "node/workers.h"
+#include "node/expiry.h"
 #include "ops/audit.h"
-#include "ops/control_socket.h"
-#include "ops/http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -47,9 +43,7 @@ struct hub_channels { // all of them
 };
 
 struct hub {
-	int argc; // of the command, for reloads
-	char **argv;
-	struct workers *workers;
+	struct tunnel_node node;
 	struct hub_worker *worker;
 	unsigned worker_count, turn;
 	struct registry *registry;
@@ -60,14 +54,9 @@ struct hub {
 	struct pins *pins;   // NULL: names are in certificates
 	struct audit *audit; // NULL: none
 	struct doors *doors;
-	struct seat *seats; // worker 0
+	struct seat *seats;     // worker 0
+	struct hub_port *ports; // worker 0
 	struct listener *listener;
-	struct process *process;
-	struct watchdog *watchdog;
-	struct http *http;
-	struct control_socket *control_socket;
-	uint64_t started_ms;
-	_Atomic bool draining;
 	_Atomic uint32_t channels; // open or being opened
 	struct hub_channels joined;
 	_Atomic uint32_t open_timeout_ms, channels_max;
@@ -94,6 +83,8 @@ void hub_seats_close(struct hub *hub);
 void hub_seats_look_all(struct hub *hub);
 // Ends the links of those that the policy denies now.
 void hub_cut_denied(struct hub *hub);
+// Writes the end of all that are here, when the hub stops.
+void hub_audit_stop(struct hub *hub);
 // pins_kept_fn
 void hub_on_kept(void *owner, const char *name, int r);
 // False: nothing of such a device is here.
@@ -107,10 +98,19 @@ void hub_channels_fini(struct hub *hub);
 // connection is over. Returns how many there were. `why` is for the audit log, and lives for ever.
 typedef bool (*hub_meant_fn)(const void *owner, const struct device *device, const struct link *link);
 size_t hub_channels_cut(struct hub *hub, hub_meant_fn is_meant, const void *owner, const char *why);
+// Or to a port that leads to one, from an address that may.
+void hub_channel_take_tcp(struct hub *hub, struct device *device, const char *service, int fd,
+                          const struct address *peer);
+
+// How near a device's certificate is to its end, by [expiry]; at the end itself its link is cut by nobody, but a new
+// one is refused.
+enum expiry_stage hub_judge_expiry(const struct expiry_thresholds *thresholds, const struct link *link);
 
 // status_fn, and the answers to `qanat devices` and `qanat kick`.
 void hub_fill_status(void *owner, struct status_node *status);
 char *hub_answer_devices(void *owner, const char *after);
 char *hub_answer_kick(void *owner, const char *name);
 
-bool hub_reload(struct hub *hub, struct config_reload *outcome);
+// Puts a new configuration into force: `take` of a tunnel_node_kind.
+MUST_USE int hub_take(void *owner, struct config **next, struct identity **identity,
+                      char problem[TUNNEL_RELOAD_PROBLEM_BYTES]);

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define DAY_S 86400ULL
+
 static const char *const usual_rules[] = {"URI:urn:qanat:device:*", "DNS:*", "CN=*"};
 
 // ---- lists ---------------------------------------------------------------------------------------------------------
@@ -143,6 +145,9 @@ int hub_policy_new(const struct config *config, struct hub_policy **out, char pr
 	if (!policy)
 		return -ENOMEM;
 	policy->identity = hub->identity;
+	policy->expiry = (struct expiry_thresholds){.notice_s = config->expiry.notice_days * DAY_S,
+	                                            .warning_s = config->expiry.warning_days * DAY_S,
+	                                            .urgent_s = config->expiry.urgent_days * DAY_S};
 	bool has_rules = hub->name_rule_count > 0;
 	policy->rule_count = has_rules ? hub->name_rule_count : COUNT_OF(usual_rules);
 	policy->rules = copy_list(has_rules ? hub->name_rules : (char *const *)usual_rules, policy->rule_count);

@@ -7,6 +7,7 @@
 #include "fleet/access.h"
 #include "fleet/naming.h"
 #include "link/link.h"
+#include "node/expiry.h"
 
 struct hub_policy {
 	char **rules; // naming
@@ -21,6 +22,7 @@ struct hub_policy {
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
+	struct expiry_thresholds expiry; // of devices' certificates
 };
 
 #define HUB_POLICY_PROBLEM_BYTES 256

@@ -1,8 +1,8 @@
 // A new configuration for a running hub.
 
 #include "cmd/hub_internal.h"
+#include "cmd/hub_ports.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 
 #include <stdio.h>
@@ -30,9 +30,13 @@ static int prepare(struct hub *hub, const struct config *next, struct hub_policy
 	r = hub_make_keyserver(hub, next);
 	if (r == 0)
 		r = gate_set_sources(hub->gate, next->hub.allowed_source_ips, next->hub.allowed_source_count);
+	char ports[HUB_PORTS_PROBLEM_BYTES] = "";
+	// Last: nothing can fail after it.
+	if (r == 0)
+		r = hub_ports_set(hub, next, ports);
 	if (r < 0) {
 		hub_policy_free(policy);
-		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", outcome_text(r));
+		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", ports[0] ? ports : outcome_text(r));
 	}
 	return r;
 }
@@ -48,8 +52,7 @@ static void after(struct hub *hub)
 	hub_cut_denied(hub);
 }
 
-static int take(void *owner, struct config **next, struct identity **identity,
-                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+int hub_take(void *owner, struct config **next, struct identity **identity, char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct hub *hub = owner;
 	struct hub_policy *policy = NULL;
@@ -67,34 +70,18 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	*next = NULL;
 	*identity = NULL;
 	tunnel_log(hub->config);
-	process_set_drain(hub->process, hub->config->node.drain_timeout_seconds * 1000);
+	process_set_drain(hub->node.process, hub->config->node.drain_timeout_seconds * 1000);
 	// Waits for every worker: nobody looks at the old texts afterwards.
-	r = workers_each(hub->workers, apply, hub);
+	r = workers_each(hub->node.workers, apply, hub);
 	if (r < 0) {
 		log_error("hub", "the new configuration cannot be put into force on every worker: %s", outcome_text(r));
-		process_fail(hub->process, 1);
+		process_fail(hub->node.process, 1);
 		return 0;
 	}
 	after(hub);
 	hub_policy_free(&old_policy);
 	config_free(&old);
 	identity_unref(&old_identity);
+	tunnel_node_set_life(&hub->node, hub->identity);
 	return 0;
-}
-
-bool hub_reload(struct hub *hub, struct config_reload *outcome)
-{
-	struct tunnel_reload reload = {.command = CONFIG_HUB,
-	                               .argc = hub->argc,
-	                               .argv = hub->argv,
-	                               .running = hub->config,
-	                               .usage = IDENTITY_SERVER,
-	                               .owner = hub,
-	                               .take = take};
-	if (!atomic_load(&hub->draining))
-		return tunnel_reload(&reload, outcome);
-	log_warn("hub", "stopping: the configuration is not read again");
-	*outcome = (struct config_reload){0};
-	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
-	return false;
 }

@@ -9,15 +9,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+// ---- certificates that end -----------------------------------------------------------------------------------------
+
+enum expiry_stage hub_judge_expiry(const struct expiry_thresholds *thresholds, const struct link *link)
+{
+	const struct link_peer *peer = link_peer(link);
+	struct lifetime lifetime = {.from = peer->certificate.not_before, .until = peer->certificate.not_after};
+	return expiry_judge(thresholds, &lifetime, clock_wall_s());
+}
+
+struct expiring {
+	struct expiry_thresholds thresholds;
+	uint64_t count;
+};
+
+static void count_expiring(void *owner, const struct fleet_view *view)
+{
+	struct expiring *expiring = owner;
+	if (view->link && hub_judge_expiry(&expiring->thresholds, view->link) != EXPIRY_FINE)
+		expiring->count++;
+}
+
+// ---- the hub -------------------------------------------------------------------------------------------------------
+
 void hub_fill_status(void *owner, struct status_node *status)
 {
 	struct hub *hub = owner;
 	unsigned online = fleet_online(hub->fleet);
-	bool draining = atomic_load(&hub->draining);
+	bool draining = atomic_load(&hub->node.draining);
 	*status = (struct status_node){
 		.command = "hub",
 		.version = QANAT_VERSION,
-		.uptime_ms = clock_ms() - hub->started_ms,
+		.uptime_ms = clock_ms() - hub->node.started_ms,
 		.ready = !draining,
 		.health = draining ? "Unhealthy" : "Healthy",
 		.tunnel_established = online > 0,
@@ -35,11 +58,15 @@ void hub_fill_status(void *owner, struct status_node *status)
 	tunnel_reload_show(status);
 	status->startup_complete = process_is_confined();
 	pthread_mutex_lock(&hub->lock);
+	struct expiring expiring = {.thresholds = hub->policy->expiry};
 	identity_expiry(hub->identity, &status->own_not_after, &status->ca_not_after);
 	snprintf(status->name, sizeof status->name, "%s", hub->config->node.name);
 	pthread_mutex_unlock(&hub->lock);
 	snprintf(status->message, sizeof status->message, "%s",
 	         draining ? "Stopping: no new devices" : "All systems operational");
+	(void)fleet_visit(hub->fleet, "", SIZE_MAX, count_expiring, &expiring);
+	status->devices_expiring = expiring.count;
+	life_show(hub->node.life, status);
 }
 
 // ---- devices -------------------------------------------------------------------------------------------------------
@@ -48,6 +75,7 @@ struct page {
 	struct hub *hub;
 	json_t *devices;
 	uint64_t now_ms;
+	struct expiry_thresholds thresholds;
 };
 
 static void set(json_t *object, const char *key, uint64_t value)
@@ -66,6 +94,8 @@ static void set_link(struct page *page, json_t *object, struct link *link)
 	json_object_set_new(object, "subject", json_string(peer->certificate.subject));
 	json_object_set_new(object, "fingerprint", json_string(peer->certificate.fingerprint));
 	json_object_set_new(object, "not_after", json_integer(peer->certificate.not_after));
+	json_object_set_new(object, "certificate",
+	                    json_string(expiry_stage_name(hub_judge_expiry(&page->thresholds, link))));
 	set(object, "rtt_us", state.rtt_us);
 	set(object, "parked", reverse.parked);
 	set(object, "waiting", reverse.waiting);
@@ -99,6 +129,7 @@ static void add_device(void *owner, const struct fleet_view *view)
 char *hub_answer_devices(void *owner, const char *after)
 {
 	struct page page = {.hub = owner, .devices = json_array(), .now_ms = clock_ms()};
+	page.thresholds = page.hub->policy->expiry;
 	size_t left = fleet_visit(page.hub->fleet, after, LIMIT_DEVICES_PER_ANSWER, add_device, &page);
 	json_t *answer = json_pack("{s:b, s:I, s:s, s:o}", "ok", 1, "left", (json_int_t)left, "directory",
 	                           page.hub->config->hub.directory, "devices", page.devices);

@@ -157,6 +157,7 @@ static void set_watch(struct life *life, const struct config *config, const stru
 	add_path(&paths, config->proxy.ca_cert_path);
 	for (size_t i = 0; i < config->proxy.crl_count; i++)
 		add_path(&paths, config->proxy.crl_paths[i]);
+	add_path(&paths, config->hub.deny_path);
 	int r = watch_set(life->watch, paths.list, config->node.watch_files ? paths.count : 0);
 	if (r < 0)
 		log_error("life", "changes of files are not seen: %s", outcome_text(r));

@@ -2,12 +2,9 @@
 
 #include "cmd/proxy_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_node.h"
-#include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "node/mail.h"
-#include "node/notify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,7 +22,6 @@ static void on_drain_worker(void *contents)
 static void on_drain(void *owner)
 {
 	struct proxy *proxy = owner;
-	atomic_store(&proxy->draining, true);
 	proxy_doors_close(proxy);
 	for (unsigned i = 0; i < proxy->worker_count; i++) {
 		struct proxy_worker *worker = &proxy->worker[i];
@@ -37,41 +33,6 @@ static bool is_busy(void *owner)
 {
 	return proxy_open(owner) > 0;
 }
-
-static bool reload(void *owner)
-{
-	struct config_reload outcome;
-	bool ok = proxy_reload(owner, &outcome);
-	config_reload_fini(&outcome);
-	return ok;
-}
-
-static void on_reload(void *owner)
-{
-	(void)reload(owner);
-}
-
-static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
-
-// ---- the control socket -------------------------------------------------------------------------------------------
-
-static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
-{
-	struct config_reload outcome;
-	bool ok = proxy_reload(owner, &outcome);
-	tunnel_socket_report(ok, &outcome, answer, to);
-	config_reload_fini(&outcome);
-}
-
-static bool on_ask_drain(void *owner)
-{
-	struct proxy *proxy = owner;
-	return process_drain(proxy->process, "asked to on the control socket");
-}
-
-static const struct control_socket_ops control_socket_ops = {.status = proxy_fill_status,
-                                                             .reload = on_ask_reload,
-                                                             .drain = on_ask_drain};
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
 
@@ -108,19 +69,14 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 static int start_workers(struct proxy *proxy)
 {
 	const struct config *config = proxy->config;
-	int r = workers_new(config->node.workers, &proxy->workers);
+	int r = workers_new(config->node.workers, &proxy->node.workers);
 	if (r < 0)
 		return r;
-	proxy->worker_count = workers_count(proxy->workers);
+	proxy->worker_count = workers_count(proxy->node.workers);
 	proxy->worker = calloc(proxy->worker_count, sizeof *proxy->worker);
-	r = proxy->worker ? workers_each(proxy->workers, start_worker, proxy) : -ENOMEM;
+	r = proxy->worker ? workers_each(proxy->node.workers, start_worker, proxy) : -ENOMEM;
 	if (r == 0)
-		r = process_open(workers_loop(proxy->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops,
-		                 proxy, &proxy->process);
-	if (r == 0)
-		r = watchdog_open(proxy->workers, notify_watchdog_ms(), notify_alive, &proxy->watchdog);
-	if (r == 0)
-		r = life_open(workers_loop(proxy->workers, 0), reload, proxy, &proxy->life);
+		r = tunnel_node_open(&proxy->node);
 	if (r == 0)
 		proxy_set_life(proxy);
 	return r;
@@ -144,7 +100,7 @@ static int load(struct proxy *proxy)
 static int start_probes(struct proxy *proxy)
 {
 	struct probes_settings settings = proxy_probes_settings(proxy->config);
-	int r = probes_new(workers_loop(proxy->workers, 0), &proxy->probes);
+	int r = probes_new(workers_loop(proxy->node.workers, 0), &proxy->probes);
 	if (r == 0)
 		r = probes_set(proxy->probes, proxy->targets, &settings);
 	if (r < 0)
@@ -172,28 +128,19 @@ static int start(void *owner)
 	if (r == 0)
 		r = proxy_doors_open(proxy);
 	if (r == 0)
-		r = tunnel_socket_open(proxy->config, "proxy", workers_loop(proxy->workers, 0), &control_socket_ops, proxy,
-		                       &proxy->control_socket);
-	// Last: who hears of /health may count on all the rest.
-	if (r == 0)
-		r = tunnel_http(proxy->config, proxy_fill_status, proxy, &proxy->http);
+		r = tunnel_node_serve(&proxy->node);
 	return r;
 }
 
 static void stop(void *owner)
 {
 	struct proxy *proxy = owner;
-	if (proxy->http)
-		http_stop(&proxy->http);
-	control_socket_close(&proxy->control_socket);
+	tunnel_node_unserve(&proxy->node);
 	proxy_doors_close(proxy);
 	probes_free(&proxy->probes);
-	if (proxy->worker && proxy->workers)
-		(void)!workers_each(proxy->workers, stop_worker, proxy);
-	life_close(&proxy->life);
-	watchdog_close(&proxy->watchdog);
-	process_close(&proxy->process);
-	workers_free(&proxy->workers);
+	if (proxy->worker && proxy->node.workers)
+		(void)!workers_each(proxy->node.workers, stop_worker, proxy);
+	tunnel_node_close(&proxy->node);
 	targets_unref(&proxy->targets);
 	sidecar_shares_free(&proxy->shares);
 	proxy_material_fini(&proxy->material);
@@ -201,21 +148,22 @@ static void stop(void *owner)
 	free(proxy->worker);
 }
 
+static const struct tunnel_node_kind kind = {
+	.subject = "proxy",
+	.doing = "accepting connections",
+	.command = CONFIG_PROXY,
+	.has_own_files = true,
+	.start = start,
+	.stop = stop,
+	.drain = on_drain,
+	.is_busy = is_busy,
+	.take = proxy_take,
+	.status = proxy_fill_status,
+};
+
 int proxy_command(int argc, char **argv)
 {
-	struct proxy proxy = {.argc = argc - 1,
-	                      .argv = argv + 1,
-	                      .lock = PTHREAD_MUTEX_INITIALIZER,
-	                      .started_ms = clock_ms()};
-	return tunnel_node_run(&(struct tunnel_node){.subject = "proxy",
-	                                             .doing = "accepting connections",
-	                                             .command = CONFIG_PROXY,
-	                                             .argc = proxy.argc,
-	                                             .argv = proxy.argv,
-	                                             .config = &proxy.config,
-	                                             .workers = &proxy.workers,
-	                                             .process = &proxy.process,
-	                                             .owner = &proxy,
-	                                             .start = start,
-	                                             .stop = stop});
+	struct proxy proxy = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	proxy.node = (struct tunnel_node){.kind = &kind, .owner = &proxy, .config = &proxy.config};
+	return tunnel_node_run(&proxy.node, argc, argv);
 }

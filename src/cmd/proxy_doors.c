@@ -36,7 +36,7 @@ static bool admits(struct proxy *proxy, const struct address *peer)
 {
 	const struct config_of_proxy *config = &proxy->config->proxy;
 	char text[ADDRESS_TEXT_BYTES];
-	uint64_t now = loop_now_ms(workers_loop(proxy->workers, 0));
+	uint64_t now = loop_now_ms(workers_loop(proxy->node.workers, 0));
 	if (cidr_list_allows(config->allowed_source_ips, config->allowed_source_count, &peer->any))
 		return true;
 	uint64_t held = brake_sum(&proxy->refusals, now);
@@ -62,7 +62,7 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 		socket_reset(&fd);
 		return;
 	}
-	unsigned best = workers_lightest(proxy->workers, load_of, proxy, &proxy->turn);
+	unsigned best = workers_lightest(proxy->node.workers, load_of, proxy, &proxy->turn);
 	struct arrival arrival = {.worker = &proxy->worker[best], .fd = fd, .peer = *peer};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
 		socket_reset(&fd);
@@ -72,7 +72,7 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 static void on_broken(void *owner)
 {
 	struct proxy_door *door = owner;
-	process_fail(door->proxy->process, 1);
+	process_fail(door->proxy->node.process, 1);
 }
 
 static int door_open(struct proxy *proxy, struct proxy_door *door, const char *text)
@@ -85,7 +85,7 @@ static int door_open(struct proxy *proxy, struct proxy_door *door, const char *t
 		log_error("proxy", "proxy.listen \"%s\" is not an address", text);
 		return 2;
 	}
-	int r = listener_open(workers_loop(proxy->workers, 0), &address, on_accept, door, &door->listener);
+	int r = listener_open(workers_loop(proxy->node.workers, 0), &address, on_accept, door, &door->listener);
 	if (r < 0) {
 		log_error("proxy", "cannot listen on %s (proxy.listen): %s", text, tunnel_listen_problem(&address, r));
 		return 1;

@@ -3,20 +3,14 @@
 
 #pragma once
 
-#include "cmd/life.h"
-#include "config/reload.h"
+#include "cmd/tunnel_node.h"
 #include "core/brake.h"
 #include "crypto/authorise.h"
 #include "crypto/trust.h"
 #include "edge/listener.h"
 #include "flow/probes.h"
 #include "flow/sidecar.h"
-#include "node/process.h"
-#include "node/watchdog.h"
 #include "limits.h"
-#include "node/workers.h"
-#include "ops/control_socket.h"
-#include "ops/http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -48,9 +42,7 @@ struct proxy_material {
 };
 
 struct proxy {
-	int argc; // of the command, for reloads
-	char **argv;
-	struct workers *workers;
+	struct tunnel_node node;
 	struct proxy_worker *worker;
 	unsigned worker_count, turn;
 	struct sidecar_shares *shares;
@@ -58,13 +50,6 @@ struct proxy {
 	size_t door_count;
 	struct brake refusals; // lines about them
 	struct probes *probes; // on worker 0
-	struct process *process;
-	struct watchdog *watchdog;
-	struct life *life;
-	struct http *http;
-	struct control_socket *control_socket;
-	uint64_t started_ms;
-	_Atomic bool draining;
 
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	struct config *config;
@@ -109,6 +94,6 @@ void proxy_set_life(struct proxy *proxy);
 // status_fn
 void proxy_fill_status(void *owner, struct status_node *status);
 
-// Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
-// is due.
-bool proxy_reload(struct proxy *proxy, struct config_reload *outcome);
+// Puts a new configuration into force: `take` of a tunnel_node_kind.
+MUST_USE int proxy_take(void *owner, struct config **next, struct identity **identity,
+                        char problem[TUNNEL_RELOAD_PROBLEM_BYTES]);

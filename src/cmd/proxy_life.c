@@ -70,7 +70,7 @@ void proxy_set_life(struct proxy *proxy)
 	struct own_files own;
 	const struct proxy_material *material = &proxy->material;
 	collect(proxy->config, &own);
-	life_set(proxy->life, proxy->config, &own.files,
+	life_set(proxy->node.life, proxy->config, &own.files,
 	         &(struct life_identities){.list = material->identities,
 	                                   .count = material->identity_count,
 	                                   .believed = material->trust ? trust_store(material->trust) : NULL});

@@ -2,7 +2,6 @@
 
 #include "cmd/proxy_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -46,8 +45,7 @@ static int prepare(struct proxy *proxy, const struct config *next, struct proxy_
 	return r;
 }
 
-static int take(void *owner, struct config **next, struct identity **identity,
-                char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
+int proxy_take(void *owner, struct config **next, struct identity **identity, char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	(void)identity;
 	struct proxy *proxy = owner;
@@ -69,16 +67,16 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	pthread_mutex_unlock(&proxy->lock);
 	*next = NULL;
 	tunnel_log(proxy->config);
-	process_set_drain(proxy->process, proxy->config->node.drain_timeout_seconds * 1000);
+	process_set_drain(proxy->node.process, proxy->config->node.drain_timeout_seconds * 1000);
 	// Waits for every worker: nobody looks at the old texts afterwards.
-	r = workers_each(proxy->workers, apply, proxy);
+	r = workers_each(proxy->node.workers, apply, proxy);
 	struct probes_settings probes = proxy_probes_settings(proxy->config);
 	if (r == 0)
 		r = probes_set(proxy->probes, proxy->targets, &probes);
 	if (r < 0) {
 		// A worker that could not take it uses texts of the old one until the process has ended.
 		log_error("proxy", "the new configuration cannot be put into force on every worker: %s", outcome_text(r));
-		process_fail(proxy->process, 1);
+		process_fail(proxy->node.process, 1);
 		return 0;
 	}
 	proxy_set_life(proxy);
@@ -86,22 +84,4 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	proxy_material_fini(&old_material);
 	targets_unref(&old_targets);
 	return 0;
-}
-
-bool proxy_reload(struct proxy *proxy, struct config_reload *outcome)
-{
-	struct tunnel_reload reload = {.command = CONFIG_PROXY,
-	                               .argc = proxy->argc,
-	                               .argv = proxy->argv,
-	                               .running = proxy->config,
-	                               .has_own_files = true,
-	                               .owner = proxy,
-	                               .take = take};
-	life_mark(proxy->life);
-	if (!atomic_load(&proxy->draining))
-		return tunnel_reload(&reload, outcome);
-	log_warn("proxy", "stopping: the configuration is not read again");
-	*outcome = (struct config_reload){0};
-	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
-	return false;
 }

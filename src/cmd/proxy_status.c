@@ -66,11 +66,11 @@ static void judge_health(struct status_node *status, bool draining, bool checks)
 void proxy_fill_status(void *owner, struct status_node *status)
 {
 	struct proxy *proxy = owner;
-	bool draining = atomic_load(&proxy->draining);
+	bool draining = atomic_load(&proxy->node.draining);
 	*status = (struct status_node){
 		.command = "proxy",
 		.version = QANAT_VERSION,
-		.uptime_ms = clock_ms() - proxy->started_ms,
+		.uptime_ms = clock_ms() - proxy->node.started_ms,
 		.ready = !draining, // the listeners are open before this is served
 		.missed_pongs = -1,
 		.average_rtt_us = -1,
@@ -95,5 +95,5 @@ void proxy_fill_status(void *owner, struct status_node *status)
 	bool checks = proxy->config->proxy.health_kind != CONFIG_HEALTH_OFF;
 	pthread_mutex_unlock(&proxy->lock);
 	judge_health(status, draining, checks);
-	life_show(proxy->life, status);
+	life_show(proxy->node.life, status);
 }

@@ -2,13 +2,10 @@
 
 #include "cmd/source_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_node.h"
-#include "cmd/tunnel_socket.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "limits.h"
 #include "node/mail.h"
-#include "node/notify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -54,7 +51,6 @@ static void on_drain_worker(void *contents)
 static void on_drain(void *owner)
 {
 	struct source *source = owner;
-	atomic_store(&source->draining, true);
 	source_doors_drain(source);
 	for (unsigned i = 0; i < source->worker_count; i++) {
 		struct source_worker *worker = &source->worker[i];
@@ -67,41 +63,6 @@ static bool is_busy(void *owner)
 {
 	return source_flows_open(owner) > 0;
 }
-
-static bool reload(void *owner)
-{
-	struct config_reload outcome;
-	bool ok = source_reload(owner, &outcome);
-	config_reload_fini(&outcome);
-	return ok;
-}
-
-static void on_reload(void *owner)
-{
-	(void)reload(owner);
-}
-
-static const struct process_ops process_ops = {.on_drain = on_drain, .is_busy = is_busy, .on_reload = on_reload};
-
-// ---- the control socket -------------------------------------------------------------------------------------------
-
-static void on_ask_reload(void *owner, reload_answer_fn answer, void *to)
-{
-	struct config_reload outcome;
-	bool ok = source_reload(owner, &outcome);
-	tunnel_socket_report(ok, &outcome, answer, to);
-	config_reload_fini(&outcome);
-}
-
-static bool on_ask_drain(void *owner)
-{
-	struct source *source = owner;
-	return process_drain(source->process, "asked to on the control socket");
-}
-
-static const struct control_socket_ops control_socket_ops = {.status = source_fill_status,
-                                                             .reload = on_ask_reload,
-                                                             .drain = on_ask_drain};
 
 // ---- start and stop ------------------------------------------------------------------------------------------------
 
@@ -144,21 +105,16 @@ static int stop_worker(void *owner, unsigned index, struct loop *loop)
 static int start_workers(struct source *source)
 {
 	const struct config *config = source->config;
-	int r = workers_new(config->node.workers, &source->workers);
+	int r = workers_new(config->node.workers, &source->node.workers);
 	if (r < 0)
 		return r;
-	source->worker_count = workers_count(source->workers);
+	source->worker_count = workers_count(source->node.workers);
 	source->worker = calloc(source->worker_count, sizeof *source->worker);
-	r = source->worker ? workers_each(source->workers, start_worker, source) : -ENOMEM;
+	r = source->worker ? workers_each(source->node.workers, start_worker, source) : -ENOMEM;
 	if (r == 0)
-		r = process_open(workers_loop(source->workers, 0), config->node.drain_timeout_seconds * 1000, &process_ops,
-		                 source, &source->process);
+		r = tunnel_node_open(&source->node);
 	if (r == 0)
-		r = watchdog_open(source->workers, notify_watchdog_ms(), notify_alive, &source->watchdog);
-	if (r == 0)
-		r = life_open(workers_loop(source->workers, 0), reload, source, &source->life);
-	if (r == 0)
-		source_set_life(source);
+		tunnel_node_set_life(&source->node, source->identity);
 	return r;
 }
 
@@ -166,10 +122,7 @@ static int start(void *owner)
 {
 	struct source *source = owner;
 	const struct config *config = source->config;
-	struct identity_files files = tunnel_identity_files(config, IDENTITY_CLIENT);
-	int r = life_prepare(config, &(struct life_files){&files, 1});
-	if (r == 0)
-		r = tunnel_identity(config, IDENTITY_CLIENT, &source->identity);
+	int r = tunnel_node_identity(&source->node, &source->identity);
 	if (r != 0)
 		return r;
 	source->refusals.per_second = LIMIT_REFUSAL_LINES_PER_S;
@@ -188,29 +141,20 @@ static int start(void *owner)
 	if (r == 0)
 		r = source_link_start(source);
 	if (r == 0)
-		r = tunnel_socket_open(config, "source", workers_loop(source->workers, 0), &control_socket_ops, source,
-		                       &source->control_socket);
-	// Last: who hears of /health may count on all the rest.
-	if (r == 0)
-		r = tunnel_http(config, source_fill_status, source, &source->http);
+		r = tunnel_node_serve(&source->node);
 	return r;
 }
 
 static void stop(void *owner)
 {
 	struct source *source = owner;
-	if (source->http)
-		http_stop(&source->http);
-	control_socket_close(&source->control_socket);
+	tunnel_node_unserve(&source->node);
 	source_doors_close(source);
-	if (source->worker && source->workers)
-		(void)!workers_each(source->workers, stop_worker, source);
+	if (source->worker && source->node.workers)
+		(void)!workers_each(source->node.workers, stop_worker, source);
 	initiator_free(&source->initiator, CONTROL_REASON_SHUTDOWN);
-	life_close(&source->life);
-	watchdog_close(&source->watchdog);
-	process_close(&source->process);
 	link_unref(&source->link);
-	workers_free(&source->workers);
+	tunnel_node_close(&source->node);
 	keycache_free(&source->keycache);
 	route_table_unref(&source->routes);
 	quota_free(&source->clients);
@@ -220,21 +164,22 @@ static void stop(void *owner)
 	free(source->worker);
 }
 
+static const struct tunnel_node_kind kind = {
+	.subject = "source",
+	.doing = "listening; dialling dest",
+	.command = CONFIG_SOURCE,
+	.usage = IDENTITY_CLIENT,
+	.start = start,
+	.stop = stop,
+	.drain = on_drain,
+	.is_busy = is_busy,
+	.take = source_take,
+	.status = source_fill_status,
+};
+
 int source_command(int argc, char **argv)
 {
-	struct source source = {.argc = argc - 1,
-	                        .argv = argv + 1,
-	                        .lock = PTHREAD_MUTEX_INITIALIZER,
-	                        .started_ms = clock_ms()};
-	return tunnel_node_run(&(struct tunnel_node){.subject = "source",
-	                                             .doing = "listening; dialling dest",
-	                                             .command = CONFIG_SOURCE,
-	                                             .argc = source.argc,
-	                                             .argv = source.argv,
-	                                             .config = &source.config,
-	                                             .workers = &source.workers,
-	                                             .process = &source.process,
-	                                             .owner = &source,
-	                                             .start = start,
-	                                             .stop = stop});
+	struct source source = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	source.node = (struct tunnel_node){.kind = &kind, .owner = &source, .config = &source.config};
+	return tunnel_node_run(&source.node, argc, argv);
 }

@@ -11,7 +11,7 @@
 static bool refuse(struct source *source, const struct address *peer, enum counter counter, const char *reason)
 {
 	char text[ADDRESS_TEXT_BYTES];
-	uint64_t now = loop_now_ms(workers_loop(source->workers, 0));
+	uint64_t now = loop_now_ms(workers_loop(source->node.workers, 0));
 	uint64_t held = brake_sum(&source->refusals, now);
 	counter_add(counter, 1);
 	address_format(peer, text);

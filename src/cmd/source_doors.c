@@ -53,7 +53,7 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 		socket_reset(&fd);
 		return;
 	}
-	unsigned best = workers_lightest(source->workers, load_of, source, &source->turn);
+	unsigned best = workers_lightest(source->node.workers, load_of, source, &source->turn);
 	struct arrival arrival = {
 		.worker = &source->worker[best], .fd = fd, .peer = *peer, .header = door->header, .is_entry = door->is_entry};
 	if (!mail_send(arrival.worker->loop, on_arrival, &arrival, sizeof arrival))
@@ -156,7 +156,7 @@ static void door_free(struct source_door *door)
 static void on_broken(void *owner)
 {
 	struct source_door *door = owner;
-	process_fail(door->source->process, 1);
+	process_fail(door->source->node.process, 1);
 }
 
 static int door_open(struct source *source, const struct wanted *wanted, struct source_door **out)
@@ -174,7 +174,7 @@ static int door_open(struct source *source, const struct wanted *wanted, struct 
 	address_format(&address, door->listen);
 	bool is_udp = door->header.kind == HEADER_UDP;
 	int r = is_udp ? source_udp_open(door, &address)
-	               : listener_open(workers_loop(source->workers, 0), &address, on_accept, door, &door->listener);
+	               : listener_open(workers_loop(source->node.workers, 0), &address, on_accept, door, &door->listener);
 	if (r < 0) {
 		log_error("source", "cannot listen on %s%s (%s): %s", is_udp ? "udp " : "", door->listen, wanted->key,
 		          tunnel_listen_problem(&wanted->address, r));

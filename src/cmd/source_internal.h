@@ -6,19 +6,13 @@
 
 #pragma once
 
-#include "cmd/life.h"
-#include "config/reload.h"
+#include "cmd/tunnel_node.h"
 #include "core/brake.h"
 #include "edge/listener.h"
 #include "flow/entry.h"
 #include "flow/flow.h"
 #include "flow/udp_flow.h"
 #include "link/initiator.h"
-#include "node/process.h"
-#include "node/watchdog.h"
-#include "node/workers.h"
-#include "ops/control_socket.h"
-#include "ops/http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -44,9 +38,7 @@ struct source_door { // a listener, or a UDP port, and what those who come throu
 };
 
 struct source {
-	int argc; // of the command, for reloads
-	char **argv;
-	struct workers *workers;
+	struct tunnel_node node;
 	struct source_worker *worker;
 	unsigned worker_count, turn;
 	struct source_door *doors;
@@ -56,13 +48,6 @@ struct source {
 	struct route_table *routes; // NULL in transparent mode
 	struct keycache *keycache;
 	struct initiator *initiator;
-	struct process *process;
-	struct watchdog *watchdog;
-	struct life *life;
-	struct http *http;
-	struct control_socket *control_socket;
-	uint64_t started_ms;
-	_Atomic bool draining;
 
 	pthread_mutex_t lock; // what the HTTP thread reads as well
 	struct config *config;
@@ -103,9 +88,6 @@ struct flows_settings source_flows_settings(const struct config *config, struct 
 // status_fn
 void source_fill_status(void *owner, struct status_node *status);
 
-// Hands the configuration and the certificates in force to their life.
-void source_set_life(struct source *source);
-
-// Reads the configuration again and puts it into force, or leaves all as it is and says why (false). config_reload_fini
-// is due.
-bool source_reload(struct source *source, struct config_reload *outcome);
+// Puts a new configuration into force: `take` of a tunnel_node_kind.
+MUST_USE int source_take(void *owner, struct config **next, struct identity **identity,
+                         char problem[TUNNEL_RELOAD_PROBLEM_BYTES]);

@@ -82,7 +82,7 @@ static void on_given_up(void *owner, const char *reason)
 {
 	(void)reason; // logged
 	struct source *source = owner;
-	process_fail(source->process, 1);
+	process_fail(source->node.process, 1);
 }
 
 static const struct initiator_ops initiator_ops = {.on_up = on_up,
@@ -109,7 +109,7 @@ static struct initiator_settings settings_of(struct source *source, const struct
 	for (size_t i = 0; i < count; i++)
 		dests_get(config, i, dests[i].host, &dests[i].port);
 	return (struct initiator_settings){
-		.loop = workers_loop(source->workers, 0),
+		.loop = workers_loop(source->node.workers, 0),
 		.identity = source->identity,
 		.pq = tunnel_pq(config),
 		.dests = dests,
@@ -135,6 +135,13 @@ static struct initiator_settings settings_of(struct source *source, const struct
 	};
 }
 
+static void on_network_changed(void *owner)
+{
+	struct source *source = owner;
+	if (source->initiator)
+		initiator_network_changed(source->initiator);
+}
+
 int source_link_start(struct source *source)
 {
 	// Also when the mode of today needs none: a reload may change it.
@@ -148,6 +155,7 @@ int source_link_start(struct source *source)
 	r = initiator_new(&settings, &initiator_ops, source, &source->initiator);
 	if (r < 0)
 		log_error("source", "cannot start: %s", outcome_text(r));
+	tunnel_node_watch_network(&source->node, on_network_changed);
 	return r < 0;
 }
 
@@ -159,6 +167,6 @@ void source_link_set(struct source *source)
 	if (r < 0) {
 		// A revocation may be among what is not in force: better no source than one that keeps such a link.
 		log_error("source", "the new configuration cannot be put into force on the link: %s", outcome_text(r));
-		process_fail(source->process, 1);
+		process_fail(source->node.process, 1);
 	}
 }

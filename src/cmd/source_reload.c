@@ -2,17 +2,9 @@
 
 #include "cmd/source_internal.h"
 #include "cmd/tunnel.h"
-#include "cmd/tunnel_reload.h"
 #include "core/log.h"
 
 #include <stdio.h>
-
-void source_set_life(struct source *source)
-{
-	struct identity_files files = tunnel_identity_files(source->config, IDENTITY_CLIENT);
-	life_set(source->life, source->config, &(struct life_files){&files, 1},
-	         &(struct life_identities){.list = &source->identity, .count = 1});
-}
 
 static int apply(void *owner, unsigned index, struct loop *loop)
 {
@@ -29,7 +21,7 @@ static int apply(void *owner, unsigned index, struct loop *loop)
 }
 
 // Only the doors can fail; after them everything is swapped.
-static int take(void *owner, struct config **next, struct identity **identity,
+int source_take(void *owner, struct config **next, struct identity **identity,
                 char problem[TUNNEL_RELOAD_PROBLEM_BYTES])
 {
 	struct source *source = owner;
@@ -54,30 +46,12 @@ static int take(void *owner, struct config **next, struct identity **identity,
 	*next = NULL;
 	*identity = NULL;
 	tunnel_log(source->config);
-	process_set_drain(source->process, source->config->node.drain_timeout_seconds * 1000);
+	process_set_drain(source->node.process, source->config->node.drain_timeout_seconds * 1000);
 	// Waits for every worker: nobody looks at the old texts afterwards.
-	(void)!workers_each(source->workers, apply, source);
+	(void)!workers_each(source->node.workers, apply, source);
 	source_link_set(source);
 	config_free(&old);
 	identity_unref(&old_identity);
-	source_set_life(source);
+	tunnel_node_set_life(&source->node, source->identity);
 	return 0;
-}
-
-bool source_reload(struct source *source, struct config_reload *outcome)
-{
-	struct tunnel_reload reload = {.command = CONFIG_SOURCE,
-	                               .argc = source->argc,
-	                               .argv = source->argv,
-	                               .running = source->config,
-	                               .usage = IDENTITY_CLIENT,
-	                               .owner = source,
-	                               .take = take};
-	life_mark(source->life);
-	if (!atomic_load(&source->draining))
-		return tunnel_reload(&reload, outcome);
-	log_warn("source", "stopping: the configuration is not read again");
-	*outcome = (struct config_reload){0};
-	config_reload_add_problem(outcome, "stopping: the configuration is not read again");
-	return false;
 }

@@ -30,11 +30,12 @@ static void fill_link(struct link *link, const struct initiator_state *initiator
 static void fill(struct source *source, const struct initiator_state *initiator, struct status_node *status)
 {
 	uint64_t now = clock_ms();
-	bool draining = atomic_load(&source->draining), ready = source->link && source->link_takes_streams && !draining;
+	bool draining = atomic_load(&source->node.draining),
+		 ready = source->link && source->link_takes_streams && !draining;
 	*status = (struct status_node){
 		.command = "source",
 		.version = QANAT_VERSION,
-		.uptime_ms = now - source->started_ms,
+		.uptime_ms = now - source->node.started_ms,
 		.ready = ready,
 		.health = health_of(ready, draining, initiator),
 		.tunnel_established = source->link != NULL,
@@ -58,7 +59,7 @@ static void fill(struct source *source, const struct initiator_state *initiator,
 		         initiator->last_error[0] ? ": " : "", initiator->last_error);
 	identity_expiry(source->identity, &status->own_not_after, &status->ca_not_after);
 	tunnel_reload_show(status);
-	life_show(source->life, status);
+	life_show(source->node.life, status);
 	status->startup_complete = process_is_confined();
 	status->links = calloc(1, sizeof *status->links);
 	if (!status->links)

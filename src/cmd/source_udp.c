@@ -25,15 +25,15 @@ struct udp_flows_settings source_udp_settings(const struct source *source, const
 static void on_fail(void *contents)
 {
 	struct source *source = *(struct source **)contents;
-	if (source->process)
-		process_fail(source->process, 1);
+	if (source->node.process)
+		process_fail(source->node.process, 1);
 }
 
 // On any worker's thread. Clients of this address would never be answered: a supervisor must see it.
 static void on_broken(void *owner)
 {
 	struct source_door *door = owner;
-	mail_send_surely(workers_loop(door->source->workers, 0), on_fail, &door->source, sizeof(struct source *));
+	mail_send_surely(workers_loop(door->source->node.workers, 0), on_fail, &door->source, sizeof(struct source *));
 }
 
 struct opening {
@@ -83,7 +83,7 @@ int source_udp_open(struct source_door *door, struct address *address)
 	door->udp = calloc(door->source->worker_count, sizeof *door->udp);
 	if (!door->udp)
 		return -ENOMEM;
-	int r = workers_each(door->source->workers, open_one, &opening);
+	int r = workers_each(door->source->node.workers, open_one, &opening);
 	if (r < 0)
 		source_udp_close(door);
 	return r;
@@ -93,12 +93,12 @@ void source_udp_close(struct source_door *door)
 {
 	if (!door->udp)
 		return;
-	(void)!workers_each(door->source->workers, close_one, door);
+	(void)!workers_each(door->source->node.workers, close_one, door);
 	free(door->udp);
 	door->udp = NULL;
 }
 
 void source_udp_set(struct source_door *door)
 {
-	(void)!workers_each(door->source->workers, set_one, door);
+	(void)!workers_each(door->source->node.workers, set_one, door);
 }

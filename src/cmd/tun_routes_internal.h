@@ -30,7 +30,7 @@ struct tun_routes {
 
 	struct loop *loop; // NULL: not followed yet
 	bool is_up;        // the link
-	struct netlink_watch *watch;
+	struct netlink_news *news;
 	struct loop_timer *settled, *ask; // after changes; for the name of the server
 	struct loop_lookup *lookup;
 	tun_routes_fn on_moved;

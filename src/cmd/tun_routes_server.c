@@ -205,12 +205,12 @@ static void on_settled(void *owner)
 }
 
 // Of the many changes in a large table only those matter that a known host may be reached by, or that are ours.
-static void on_change(void *owner, const struct netlink_address *to)
+static void on_change(void *owner, enum netlink_news_kind kind, const struct netlink_address *to)
 {
 	struct tun_routes *routes = owner;
 	struct netlink_address host;
-	bool matters = !to || tun_routes_has(routes, to);
-	for (size_t i = 0; i < routes->plan.known_count && !matters; i++)
+	bool matters = kind == NETLINK_NEWS_LINK || kind == NETLINK_NEWS_LOST || (to && tun_routes_has(routes, to));
+	for (size_t i = 0; to && i < routes->plan.known_count && !matters; i++)
 		matters = to_host(&routes->plan.known[i], &host) && netlink_covers(to, &host);
 	if (matters)
 		loop_timer_arm(routes->settled, SETTLED_MS, 0);
@@ -284,7 +284,7 @@ int tun_routes_follow(struct tun_routes *routes, struct loop *loop, tun_routes_f
 	if (result == 0)
 		result = loop_timer_open(loop, on_ask, routes, &routes->ask);
 	if (result == 0)
-		result = netlink_watch_open(loop, on_change, routes, &routes->watch);
+		result = netlink_news_open(loop, on_change, routes, &routes->news);
 	if (result == 0 && routes->plan.server[0])
 		loop_timer_arm(routes->ask, ASK_FIRST_MS, ASK_AGAIN_MS);
 	return result;
@@ -303,7 +303,7 @@ void tun_routes_note_link(struct tun_routes *routes, bool is_up)
 
 void tun_routes_unfollow(struct tun_routes *routes)
 {
-	netlink_watch_close(&routes->watch);
+	netlink_news_close(&routes->news);
 	loop_lookup_cancel(&routes->lookup);
 	if (routes->settled)
 		loop_timer_close(&routes->settled);

@@ -22,6 +22,14 @@ struct config_hub_access { // [[hub.access]]
 	size_t group_count;
 };
 
+struct config_hub_tcp { // [[hub.tcp]]
+	char *device;
+	char *service;        // NULL: its default one
+	char *listen;         // "IP:PORT"
+	struct cidr *sources; // empty: all, only on loopback
+	size_t source_count;
+};
+
 struct config_of_hub {
 	char *listen_ip;
 	uint16_t listen_port;
@@ -43,6 +51,8 @@ struct config_of_hub {
 	enum config_hub_takeover takeover;
 	struct config_hub_access *access;
 	size_t access_count;
+	struct config_hub_tcp *tcp;
+	size_t tcp_count;
 	uint32_t open_timeout_ms, idle_timeout_ms;
 	uint32_t max_devices;
 	uint32_t max_channels_per_device;         // 0: no limit of its own

@@ -520,7 +520,7 @@ static const struct schema_key keys[] = {
 	{.path = "node.drain_timeout_seconds", .type = SCHEMA_NUMBER, .min = 0, .max = 86400, .unit = "s",
 	 .commands = LINKED | PROXY | VPN, .reloads = true, .initial = "60", FIELD(node.drain_timeout_seconds), .flag = "--drain-timeout",
 	 .value_name = "SECONDS", .help = "on SIGTERM flows may finish so long"},
-	{.path = "node.watch_files", .type = SCHEMA_BOOL, .commands = BOTH | PROXY, .reloads = true, .initial = "false",
+	{.path = "node.watch_files", .type = SCHEMA_BOOL, .commands = LINKED | PROXY, .reloads = true, .initial = "false",
 	 FIELD(node.watch_files), .flag = "--watch-files", .value_name = "BOOL",
 	 .help = "reload when the configuration's file, the CA, the certificate, the key or a revocation list changes on the "
 	         "disk"},

@@ -8,6 +8,7 @@ extern const struct schema_table schema_exposed_port;
 extern const struct schema_table schema_forward;
 extern const struct schema_table schema_service;
 extern const struct schema_table schema_hub_access;
+extern const struct schema_table schema_hub_tcp;
 extern const struct schema_table schema_route;
 extern const struct schema_table schema_certificate;
 extern const struct schema_table schema_agent_service;

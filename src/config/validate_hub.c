@@ -2,6 +2,7 @@
 
 #include "fleet/naming.h"
 #include "limits.h"
+#include "net/address.h"
 
 #include <string.h>
 
@@ -62,10 +63,42 @@ static void check_access(struct load *load)
 			            "a rule needs users or groups that it lets in");
 }
 
+// Fail closed: nobody is reachable from a network because a line was forgotten.
+static void check_port(struct load *load, size_t index, struct tree_place place)
+{
+	const struct config_of_hub *hub = &load->config->hub;
+	const struct config_hub_tcp *port = &hub->tcp[index];
+	struct address address;
+	if (!port->device || !port->listen)
+		return; // said already
+	if (!naming_is_good(port->device))
+		problem_add(&load->problems, place, "hub.tcp",
+		            "device \"%s\": a name has letters, digits, '.', '_' and '-', and begins with a letter or digit",
+		            port->device);
+	if (address_parse(port->listen, &address) != 0 || address_is_unix(&address))
+		problem_add(&load->problems, place, "hub.tcp", "listen \"%s\": must be IP:PORT or [IP6]:PORT", port->listen);
+	else if (!address_is_loopback(&address) && port->source_count == 0)
+		problem_add(&load->problems, place, "hub.tcp",
+		            "listen \"%s\" is not a loopback address: allowed_source_ips must say who may connect to device "
+		            "%s there",
+		            port->listen, port->device);
+	for (size_t i = 0; i < index; i++)
+		if (hub->tcp[i].listen && strcmp(hub->tcp[i].listen, port->listen) == 0)
+			problem_add(&load->problems, place, "hub.tcp", "listen \"%s\" is there twice", port->listen);
+}
+
+static void check_tcp(struct load *load)
+{
+	const struct load_setting *setting = load_setting(load, "hub.tcp");
+	for (size_t i = 0; i < load->config->hub.tcp_count; i++)
+		check_port(load, i, setting->item_places ? setting->item_places[i] : setting->place);
+}
+
 void validate_hub(struct load *load)
 {
 	check_mode(load);
 	check_services(load);
 	check_identity(load);
 	check_access(load);
+	check_tcp(load);
 }

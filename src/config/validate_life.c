@@ -6,7 +6,8 @@
 
 static bool has_certificates(const struct load *load)
 {
-	return load->command == CONFIG_SOURCE || load->command == CONFIG_DEST || load->command == CONFIG_PROXY;
+	return load->command == CONFIG_SOURCE || load->command == CONFIG_DEST || load->command == CONFIG_PROXY ||
+	       load->command == CONFIG_HUB || load->command == CONFIG_AGENT;
 }
 
 static void check_expiry(struct load *load)

@@ -192,6 +192,7 @@
 	X(CHANNEL_GONE, "qanat_channels_total", "outcome=\"user_gone\"", "Connections to devices by outcome") \
 	X(CHANNEL_FAILED, "qanat_channels_total", "outcome=\"failed\"", "Connections to devices by outcome") \
 	X(DOOR_BLOCKED, "qanat_device_sockets_blocked_total", "", "Sockets of devices that could not be made") \
+	X(NETWORK_CHANGES, "qanat_network_changes_total", "", "Times that the network of this host has changed") \
 	X(AUDIT_WRITTEN, "qanat_audit_lines_total", "outcome=\"written\"", "Lines of the audit log by outcome") \
 	X(AUDIT_DROPPED, "qanat_audit_lines_total", "outcome=\"dropped\"", "Lines of the audit log by outcome") \
 	X(POOL_HIT, "qanat_pool_total", "outcome=\"hit\"", "New streams that found a parked data connection, or had to dial") \

@@ -85,9 +85,9 @@ MUST_USE int netlink_release(struct netlink_swept *swept);
 // Hosts to which such a process gave routes past its device: `count` is at most `room`.
 MUST_USE int netlink_left_hosts(struct netlink *netlink, struct netlink_address *hosts, size_t room, size_t *count);
 
-// Says that routes have changed; `to` NULL: a device has, or so much that it was not told.
-struct netlink_watch;
-typedef void (*netlink_watch_fn)(void *owner, const struct netlink_address *to);
-MUST_USE int netlink_watch_open(struct loop *loop, netlink_watch_fn on_change, void *owner,
-                                struct netlink_watch **watch);
-void netlink_watch_close(struct netlink_watch **watch); // harmless on NULL
+// The network's changes, one by one. `to`: of a route of the main table; otherwise NULL. LOST: more than could be told.
+struct netlink_news;
+enum netlink_news_kind { NETLINK_NEWS_LINK, NETLINK_NEWS_ADDRESS, NETLINK_NEWS_ROUTE, NETLINK_NEWS_LOST };
+typedef void (*netlink_news_fn)(void *owner, enum netlink_news_kind kind, const struct netlink_address *to);
+MUST_USE int netlink_news_open(struct loop *loop, netlink_news_fn on_news, void *owner, struct netlink_news **news);
+void netlink_news_close(struct netlink_news **news); // harmless on NULL

@@ -1,82 +1,81 @@
-// Changes of routes and devices, as the kernel tells them to everybody.
+#include "edge/netlink_watch.h"
 
-#include "edge/netlink_private.h"
+#include "core/counter.h"
+#include "core/log.h"
+#include "edge/netlink.h"
 
 #include <errno.h>
-#include <linux/rtnetlink.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-#define NEWS_BYTES 32768
+// One change is several messages: a link comes up, gets addresses, and these their routes.
+#define QUIET_MS 200
+#define AT_LATEST_MS 1000
 
 struct netlink_watch {
-	struct mnl_socket *socket;
-	struct loop_io *io;
+	struct netlink_news *news;
+	struct loop *loop;
+	struct loop_timer *timer;
 	netlink_watch_fn on_change;
 	void *owner;
+	bool is_due;
+	uint64_t first_ms, told_ms; // of the changes that the owner has not heard of; when it was told last
 };
 
-static int on_news(const struct nlmsghdr *message, void *owner)
+static void on_due(void *owner)
 {
 	struct netlink_watch *watch = owner;
-	struct netlink_route route;
-	if (message->nlmsg_type == RTM_NEWLINK || message->nlmsg_type == RTM_DELLINK)
-		watch->on_change(watch->owner, NULL);
-	if (message->nlmsg_type != RTM_NEWROUTE && message->nlmsg_type != RTM_DELROUTE)
-		return MNL_CB_OK;
-	if (netlink_read_route(message, &route) && !route.is_clone && route.table == RT_TABLE_MAIN)
-		watch->on_change(watch->owner, &route.to);
-	return MNL_CB_OK;
+	watch->is_due = false;
+	watch->told_ms = loop_now_ms(watch->loop);
+	counter_add(COUNTER_NETWORK_CHANGES, 1);
+	log_debug("netlink_watch", "the network of this host has changed");
+	watch->on_change(watch->owner);
 }
 
-static void on_ready(void *owner, int events)
+static void note(struct netlink_watch *watch)
 {
-	struct netlink_watch *watch = owner;
-	char news[NEWS_BYTES];
-	(void)events;
-	for (;;) {
-		// Syscalls: recvmsg
-		ssize_t got = mnl_socket_recvfrom(watch->socket, news, sizeof news);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0 && (errno == ENOBUFS || errno == ENOSPC)) { // more than the kernel could keep for us
-			watch->on_change(watch->owner, NULL);
-			continue;
-		}
-		if (got <= 0)
-			return;
-		(void)mnl_cb_run(news, (size_t)got, 0, 0, on_news, watch);
-	}
+	uint64_t now = loop_now_ms(watch->loop), at = now + QUIET_MS;
+	if (!watch->is_due)
+		watch->first_ms = now;
+	watch->is_due = true;
+	if (at > watch->first_ms + AT_LATEST_MS)
+		at = watch->first_ms + AT_LATEST_MS;
+	if (watch->told_ms && at < watch->told_ms + AT_LATEST_MS)
+		at = watch->told_ms + AT_LATEST_MS;
+	loop_timer_arm(watch->timer, at > now ? at - now : 0, 0);
 }
 
-int netlink_watch_open(struct loop *loop, netlink_watch_fn on_change, void *owner, struct netlink_watch **watch)
+static void on_news(void *owner, enum netlink_news_kind kind, const struct netlink_address *to)
 {
-	struct netlink_watch *opened = calloc(1, sizeof *opened);
-	if (!opened)
+	(void)kind;
+	(void)to;
+	note(owner);
+}
+
+int netlink_watch_open(struct loop *loop, netlink_watch_fn on_change, void *owner, struct netlink_watch **out)
+{
+	struct netlink_watch *watch = calloc(1, sizeof *watch);
+	if (!watch)
 		return -ENOMEM;
-	*opened = (struct netlink_watch){.on_change = on_change, .owner = owner};
-	opened->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
-	int result = opened->socket && mnl_socket_bind(opened->socket, groups, MNL_SOCKET_AUTOPID) == 0 ? 0 : -errno;
-	if (result == 0)
-		result = loop_io_open(loop, mnl_socket_get_fd(opened->socket), on_ready, opened, &opened->io);
-	if (result < 0) {
-		netlink_watch_close(&opened);
-		return result;
+	*watch = (struct netlink_watch){.loop = loop, .on_change = on_change, .owner = owner};
+	int r = loop_timer_open(loop, on_due, watch, &watch->timer);
+	if (r == 0)
+		r = netlink_news_open(loop, on_news, watch, &watch->news);
+	if (r < 0) {
+		netlink_watch_close(&watch);
+		return r;
 	}
-	loop_io_want(opened->io, LOOP_READ);
-	*watch = opened;
+	*out = watch;
 	return 0;
 }
 
-void netlink_watch_close(struct netlink_watch **watch)
+void netlink_watch_close(struct netlink_watch **slot)
 {
-	struct netlink_watch *closing = *watch;
-	if (!closing)
+	struct netlink_watch *watch = *slot;
+	*slot = NULL;
+	if (!watch)
 		return;
-	*watch = NULL;
-	if (closing->io)
-		loop_io_close(&closing->io);
-	if (closing->socket)
-		(void)mnl_socket_close(closing->socket);
-	free(closing);
+	netlink_news_close(&watch->news);
+	loop_timer_close(&watch->timer);
+	free(watch);
 }

@@ -207,6 +207,7 @@ int fleet_up(struct fleet *fleet, const char *name, const uint8_t pin[PIN_BYTES]
 		memcpy(entry->pin, pin, PIN_BYTES);
 		note_up(entry, now_ms);
 		bind_link(fleet, entry, link, up);
+		up->rests = now_ms < entry->rest_until_ms;
 	}
 	pthread_mutex_unlock(&fleet->lock);
 	return r;

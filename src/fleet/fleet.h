@@ -46,6 +46,7 @@ struct fleet_up {
 	struct device *device; // a reference
 	struct link *replaced; // the link it had until now, a reference; NULL: none
 	bool is_new;           // it was away, or never here
+	bool rests;            // one too many in a short time: the next one will have to wait
 };
 MUST_USE int fleet_up(struct fleet *fleet, const char *name, const uint8_t pin[PIN_BYTES], struct link *link,
                       struct fleet_up *up);

@@ -26,8 +26,9 @@ static const char *const REASON_NAMES[] = {
 	[CONTROL_REASON_EXPIRED] = "certificate expired",
 	[CONTROL_REASON_TERMS] = "the tunnel is set differently",
 	[CONTROL_REASON_KIND] = "wrong kind of node",
+	[CONTROL_REASON_TAKEN] = "name taken",
 };
-_Static_assert(COUNT_OF(REASON_NAMES) == CONTROL_REASON_KIND + 1, "one name for each reason");
+_Static_assert(COUNT_OF(REASON_NAMES) == CONTROL_REASON_TAKEN + 1, "one name for each reason");
 
 const char *control_reason_name(enum control_reason reason)
 {

@@ -43,6 +43,7 @@ enum control_reason {
 	CONTROL_REASON_EXPIRED = 11,
 	CONTROL_REASON_TERMS = 12, // what the ends of a packet tunnel must agree on differs; both values are in the text
 	CONTROL_REASON_KIND = 13,  // a source at a hub, an agent at a dest
+	CONTROL_REASON_TAKEN = 14, // the device's name belongs to another key, whose link stands
 };
 const char *control_reason_name(enum control_reason reason);
 

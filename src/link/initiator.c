@@ -23,10 +23,15 @@
 #define RETIRE_MS 1000
 // A link that lived so long was no accident: with several dests the next one is tried at once.
 #define SETTLED_MS 5000
+// When the network has changed: so long a peer that stands may say nothing, or four round trips; and so long an attempt
+// has gone on when it is not expected to find its way any more.
+#define SIGN_OF_LIFE_MS 1500
+#define STALE_MS 1000
 // A peer's certificate is looked for anew so long before the old one expires, or when a tenth of its life is left.
 #define EXPIRY_LEAD_S 600
 
 static const char about_to_expire[] = "its certificate is about to expire";
+static const char other_certificate[] = "we have another certificate";
 
 // ---- lines ---------------------------------------------------------------------------------------------------------
 
@@ -100,6 +105,7 @@ static bool on_up(void *owner, struct link *link)
 	initiator->in_use = line;
 	initiator->wish = NULL;
 	initiator->wished_ms = loop_now_ms(initiator->settings.loop);
+	initiator->probed_ms = 0;
 	destinations_take(&initiator->dests);
 	pthread_mutex_lock(&initiator->lock);
 	initiator->state.attempts = 0;
@@ -157,10 +163,20 @@ static void on_line_lost(struct line *line, bool cut, const char *reason)
 	initiator_show(initiator);
 }
 
+// A hub takes no second link under this name with another key than that of the first, and it was our new certificate
+// that asked: our link with the old one makes room. What runs over it goes on.
+static void give_way(struct initiator *initiator)
+{
+	log_info("initiator", "link %s makes room for one with our new key", link_name(initiator->in_use->link));
+	initiator->delay_ms = 0;
+	session_end(initiator->in_use->session, CONTROL_REASON_SHUTDOWN, "its name is for the new key of the device");
+}
+
 static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 {
 	struct line *line = owner;
 	struct initiator *initiator = line->initiator;
+	bool is_taken = session_peer_reason(line->session) == CONTROL_REASON_TAKEN;
 	line->session = NULL;
 	if (link) {
 		on_line_lost(line, cut, reason);
@@ -168,6 +184,8 @@ static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 	}
 	line_drop(line);
 	initiator_fail(initiator, reason);
+	if (is_taken && initiator->in_use && initiator->wish == other_certificate)
+		give_way(initiator);
 }
 
 static void on_goaway(void *owner, struct link *link)
@@ -309,12 +327,31 @@ static void on_left_cut(void *owner, struct link *link)
 
 static const struct leftovers_ops left_ops = {.cut = on_left_cut};
 
+// A second link beside it rather than an end: if it was a slow moment only, nothing is lost.
+static void look_for_life(struct initiator *initiator)
+{
+	struct link_state state;
+	uint64_t now = clock_ms();
+	link_read(initiator->in_use->link, &state);
+	uint64_t patience_ms = 4 * state.rtt_us / 1000;
+	if (patience_ms < SIGN_OF_LIFE_MS)
+		patience_ms = SIGN_OF_LIFE_MS;
+	if (state.heard_ms < initiator->probed_ms && now - initiator->probed_ms < patience_ms)
+		return;
+	bool is_silent = state.heard_ms < initiator->probed_ms;
+	initiator->probed_ms = 0;
+	if (is_silent && !initiator->wish)
+		initiator_renew(initiator, "the network has changed, and it does not answer");
+}
+
 static void on_care(void *owner)
 {
 	struct initiator *initiator = owner;
 	uint64_t now = loop_now_ms(initiator->settings.loop);
 	close_the_empty(initiator);
 	leftovers_sift(&initiator->left, now, &left_ops, initiator);
+	if (initiator->in_use && initiator->probed_ms > 0)
+		look_for_life(initiator);
 	if (initiator->in_use && initiator->phase == INITIATOR_IDLE) {
 		look_for_better(initiator, now);
 		look_at_expiry(initiator, now);
@@ -371,7 +408,7 @@ static void start_over(struct initiator *initiator)
 	bool was_failback = initiator->is_failback && initiator->in_use;
 	initiator_forget(initiator);
 	if (initiator->fresh) {
-		session_close(&initiator->fresh->session, CONTROL_REASON_SHUTDOWN, "source has new settings");
+		session_close(&initiator->fresh->session, CONTROL_REASON_SHUTDOWN, "begun anew");
 		line_drop(initiator->fresh);
 	}
 	initiator->is_failback = false;
@@ -388,7 +425,7 @@ static const char *reason_to_renew(const struct initiator *initiator, const stru
 	if (!initiator->in_use)
 		return NULL;
 	if (!identity_shows_same(before, initiator->settings.identity))
-		return "source has another certificate";
+		return other_certificate;
 	if (!destinations_has(&initiator->dests, &initiator->in_use->dest))
 		return "its dest is not listed any more";
 	if (legs != initiator->settings.control.hello.legs)
@@ -488,11 +525,20 @@ void initiator_open_failed(struct initiator *initiator, struct link *link, const
 
 void initiator_network_changed(struct initiator *initiator)
 {
+	bool is_trying = initiator->phase == INITIATOR_DIALING || initiator->phase == INITIATOR_HANDSHAKE ||
+	                 initiator->phase == INITIATOR_SESSION;
 	if (initiator->in_use) {
 		session_probe(initiator->in_use->session);
-	} else if (initiator->phase == INITIATOR_PAUSE) {
+		initiator->probed_ms = clock_ms();
+	}
+	if (initiator->is_failback && initiator->in_use)
+		return; // nobody waits for that
+	if (initiator->phase == INITIATOR_PAUSE) {
 		initiator->delay_ms = 0;
 		initiator_begin(initiator, 0);
+	} else if (is_trying && loop_now_ms(initiator->settings.loop) - initiator->tried_ms >= STALE_MS) {
+		initiator->delay_ms = 0;
+		start_over(initiator);
 	}
 }
 

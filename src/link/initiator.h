@@ -74,8 +74,9 @@ void initiator_renew(struct initiator *initiator, const char *reason);
 // Says CLOSE with this reason. SHUTDOWN: what streams have sent is still read to its end by the peer; any other reason
 // has the peer cut them. No callback afterwards.
 void initiator_free(struct initiator **initiator, enum control_reason reason);
-// The network has changed: a pause ends at once, and a link in use is asked for a sign of life (which its heartbeat
-// then judges) instead of at the next interval.
+// The network has changed: a pause ends at once, an attempt that has gone on for a second begins anew, and a link in
+// use is asked for a sign of life. One that gives none in time gets a second one beside it, which takes its place if it
+// comes up.
 void initiator_network_changed(struct initiator *initiator);
 // Answers an OPEN of this link that no data connection will come of. Harmless when the link is over.
 void initiator_open_failed(struct initiator *initiator, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],

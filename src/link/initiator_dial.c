@@ -244,6 +244,7 @@ static void dial(struct initiator *initiator)
 	const struct destination *dest = destinations_now(&initiator->dests);
 	struct address literal;
 	initiator->phase = INITIATOR_DIALING;
+	initiator->tried_ms = loop_now_ms(settings->loop);
 	initiator_show(initiator);
 	if (address_from_ip(dest->host, dest->port, &literal) == 0 && !on_address(initiator, &literal.any)) {
 		initiator_fail(initiator, "source.allowed_outbound does not list this address");

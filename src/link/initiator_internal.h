@@ -48,6 +48,8 @@ struct initiator {
 	const char *wish;    // why a link in use is to be replaced, NULL: it is not
 	bool is_failback;    // this round is over the better dests only
 	uint64_t wished_ms;  // fail-back and expiry: when it was tried last
+	uint64_t probed_ms;  // when it was asked for a sign of life, clock_ms; 0: it was not, or has answered
+	uint64_t tried_ms;   // when the attempt that is going on began
 	uint64_t hurried_ms; // when a GOAWAY made us dial at once last
 	struct dial *dial;
 	struct tls_conn *tls;

@@ -164,7 +164,7 @@ size_t message_encode_done(const uint8_t confirm[MESSAGE_CONFIRM_BYTES], uint8_t
 
 static bool is_reason(uint16_t code)
 {
-	return code > CONTROL_REASON_NONE && code <= CONTROL_REASON_KIND;
+	return code > CONTROL_REASON_NONE && code <= CONTROL_REASON_TAKEN;
 }
 
 size_t message_encode_goaway(enum control_reason reason, uint32_t deadline_ms, uint8_t out[MESSAGE_SMALL_FRAME_BYTES])

@@ -177,7 +177,7 @@ static void close_that_is_cut_or_too_long_or_has_a_nul_is_refused(void **state)
 static void reason_nobody_knows_arrives_as_internal_with_its_number(void **state)
 {
 	(void)state;
-	static const uint16_t codes[] = {0, CONTROL_REASON_KIND + 1, 999, UINT16_MAX};
+	static const uint16_t codes[] = {0, CONTROL_REASON_TAKEN + 1, 999, UINT16_MAX};
 	uint8_t body[4 + LIMIT_REASON_BYTES] = {0, 0, 0, LIMIT_REASON_BYTES};
 	memset(body + 4, 'r', LIMIT_REASON_BYTES);
 	for (size_t i = 0; i < COUNT_OF(codes); i++) {

@@ -313,6 +313,7 @@ static void on_end(void *owner, struct link *link, bool cut, const char *reason)
 		return;
 	}
 	log_info("responder", "link %s is down: %s", link_name(link), reason);
+	link_set_error(link, reason);
 	leave_tables(responder, link);
 	if (was_refused)
 		return;

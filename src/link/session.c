@@ -41,6 +41,7 @@ struct session {
 	void *owner;
 	struct loop_task epoch_task, release;
 	bool up, ended, cut, leaving;
+	enum control_reason peer_reason;
 	char *reason;   // why it ends; NULL until then
 	uint8_t *queue; // frames that wait for room
 	size_t queue_at, queue_length, queue_size;
@@ -281,6 +282,7 @@ static void on_close(void *owner, enum control_reason reason, const char *text, 
 	         *text ? ": " : "", text);
 	set_reason(session, line);
 	session->ended = true;
+	session->peer_reason = by_peer ? reason : CONTROL_REASON_NONE;
 	// A peer that stops has waited for its streams or resets them itself; what it has sent must still be read to its
 	// end. Streams of a peer that fell silent hang with it: their clients are told.
 	session->cut = reason != CONTROL_REASON_SHUTDOWN;
@@ -584,6 +586,11 @@ void session_goaway(struct session *session, uint32_t deadline_ms)
 {
 	control_goaway(session->control, CONTROL_REASON_SHUTDOWN, deadline_ms);
 	after_engine(session, 0);
+}
+
+enum control_reason session_peer_reason(const struct session *session)
+{
+	return session->peer_reason;
 }
 
 void session_end(struct session *session, enum control_reason reason, const char *text)

@@ -50,6 +50,8 @@ void session_goaway(struct session *session, uint32_t deadline_ms);
 // Judges the peer again, as a handshake of now would: against this identity's CAs and revocation lists, and the names,
 // judge and owner of `wanted`. A peer that fails is told why and the session ends, which may call on_end. False then.
 bool session_judge(struct session *session, struct identity *identity, const struct tls_options *wanted);
+// Why the peer has closed it, for on_end; CONTROL_REASON_NONE: it has not.
+enum control_reason session_peer_reason(const struct session *session);
 // Ends the session for a reason of the owner's, as if it had found it itself: on_end is called.
 void session_end(struct session *session, enum control_reason reason, const char *text);
 // Reverse links: the responder asks for a data connection; the initiator says that there will be none. Harmless once

@@ -264,8 +264,10 @@ char *status_encode(struct status_node *status)
 	add_known(&object, "reconnection_attempts", status->reconnection_attempts);
 	add_number(&object, "flows_open", status->flows_open);
 	add_number(&object, "associations_open", status->associations_open);
-	if (status->has_devices)
+	if (status->has_devices) {
 		add_number(&object, "devices_online", status->devices_online);
+		add_number(&object, "devices_expiring", status->devices_expiring);
+	}
 	add_number(&object, "workers", status->workers);
 	add_truth(&object, "startup_complete", status->startup_complete);
 	add(&object, "own_not_after", json_integer(status->own_not_after));

@@ -89,7 +89,7 @@ struct status_node {
 	uint64_t flows_open;
 	uint64_t associations_open; // UDP
 	bool has_devices;           // a hub
-	uint64_t devices_online;
+	uint64_t devices_online, devices_expiring;
 	uint32_t workers;
 	bool startup_complete;               // nothing privileged is done any more: docs/sandbox.md
 	int64_t own_not_after, ca_not_after; // expiry of our certificate and of the CA's, Unix seconds, 0: unknown

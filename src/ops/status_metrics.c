@@ -128,8 +128,11 @@ static void put_node(FILE *out, const struct status_node *status)
 	put_seconds(out, "qanat_uptime_seconds", "gauge", "Time since the node started", (double)status->uptime_ms / 1000);
 	put_number(out, "qanat_flows_open", "gauge", "Flows being carried", status->flows_open);
 	put_number(out, "qanat_associations_open", "gauge", "UDP associations being carried", status->associations_open);
-	if (status->has_devices)
+	if (status->has_devices) {
 		put_number(out, "qanat_devices_online", "gauge", "Devices that have a link", status->devices_online);
+		put_number(out, "qanat_devices_expiring", "gauge",
+		           "Those of them whose certificate is within expiry.notice_days of its end", status->devices_expiring);
+	}
 	put_number(out, "qanat_workers", "gauge", "Worker threads", status->workers);
 	put_number(out, "qanat_links", "gauge", "Links, also those beyond the 1000 that are listed", status->link_count);
 	put_number(out, "qanat_log_lines_lost_total", "counter", "Log lines that standard error did not take", log_lost());

@@ -22,7 +22,7 @@ from qanat import PATIENCE, QANAT, free_port, merge, run, wait
 class Fleet:
     """A hub with its folder, and agents."""
 
-    def __init__(self, world, **hub):
+    def __init__(self, world, start=True, **hub):
         self.world = world
         self.folder = os.path.join(world.folder, "devices")
         self.audit = os.path.join(world.folder, "audit.log")
@@ -42,7 +42,9 @@ class Fleet:
             },
             hub,
         )
-        self.hub = world.node("hub", self.config, "hub").start().wait_ready()
+        self.hub = world.node("hub", self.config, "hub")
+        if start:
+            self.hub.start().wait_ready()
 
     def cert(self, name):
         certs = self.world.certs
@@ -52,7 +54,7 @@ class Fleet:
             certs.make("client", cert, key, "--common-name", name, "--key", "p256", *issuer)
         return cert, key
 
-    def agent(self, name, target, label=None, cert=None, claims=True, services=()):
+    def agent(self, name, target, label=None, cert=None, claims=True, services=(), sections=None, **options):
         cert, key = cert or self.cert(name)
         config = {
             "agent": {
@@ -70,7 +72,8 @@ class Fleet:
         }
         if claims:
             config["agent"]["name"] = name
-        return self.world.node("agent", config, label or "agent-" + name).start()
+        config = merge(config, sections or {})
+        return self.world.node("agent", config, label or "agent-" + name, **options).start()
 
     def path(self, name, service=None):
         return os.path.join(self.folder, name + ("." + service if service else "") + ".sock")
@@ -162,7 +165,9 @@ def test_services_have_sockets_of_their_own(world, service):
     # On a parked connection it begins and ends; without one the device refuses it before.
     fleet.hub.wait(
         lambda: [
-            line for line in fleet.lines() if line["service"] == "other" and "no such service" in line.get("ended", "")
+            line
+            for line in fleet.lines()
+            if line.get("service") == "other" and "no such service" in line.get("ended", "")
         ],
         "the reason in the audit log",
     )

@@ -281,7 +281,7 @@ def test_a_socket_that_nothing_listens_on_stops_the_start(world):
                                   "qanat-proxy@.service", "qanat-proxy@.socket",
                                   "qanat-psk-server.service", "qanat-psk-client.service",
                                   "qanat-vpn-server.service", "qanat-vpn-client.service",
-                                  "qanat-hub.service", "qanat-agent.service"])
+                                  "qanat-hub.service", "qanat-hub.socket", "qanat-agent.service"])
 def test_unit_files_are_good(unit, tmp_path):
     """
     systemd-analyze verify: nothing to say about our files
