@@ -3,7 +3,8 @@
     impair.py relay NEAR FAR [loss=PERCENT] [reorder=PERCENT] [hold=MS] [delay=MS] [mtu=BYTES] [seed=N]
     impair.py bare DEVICE
 
-`relay` says "ready", and on SIGTERM what it did. A frame that is put out of order is held for `hold` ms while others pass.
+`relay` says "ready", and on SIGTERM what it did. A frame that is put out of order is held for `hold` ms while others
+pass.
 IP packets above `mtu` bytes vanish without a word, as behind a firewall that drops ICMP. The same seed and the same
 traffic give the same losses. `bare` makes a device send what it says: no segments for the card to cut, whole checksums.
 """

@@ -30,7 +30,7 @@ class BadWire:
 
     def __init__(self, folder):
         tag = "%06x" % random.SystemRandom().randrange(1 << 24)
-        self.server, self.client, self.middle = Host("qs" + tag, folder), Host("qc" + tag, folder), Host("qm" + tag, folder)
+        self.server, self.client, self.middle = (Host(name + tag, folder) for name in ("qs", "qc", "qm"))
         self.ends = []
         for host, letter, number in ((self.server, "s", 1), (self.client, "c", 2)):
             end, inside = "v" + letter + tag, "m" + letter + tag

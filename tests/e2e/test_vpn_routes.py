@@ -340,7 +340,7 @@ def test_either_version_of_ip_carries_everything_of_either(world, outer, network
 
 def test_what_the_server_names_is_guarded_as_well(wire, papers):
     """
-    server (--push-route 10.9.0.0/16) ═══ client (--accept-routes) ═╳═      unreachable until the next one is told the same
+    server (--push-route 10.9.0.0/16) ═══ client (--accept-routes) ═╳═     unreachable until the next one hears of it
     """
     world = World("vpn", wire, papers)
     world.start_server("--pool-ipv4", "192.168.3.0/24", "--pool-ipv6", "fd03::/64", "--push-route", "10.9.0.0/16")
