@@ -169,7 +169,7 @@ def test_every_example_is_read_without_a_problem(path):
     name = os.path.basename(path)
     command = "dest" if "dest" in name else "source"
     if name.startswith(("psk-", "vpn-")):
-        command = name[:-5].replace("-", " ")
+        command = " ".join(name[:-5].split("-")[:2])
     if name.startswith("proxy-") or name == "config.json":
         command = "proxy"
     if name in ("hub.toml", "agent.toml"):

@@ -258,7 +258,7 @@ def test_the_example_runs_and_carries_its_services(world, tmp_path, dest_file, s
 def test_every_example_is_in_a_pair():
     listed = {name for pair in PAIRS.values() for name in pair if "/" not in name}
     listed |= {"psk-client.toml", "psk-server.toml"}  # read in test_config.py; what they set up runs in test_psk.py
-    listed |= {"vpn-client.toml", "vpn-server.toml"}  # likewise, and in test_vpn.py
+    listed |= {"vpn-client.toml", "vpn-server.toml", "vpn-server-clients.toml"}  # likewise
     listed |= {"proxy-server.toml", "proxy-client.toml", "proxy-names.toml", "config.json"}  # test_proxy_config.py
     listed |= {"hub.toml", "agent.toml"}  # read in test_config.py; what they set up runs in test_hub.py
     assert listed == {name for name in os.listdir(EXAMPLES) if name.endswith((".toml", ".json"))}

@@ -52,7 +52,7 @@ def restart_costs_nobody(world, count, at_once, seconds):
 @pytest.mark.slow
 def test_three_hundred_devices_come_back_after_a_restart(world):
     """300 agents ════ hub ✕ hub again: every one is there, each costs what it may"""
-    restart_costs_nobody(world, 300, 16, 180)
+    restart_costs_nobody(world, 300, 1, 180)
 
 
 @pytest.mark.serial
