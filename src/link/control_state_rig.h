@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "core/allocation_rig.h"
 #include "link/control_rig.h"
 
 // ---- what is expected again and again

@@ -2,6 +2,8 @@
 
 #include "link/control_state_rig.h"
 
+#include "core/allocation_rig.h"
+
 // ---- coming up
 
 static void link_comes_up_in_every_kem_mode(void **state)
