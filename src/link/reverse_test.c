@@ -328,6 +328,21 @@ static void a_claim_that_is_given_up_for_goaway_ends_a_broken_link_in_order(void
 	stop(&rig);
 }
 
+// Saying that a claim is lost ends the link, and with it the pool's link: the slot of that claim goes once.
+static void a_claim_that_fails_on_a_broken_link_ends_it_in_order(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visit = {0};
+	start(&rig, 0);
+	listener_close(&rig.listener);
+	agent.breaks = true;
+	assert_int_equal(wish(&rig, &visit, "echo", 60000), 0);
+	link_rig_wait(&rig, has_lost_a_link, &rig);
+	link_rig_wait(&rig, is_refused, &visit);
+	stop(&rig);
+}
+
 static bool is_unknown(void *owner)
 {
 	return counter_read(COUNTER_CLAIM_UNKNOWN) > *(uint64_t *)owner;
@@ -519,6 +534,7 @@ int main(void)
 		cmocka_unit_test(an_agent_that_cannot_dial_says_so_at_once),
 		cmocka_unit_test(a_refusal_that_cannot_be_sent_ends_the_link_in_order),
 		cmocka_unit_test(a_claim_that_is_given_up_for_goaway_ends_a_broken_link_in_order),
+		cmocka_unit_test(a_claim_that_fails_on_a_broken_link_ends_it_in_order),
 		cmocka_unit_test(a_wish_that_is_withdrawn_is_no_more_and_its_token_is_worth_nothing),
 		cmocka_unit_test(a_token_is_good_once_and_no_other_is_good),
 		cmocka_unit_test(a_link_that_ends_refuses_its_wishes_and_drops_what_is_parked),
