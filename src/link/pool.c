@@ -61,15 +61,22 @@ static void slot_free(struct slot *slot)
 	free(slot);
 }
 
-// It is about to go, and was for an OPEN: the responder need not wait for its deadline.
-static void tell_lost(const struct slot *slot, enum header_status status, const char *reason)
+// It goes. Was it for an OPEN, its responder is told, so that it need not wait for its deadline. The owner may give up
+// the link, and with it all slots, while it is told: that is last, and this slot is out of the list by then.
+static void lose(struct slot *slot, struct link *link, enum header_status status, const char *reason)
 {
 	struct pool *pool = slot->pool;
 	struct header_answer answer = {.status = status};
-	if (!slot->is_claim || !pool->settings.on_claim_lost)
+	uint8_t token[STREAM_TOKEN_BYTES];
+	bool is_told = slot->is_claim && pool->settings.on_claim_lost && link;
+	memcpy(token, slot->token, sizeof token);
+	slot_free(slot);
+	if (!is_told)
 		return;
 	snprintf(answer.reason, sizeof answer.reason, "%s", reason);
-	pool->settings.on_claim_lost(pool->settings.owner, pool->link, slot->token, &answer);
+	struct link *kept = link_ref(link);
+	pool->settings.on_claim_lost(pool->settings.owner, kept, token, &answer);
+	link_unref(&kept);
 }
 
 static void on_parked_ready(void *owner, int events)
@@ -77,11 +84,9 @@ static void on_parked_ready(void *owner, int events)
 	(void)events;
 	struct slot *slot = owner;
 	struct pool *pool = slot->pool;
-	bool is_claim = slot->is_claim;
-	tell_lost(slot, HEADER_INTERNAL, "the device's data connection broke");
-	slot_free(slot);
-	if (!is_claim)
+	if (!slot->is_claim)
 		pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
+	lose(slot, pool->link, HEADER_INTERNAL, "the device's data connection broke");
 }
 
 // Reverse links: one of ours has been taken into use; another takes its place.
@@ -113,9 +118,8 @@ static void on_parked(void *owner, struct stream *stream, const char *problem)
 		slot->stream = NULL; // closed itself
 		char reason[LIMIT_REASON_BYTES + 1];
 		snprintf(reason, sizeof reason, "the device's data connection failed: %.100s", problem);
-		tell_lost(slot, HEADER_INTERNAL, reason);
-		slot_free(slot);
 		pool->rest_until_ms = loop_now_ms(pool->settings.loop) + REST_MS;
+		lose(slot, pool->link, HEADER_INTERNAL, reason);
 		return;
 	}
 	if (!slot->is_claim) {
@@ -218,13 +222,13 @@ void pool_set(struct pool *pool, const struct pool_settings *settings)
 
 static void drop_all(struct pool *pool)
 {
-	while (pool->slots) {
-		// slot_free takes it out of the list. NOLINTNEXTLINE(clang-analyzer-unix.Malloc)
-		tell_lost(pool->slots, HEADER_DRAINING, "the device gives up this link");
-		slot_free(pool->slots);
-	}
+	// First: nothing is dialled on it from within what is told.
+	struct link *link = pool->link;
+	pool->link = NULL;
+	while (pool->slots) // lose takes it out of the list. NOLINTNEXTLINE(clang-analyzer-unix.Malloc)
+		lose(pool->slots, link, HEADER_DRAINING, "the device gives up this link");
 	tls_profile_free(&pool->profile);
-	link_unref(&pool->link);
+	link_unref(&link);
 }
 
 void pool_free(struct pool **slot)

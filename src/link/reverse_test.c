@@ -22,7 +22,7 @@ struct agent {
 	unsigned headers, opens;
 	char origin[64];
 	uint8_t token[STREAM_TOKEN_BYTES];
-	bool ignores, refuses;
+	bool ignores, refuses, breaks, is_sent_away;
 	struct link_rig *rig;
 };
 static struct agent agent;
@@ -60,6 +60,20 @@ static void on_agent_header(void *owner, struct stream *stream, const struct hea
 	stream_want_read(stream, true);
 }
 
+// The agent's control connection, with no data connection beside it, sends nothing any more: EPIPE. It still receives.
+static void break_sending(struct link_rig *rig)
+{
+	unsigned broken = 0;
+	for (int fd = 3; fd < 256; fd++) {
+		struct sockaddr_in peer = {0};
+		socklen_t length = sizeof peer;
+		if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.sin_port == rig->address.in4.sin_port &&
+		    shutdown(fd, SHUT_WR) == 0)
+			broken++;
+	}
+	assert_int_equal(broken, 1);
+}
+
 static void on_agent_open(void *owner, struct link *link, const struct control_open *open)
 {
 	struct link_rig *rig = owner;
@@ -67,11 +81,15 @@ static void on_agent_open(void *owner, struct link *link, const struct control_o
 	memcpy(agent.token, open->token, sizeof agent.token);
 	if (agent.ignores)
 		return;
+	if (agent.breaks)
+		break_sending(rig);
 	struct header_answer no = {.status = HEADER_NO_SERVICE, .reason = "not here"};
 	if (agent.refuses)
 		initiator_open_failed(rig->initiator, link, open->token, &no);
 	else
 		assert_int_equal(pool_claim(rig->pool, link, open), 0);
+	if (agent.is_sent_away)
+		responder_goaway(rig->responder, 1000);
 }
 
 static void visit_on(void *owner, int events)
@@ -275,6 +293,89 @@ static void an_agent_that_cannot_dial_says_so_at_once(void **state)
 	stop(&rig);
 }
 
+static bool has_lost_a_link(void *owner)
+{
+	return ((struct link_rig *)owner)->downs > 0;
+}
+
+// The agent answers OPEN from within the step of its engine that has read it; its answer finds the connection broken.
+static void a_refusal_that_cannot_be_sent_ends_the_link_in_order(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visit = {0};
+	start(&rig, 0);
+	agent.breaks = agent.refuses = true;
+	assert_int_equal(wish(&rig, &visit, "telnet", 60000), 0);
+	link_rig_wait(&rig, has_lost_a_link, &rig);
+	assert_int_equal(agent.opens, 1);
+	link_rig_wait(&rig, is_refused, &visit);
+	stop(&rig);
+}
+
+// OPEN and GOAWAY come together: the claim that is being dialled is given up within the engine's step.
+static void a_claim_that_is_given_up_for_goaway_ends_a_broken_link_in_order(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visit = {0};
+	start(&rig, 0);
+	agent.breaks = agent.is_sent_away = true;
+	assert_int_equal(wish(&rig, &visit, "echo", 60000), 0);
+	link_rig_wait(&rig, has_lost_a_link, &rig);
+	assert_int_equal(agent.opens, 1);
+	link_rig_wait(&rig, is_refused, &visit);
+	stop(&rig);
+}
+
+// Saying that a claim is lost ends the link, and with it the pool's link: the slot of that claim goes once.
+static void a_claim_that_fails_on_a_broken_link_ends_it_in_order(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visit = {0};
+	start(&rig, 0);
+	listener_close(&rig.listener);
+	agent.breaks = true;
+	assert_int_equal(wish(&rig, &visit, "echo", 60000), 0);
+	link_rig_wait(&rig, has_lost_a_link, &rig);
+	link_rig_wait(&rig, is_refused, &visit);
+	stop(&rig);
+}
+
+static struct stream *find_headerless(struct stream *stream)
+{
+	while (stream->newer)
+		stream = stream->newer;
+	while (stream && !(stream->entered && stream->phase == STREAM_HEADER))
+		stream = stream->older;
+	return stream;
+}
+
+static void a_data_connection_that_offers_nothing_has_an_end(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visit = {0};
+	struct hand hand;
+	start(&rig, 1);
+	assert_int_equal(wish(&rig, &visit, "echo", 5000), 0);
+	link_rig_wait(&rig, has_heard, &visit);
+	link_rig_wait(&rig, has_one_parked, &rig);
+	hand_dial(&hand, &rig);
+	link_rig_wait(&rig, hand_is_ready, &hand);
+	link_rig_turn(&rig, 20);
+	struct stream *stream = find_headerless(visit.stream);
+	assert_non_null(stream);
+	assert_non_null(stream->deadline);
+	loop_timer_arm(stream->deadline, 1, 0);
+	link_rig_wait(&rig, hand_is_over, &hand);
+	assert_int_equal(parked(&rig), 1); // what is parked waits for the hub, on both sides
+	hand_fini(&hand);
+	stream_close(&visit.stream);
+	stop(&rig);
+}
+
 static bool is_unknown(void *owner)
 {
 	return counter_read(COUNTER_CLAIM_UNKNOWN) > *(uint64_t *)owner;
@@ -464,6 +565,10 @@ int main(void)
 		cmocka_unit_test(an_agent_that_will_not_dial_says_why_at_once),
 		cmocka_unit_test(an_agent_that_does_not_answer_is_given_up_at_the_deadline),
 		cmocka_unit_test(an_agent_that_cannot_dial_says_so_at_once),
+		cmocka_unit_test(a_refusal_that_cannot_be_sent_ends_the_link_in_order),
+		cmocka_unit_test(a_claim_that_is_given_up_for_goaway_ends_a_broken_link_in_order),
+		cmocka_unit_test(a_claim_that_fails_on_a_broken_link_ends_it_in_order),
+		cmocka_unit_test(a_data_connection_that_offers_nothing_has_an_end),
 		cmocka_unit_test(a_wish_that_is_withdrawn_is_no_more_and_its_token_is_worth_nothing),
 		cmocka_unit_test(a_token_is_good_once_and_no_other_is_good),
 		cmocka_unit_test(a_link_that_ends_refuses_its_wishes_and_drops_what_is_parked),

@@ -41,7 +41,11 @@ struct session {
 	void *owner;
 	struct loop_task epoch_task, release;
 	bool up, ended, cut, leaving;
+	bool stepping; // the engine is at work: its owner may call from within, and what that leads to waits until it is
+	               // done
 	enum control_reason peer_reason;
+	enum control_reason wanted_end; // said while stepping: CLOSE with this reason and text
+	char *wanted_text;
 	char *reason;   // why it ends; NULL until then
 	uint8_t *queue; // frames that wait for room
 	size_t queue_at, queue_length, queue_size;
@@ -81,7 +85,8 @@ static void free_session(struct session *session)
 	free(session->beginning);
 	session->beginning = NULL;
 	free(session->reason);
-	session->reason = NULL;
+	free(session->wanted_text);
+	session->reason = session->wanted_text = NULL;
 	// A worker may have posted the epoch task already: then the memory goes when that has run.
 	if (!task_on_its_way)
 		loop_defer(session->loop, &session->release);
@@ -90,6 +95,7 @@ static void free_session(struct session *session)
 // Tells the owner, once, and goes. The keys are wiped first, so nothing new can start on a link that is over.
 static void finish(struct session *session)
 {
+	session->ended = true; // for an owner that says something from within on_end
 	if (session->link)
 		link_shut(session->link);
 	if (session->link && session->cut)
@@ -238,7 +244,7 @@ static void on_epoch(void *owner, uint32_t epoch, uint8_t legs, struct secret *d
 	counter_add(COUNTER_LINKS_OPENED, 1);
 	(void)link_set_epoch_task(session->link, session->loop, &session->epoch_task);
 	// The responder must know the link before its peer can dial on it: before EPOCH_ACCEPT leaves.
-	if (!session->ops->on_up(session->owner, session->link)) {
+	if (!session->ops || !session->ops->on_up(session->owner, session->link)) {
 		set_reason(session, "the link cannot be taken");
 		session->ended = true;
 	}
@@ -376,8 +382,29 @@ static void leave(struct session *session)
 	finish(session);
 }
 
+// The end is said at once, or by the step that is under way: the engine lets go of what it works on when it is closed.
+static void close_engine(struct session *session, enum control_reason reason, const char *text)
+{
+	if (!session->stepping) {
+		control_close(session->control, reason, text);
+	} else if (session->wanted_end == CONTROL_REASON_NONE) {
+		session->wanted_end = reason;
+		session->wanted_text = strdup(text);
+	}
+}
+
+static void end_step(struct session *session)
+{
+	session->stepping = false;
+	if (session->wanted_end != CONTROL_REASON_NONE)
+		control_close(session->control, session->wanted_end, session->wanted_text ? session->wanted_text : "");
+}
+
 static void after_engine(struct session *session, int r)
 {
+	// From within a callback of the engine: sending may fail and free the session under it. The step sends it.
+	if (session->stepping)
+		return;
 	if (r < 0)
 		set_reason(session, outcome_text(r));
 	if (session->ended || r < 0) {
@@ -444,7 +471,9 @@ static void on_io(void *owner, int events)
 	end_if_expired(session);
 	if (events & LOOP_READ && !session->ended) {
 		tls_conn_readable(session->tls);
+		session->stepping = true;
 		r = receive(session);
+		end_step(session);
 	}
 	if (r == -ECONNRESET && !session->ended) {
 		finish(session);
@@ -461,7 +490,9 @@ static void on_timer(void *owner)
 		return;
 	}
 	end_if_expired(session);
+	session->stepping = true;
 	int r = control_tick(session->control, now_us());
+	end_step(session);
 	after_engine(session, r == CONTROL_ENDED ? 0 : r);
 }
 
@@ -576,9 +607,9 @@ void session_close(struct session **slot, enum control_reason reason, const char
 		return;
 	session->ops = NULL;
 	if (!session->ended)
-		control_close(session->control, reason, text);
+		close_engine(session, reason, text);
 	session->ended = true;
-	if (!session->leaving)
+	if (!session->leaving && !session->stepping)
 		leave(session);
 }
 
@@ -600,7 +631,7 @@ void session_end(struct session *session, enum control_reason reason, const char
 	// First: the peer may end its streams before it is told here.
 	if (session->link && reason != CONTROL_REASON_SHUTDOWN)
 		link_set_cut(session->link, text);
-	control_close(session->control, reason, text);
+	close_engine(session, reason, text);
 	after_engine(session, 0);
 }
 

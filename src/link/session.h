@@ -10,6 +10,8 @@
 
 struct session;
 
+// The owner may call its session from within these, but for on_end, when it is gone: what that leads to waits until the
+// engine has done its step.
 struct session_ops {
 	// The peer's HELLO has come: whether a link may come of it; if not, it is told the reason and the text. NULL: it
 	// may.
