@@ -105,7 +105,7 @@ int gate_enter(struct gate *gate, const struct sockaddr *address, enum gate_line
 	// Hostile: the address is charged before anything waits, and not at all when nothing does.
 	int answer = line == GATE_LINE_FULL ? ADMISSION_TOO_MANY : admission_charge(gate->admission, address, now_ms);
 	if (answer == ADMISSION_OK && line == GATE_LINE_EMPTY)
-		is_in = admission_take(gate->admission);
+		is_in = admission_take(gate->admission, address, now_ms) == ADMISSION_OK;
 	pthread_mutex_unlock(&gate->lock);
 	if (is_in)
 		return GATE_IN;
@@ -116,17 +116,17 @@ int gate_enter(struct gate *gate, const struct sockaddr *address, enum gate_line
 	return answer == ADMISSION_OK ? GATE_LATER : GATE_REFUSED;
 }
 
-bool gate_let_in(struct gate *gate)
+int gate_let_in(struct gate *gate, const struct sockaddr *address, uint64_t now_ms)
 {
 	pthread_mutex_lock(&gate->lock);
-	bool is_in = admission_take(gate->admission);
+	int answer = admission_take(gate->admission, address, now_ms);
 	pthread_mutex_unlock(&gate->lock);
-	return is_in;
+	return answer == ADMISSION_OK ? GATE_IN : answer == ADMISSION_SHARE ? GATE_SHARE : GATE_LATER;
 }
 
-void gate_leave(struct gate *gate)
+void gate_leave(struct gate *gate, const struct sockaddr *address)
 {
 	pthread_mutex_lock(&gate->lock);
-	admission_leave(gate->admission);
+	admission_leave(gate->admission, address);
 	pthread_mutex_unlock(&gate->lock);
 }
