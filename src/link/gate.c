@@ -40,19 +40,31 @@ int gate_new(const struct admission_limits *limits, const struct cidr *sources, 
 	return r;
 }
 
-int gate_set_sources(struct gate *gate, const struct cidr *sources, size_t count)
+struct cidr *gate_copy_sources(const struct cidr *sources, size_t count)
 {
 	struct cidr *copy = calloc(count + 1, sizeof *copy);
-	if (!copy)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; copy && i < count; i++)
 		copy[i] = sources[i];
+	return copy;
+}
+
+void gate_take_sources(struct gate *gate, struct cidr **copy, size_t count)
+{
 	pthread_mutex_lock(&gate->lock);
 	struct cidr *old = gate->sources;
-	gate->sources = copy;
+	gate->sources = *copy;
 	gate->count = count;
 	pthread_mutex_unlock(&gate->lock);
+	*copy = NULL;
 	free(old);
+}
+
+int gate_set_sources(struct gate *gate, const struct cidr *sources, size_t count)
+{
+	struct cidr *copy = gate_copy_sources(sources, count);
+	if (!copy)
+		return -ENOMEM;
+	gate_take_sources(gate, &copy, count);
 	return 0;
 }
 

@@ -14,6 +14,10 @@ MUST_USE int gate_new(const struct admission_limits *limits, const struct cidr *
                       struct gate **gate);
 // Another list of sources. Negative: no memory, the old one stays.
 MUST_USE int gate_set_sources(struct gate *gate, const struct cidr *sources, size_t count);
+// The same in two steps, for a reload of which another part may fail in between: a copy (to be freed; NULL: no memory),
+// and what takes it and cannot fail.
+struct cidr *gate_copy_sources(const struct cidr *sources, size_t count);
+void gate_take_sources(struct gate *gate, struct cidr **copy, size_t count);
 void gate_free(struct gate **gate);
 // Counted when it says no.
 bool gate_allows_source(struct gate *gate, const struct sockaddr *address);

@@ -119,7 +119,11 @@ def test_a_reload_adds_moves_and_removes_ports_and_sessions_go_on(world, service
         with socket.create_server(("127.0.0.1", 0)) as taken:
             bad = copy.deepcopy(config)
             bad["hub"]["tcp"] = [{"device": "011", "listen": "127.0.0.1:%d" % taken.getsockname()[1]}]
+            # It would keep everybody out, had any of it been put into force.
+            bad["hub"]["connection_filter"] = {"allowed_source_ips": ["192.0.2.0/24"]}
             fleet.hub.reload(bad, ok=False)
+        fleet.agent("013", service.address)
+        fleet.wait_here("013")
         with dial(second) as connection:
             assert talk(connection, b"still") == b"still"
         config["hub"]["tcp"] = []
