@@ -47,6 +47,11 @@
 // does in a second. A fleet that comes back in one moment is served one after the other, instead of being sent away to
 // try again and again; other strangers, and data connections, still find a place.
 #define LIMIT_HANDSHAKES_WAITING 512
+// And of one address: a fleet behind one NAT finds room, and the others do as well.
+#define LIMIT_HANDSHAKES_WAITING_PER_ADDRESS (LIMIT_HANDSHAKES_WAITING / 2)
+// The part of a hub's places, one in so many, that one address has at most: whoever begins handshakes there and leaves
+// them lying until their deadline keeps nobody out but who comes from the same address.
+#define LIMIT_HANDSHAKES_SHARE 4
 // Then they are sent away after all: a handshake that begins shortly before its deadline costs as much as one that is
 // in time, and brings nothing.
 #define LIMIT_LINE_MS 3000

@@ -218,6 +218,7 @@ static int open_tables(struct hub *hub)
 	const struct config *config = hub->config;
 	struct admission_limits limits = {
 		.in_flight = config->hub.handshakes_at_once,
+		.in_flight_per_address = (config->hub.handshakes_at_once + LIMIT_HANDSHAKES_SHARE - 1) / LIMIT_HANDSHAKES_SHARE,
 		.per_address = config->hub.handshakes_per_address,
 		.window_ms = LIMIT_ADDRESS_WINDOW_MS,
 		.table = LIMIT_ADDRESS_TABLE,

@@ -5,7 +5,9 @@
 #include "cmd/tunnel.h"
 #include "core/log.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static int apply(void *owner, unsigned index, struct loop *loop)
 {
@@ -27,18 +29,24 @@ static int prepare(struct hub *hub, const struct config *next, struct hub_policy
 		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", text);
 		return r;
 	}
-	r = hub_make_keyserver(hub, next);
-	if (r == 0)
-		r = gate_set_sources(hub->gate, next->hub.allowed_source_ips, next->hub.allowed_source_count);
+	struct cidr *sources = gate_copy_sources(next->hub.allowed_source_ips, next->hub.allowed_source_count);
 	char ports[HUB_PORTS_PROBLEM_BYTES] = "";
-	// Last: nothing can fail after it.
+	if (!sources)
+		r = -ENOMEM;
+	// One that is there already is told the new interval below: a reload that is refused changes nothing.
+	if (r == 0 && !hub->keyserver)
+		r = hub_make_keyserver(hub, next);
 	if (r == 0)
 		r = hub_ports_set(hub, next, ports);
 	if (r < 0) {
+		free(sources);
 		hub_policy_free(policy);
 		snprintf(problem, TUNNEL_RELOAD_PROBLEM_BYTES, "%s", ports[0] ? ports : outcome_text(r));
+		return r;
 	}
-	return r;
+	// Nothing can fail from here on.
+	gate_take_sources(hub->gate, &sources, next->hub.allowed_source_count);
+	return hub->keyserver ? hub_make_keyserver(hub, next) : 0;
 }
 
 static void after(struct hub *hub)

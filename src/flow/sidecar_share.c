@@ -146,7 +146,7 @@ bool sidecar_share_allows(struct sidecar_shares *shares, const struct sockaddr *
 	int answer = shares->rates ? admission_enter(shares->rates, address, now_ms) : ADMISSION_OK;
 	// Only the rate is of interest here; how many there are at once is counted above.
 	if (shares->rates && answer == ADMISSION_OK)
-		admission_leave(shares->rates);
+		admission_leave(shares->rates, address);
 	pthread_mutex_unlock(&shares->lock);
 	return answer == ADMISSION_OK;
 }

@@ -40,19 +40,31 @@ int gate_new(const struct admission_limits *limits, const struct cidr *sources, 
 	return r;
 }
 
-int gate_set_sources(struct gate *gate, const struct cidr *sources, size_t count)
+struct cidr *gate_copy_sources(const struct cidr *sources, size_t count)
 {
 	struct cidr *copy = calloc(count + 1, sizeof *copy);
-	if (!copy)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; copy && i < count; i++)
 		copy[i] = sources[i];
+	return copy;
+}
+
+void gate_take_sources(struct gate *gate, struct cidr **copy, size_t count)
+{
 	pthread_mutex_lock(&gate->lock);
 	struct cidr *old = gate->sources;
-	gate->sources = copy;
+	gate->sources = *copy;
 	gate->count = count;
 	pthread_mutex_unlock(&gate->lock);
+	*copy = NULL;
 	free(old);
+}
+
+int gate_set_sources(struct gate *gate, const struct cidr *sources, size_t count)
+{
+	struct cidr *copy = gate_copy_sources(sources, count);
+	if (!copy)
+		return -ENOMEM;
+	gate_take_sources(gate, &copy, count);
 	return 0;
 }
 
@@ -105,7 +117,7 @@ int gate_enter(struct gate *gate, const struct sockaddr *address, enum gate_line
 	// Hostile: the address is charged before anything waits, and not at all when nothing does.
 	int answer = line == GATE_LINE_FULL ? ADMISSION_TOO_MANY : admission_charge(gate->admission, address, now_ms);
 	if (answer == ADMISSION_OK && line == GATE_LINE_EMPTY)
-		is_in = admission_take(gate->admission);
+		is_in = admission_take(gate->admission, address, now_ms) == ADMISSION_OK;
 	pthread_mutex_unlock(&gate->lock);
 	if (is_in)
 		return GATE_IN;
@@ -116,17 +128,17 @@ int gate_enter(struct gate *gate, const struct sockaddr *address, enum gate_line
 	return answer == ADMISSION_OK ? GATE_LATER : GATE_REFUSED;
 }
 
-bool gate_let_in(struct gate *gate)
+int gate_let_in(struct gate *gate, const struct sockaddr *address, uint64_t now_ms)
 {
 	pthread_mutex_lock(&gate->lock);
-	bool is_in = admission_take(gate->admission);
+	int answer = admission_take(gate->admission, address, now_ms);
 	pthread_mutex_unlock(&gate->lock);
-	return is_in;
+	return answer == ADMISSION_OK ? GATE_IN : answer == ADMISSION_SHARE ? GATE_SHARE : GATE_LATER;
 }
 
-void gate_leave(struct gate *gate)
+void gate_leave(struct gate *gate, const struct sockaddr *address)
 {
 	pthread_mutex_lock(&gate->lock);
-	admission_leave(gate->admission);
+	admission_leave(gate->admission, address);
 	pthread_mutex_unlock(&gate->lock);
 }

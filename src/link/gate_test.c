@@ -32,10 +32,10 @@ static void places_come_back_when_they_are_left(void **state)
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_IN);
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_FULL, 0), GATE_REFUSED);
 	assert_int_equal(counter_read(COUNTER_ADMISSION_IN_FLIGHT), refused + 1);
-	gate_leave(gate);
+	gate_leave(gate, &a.any);
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_IN);
-	gate_leave(gate);
-	gate_leave(gate);
+	gate_leave(gate, &a.any);
+	gate_leave(gate, &a.any);
 	gate_free(&gate);
 	assert_null(gate);
 	gate_free(&gate);
@@ -51,17 +51,38 @@ static void who_finds_no_place_waits_and_nobody_overtakes(void **state)
 	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_IN);
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 0), GATE_LATER);
-	assert_false(gate_let_in(gate));
-	gate_leave(gate);
+	assert_int_equal(gate_let_in(gate, &a.any, 0), GATE_LATER);
+	gate_leave(gate, &a.any);
 	// There is a place now, which is for the one in line.
 	assert_int_equal(gate_enter(gate, &b.any, GATE_LINE_BEGUN, 0), GATE_LATER);
-	assert_true(gate_let_in(gate));
-	assert_false(gate_let_in(gate));
+	assert_int_equal(gate_let_in(gate, &a.any, 0), GATE_IN);
+	assert_int_equal(gate_let_in(gate, &b.any, 0), GATE_LATER);
 	// Hostile: a place in line counts as much as one inside.
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_BEGUN, 0), GATE_LATER);
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_BEGUN, 0), GATE_REFUSED);
 	assert_int_equal(counter_read(COUNTER_ADMISSION_WAITED), waited + 3);
 	assert_int_equal(counter_read(COUNTER_ADMISSION_RATE), refused + 1);
+	gate_free(&gate);
+}
+
+// Handshakes that stop in the middle hold their places until their deadline.
+static void one_address_cannot_hold_the_places_of_all(void **state)
+{
+	(void)state;
+	struct gate *gate;
+	struct admission_limits limits = {
+		.in_flight = 8, .in_flight_per_address = 2, .per_address = 100, .window_ms = 1000, .table = 16};
+	struct address bad = of("2001:db8:1:2::1"), bad_too = of("2001:db8:1:2::ffff"), good = of("2001:db8:1:3::1");
+	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
+	assert_int_equal(gate_enter(gate, &bad.any, GATE_LINE_EMPTY, 0), GATE_IN);
+	assert_int_equal(gate_enter(gate, &bad_too.any, GATE_LINE_EMPTY, 0), GATE_IN);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(gate_enter(gate, &bad.any, GATE_LINE_EMPTY, 0), GATE_LATER);
+	assert_int_equal(gate_let_in(gate, &bad.any, 5000), GATE_SHARE);
+	assert_int_equal(gate_let_in(gate, &good.any, 5000), GATE_IN);
+	assert_int_equal(gate_enter(gate, &good.any, GATE_LINE_EMPTY, 5000), GATE_IN);
+	gate_leave(gate, &bad.any);
+	assert_int_equal(gate_let_in(gate, &bad_too.any, 9000), GATE_IN);
 	gate_free(&gate);
 }
 
@@ -75,14 +96,14 @@ static void one_address_has_a_rate_and_the_others_their_own(void **state)
 	assert_int_equal(gate_new(&limits, NULL, 0, &gate), 0);
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 10), GATE_IN);
-		gate_leave(gate);
+		gate_leave(gate, &a.any);
 	}
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 20), GATE_REFUSED);
 	assert_int_equal(counter_read(COUNTER_ADMISSION_RATE), refused + 1);
 	assert_int_equal(gate_enter(gate, &b.any, GATE_LINE_EMPTY, 20), GATE_IN);
-	gate_leave(gate);
+	gate_leave(gate, &b.any);
 	assert_int_equal(gate_enter(gate, &a.any, GATE_LINE_EMPTY, 5000), GATE_IN);
-	gate_leave(gate);
+	gate_leave(gate, &a.any);
 	gate_free(&gate);
 }
 
@@ -118,7 +139,7 @@ static void *pass(void *owner)
 		if (now > most)
 			most = now;
 		atomic_fetch_sub(&inside, 1);
-		gate_leave(gate);
+		gate_leave(gate, &a.any);
 	}
 	return NULL;
 }
@@ -146,6 +167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(places_come_back_when_they_are_left),
 		cmocka_unit_test(who_finds_no_place_waits_and_nobody_overtakes),
+		cmocka_unit_test(one_address_cannot_hold_the_places_of_all),
 		cmocka_unit_test(one_address_has_a_rate_and_the_others_their_own),
 		cmocka_unit_test(only_listed_sources_come_in),
 		cmocka_unit_test(threads_share_the_places),

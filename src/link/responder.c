@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "crypto/digest.h"
 #include "link/leftovers.h"
+#include "link/responder_line.h"
 #include "link/verdict.h"
 #include "net/socket.h"
 
@@ -25,12 +26,12 @@ struct visitor {
 	int fd; // until the first byte
 	struct tls_conn *tls;
 	struct loop_io *io;
-	bool admitted;    // holds a place in the gate
-	bool waits;       // in line for one
-	bool too_late;    // has waited in vain
-	uint64_t line_ms; // since when
-	unsigned age;     // of the responder's settings when its handshake began
-	bool leaving;     // refused: waits, until its deadline, for the peer to have read the alert and gone
+	bool admitted;           // holds a place in the gate
+	struct line_place place; // in line for one
+	bool too_late;           // has waited in vain
+	bool has_greeted;        // its ClientHello was read
+	unsigned age;            // of the responder's settings when its handshake began
+	bool leaving;            // refused: waits, until its deadline, for the peer to have read the alert and gone
 	uint64_t due_ms;
 	struct link *link; // of the PSK it presented
 	struct psk_identity psk;
@@ -53,8 +54,10 @@ struct responder {
 	uint8_t own_digest[DIGEST_BYTES];
 	unsigned age; // counts responder_set
 	struct visitor *oldest, *newest;
-	unsigned pending, waiting; // of them in line
-	struct loop_timer *timer, *line;
+	struct visitor *quiet; // none that is older has yet to greet
+	unsigned pending;
+	struct line line; // of them
+	struct loop_timer *timer, *turn;
 	struct guest *guests;
 	struct leftovers left;
 	struct loop_timer *care; // while any are left
@@ -69,23 +72,12 @@ static void visitor_release(struct loop_task *task)
 	free(CONTAINER_OF(task, struct visitor, release));
 }
 
-static void leave_line(struct visitor *visitor)
-{
-	struct responder *responder = visitor->responder;
-	if (!visitor->waits)
-		return;
-	visitor->waits = false;
-	if (--responder->waiting == 0)
-		loop_timer_disarm(responder->line);
-}
-
 static void line_up(struct visitor *visitor)
 {
 	struct responder *responder = visitor->responder;
-	visitor->waits = true;
-	visitor->line_ms = loop_now_ms(responder->settings.loop);
-	if (responder->waiting++ == 0)
-		loop_timer_arm(responder->line, LIMIT_LINE_TURN_MS, LIMIT_LINE_TURN_MS);
+	line_join(&responder->line, &visitor->place, &visitor->peer.any, loop_now_ms(responder->settings.loop));
+	if (responder->line.count == 1)
+		loop_timer_arm(responder->turn, LIMIT_LINE_TURN_MS, LIMIT_LINE_TURN_MS);
 }
 
 static void visitor_drop(struct visitor *visitor)
@@ -99,10 +91,12 @@ static void visitor_drop(struct visitor *visitor)
 		visitor->newer->older = visitor->older;
 	else
 		responder->newest = visitor->older;
+	if (responder->quiet == visitor)
+		responder->quiet = visitor->newer;
 	responder->pending--;
-	leave_line(visitor);
+	line_leave(&responder->line, &visitor->place);
 	if (visitor->admitted)
-		gate_leave(responder->settings.gate);
+		gate_leave(responder->settings.gate, &visitor->peer.any);
 	loop_io_close(&visitor->io);
 	socket_close(&visitor->fd);
 	tls_conn_free(&visitor->tls);
@@ -137,28 +131,23 @@ static void refuse(struct visitor *visitor, const char *reason, const char *deta
 
 // ---- what the TLS listener asks ------------------------------------------------------------------------------------
 
-static enum gate_line line_of(const struct responder *responder)
-{
-	if (responder->waiting == 0)
-		return GATE_LINE_EMPTY;
-	return responder->waiting < LIMIT_HANDSHAKES_WAITING ? GATE_LINE_BEGUN : GATE_LINE_FULL;
-}
-
 static int on_hello(void *owner, struct tls_conn *conn, enum tls_kind kind)
 {
 	(void)conn;
 	struct visitor *visitor = owner;
 	struct responder *responder = visitor->responder;
+	const struct sockaddr *peer = &visitor->peer.any;
+	visitor->has_greeted = true;
 	if (kind == TLS_DATA || visitor->admitted)
 		return TLS_FAILURE_NONE;
-	if (visitor->waits)
+	if (visitor->place.waits)
 		return TLS_HELLO_LATER;
 	if (visitor->too_late) {
 		counter_add(COUNTER_ADMISSION_IN_FLIGHT, 1);
 		return TLS_FAILURE_ADMISSION;
 	}
 	// Only certificates are expensive; a data connection costs its link, which is known by name.
-	switch (gate_enter(responder->settings.gate, &visitor->peer.any, line_of(responder),
+	switch (gate_enter(responder->settings.gate, peer, line_state(&responder->line, peer),
 	                   loop_now_ms(responder->settings.loop))) {
 	case GATE_IN:
 		visitor->admitted = true;
@@ -413,7 +402,7 @@ static void turn_away(struct visitor *visitor)
 		return;
 	}
 	if (visitor->admitted)
-		gate_leave(visitor->responder->settings.gate);
+		gate_leave(visitor->responder->settings.gate, &visitor->peer.any);
 	visitor->admitted = false;
 	visitor->leaving = true;
 	loop_io_want(visitor->io, LOOP_READ);
@@ -445,23 +434,26 @@ static void handshake_step(struct visitor *visitor)
 
 // The first ones of the line, as far as there are places. One that is let in may be gone afterwards, and the one behind
 // it is known before.
-static void on_line(void *owner)
+static void on_turn(void *owner)
 {
 	struct responder *responder = owner;
 	uint64_t now = loop_now_ms(responder->settings.loop);
 	unsigned begun = 0;
-	for (struct visitor *visitor = responder->oldest, *newer; visitor && begun < LIMIT_LINE_TURN; visitor = newer) {
-		newer = visitor->newer;
-		if (!visitor->waits)
+	for (struct line_place *place = responder->line.first, *behind; place && begun < LIMIT_LINE_TURN; place = behind) {
+		struct visitor *visitor = CONTAINER_OF(place, struct visitor, place);
+		behind = place->behind;
+		int r = line_turn(&responder->line, place, responder->settings.gate, now);
+		if (r == LINE_STAYS)
 			continue;
-		if (now >= visitor->line_ms + LIMIT_LINE_MS)
-			visitor->too_late = true;
-		else if (!(visitor->admitted = gate_let_in(responder->settings.gate)))
-			return;
-		leave_line(visitor);
+		if (r == LINE_STOPS)
+			break;
+		visitor->admitted = r == LINE_IN;
+		visitor->too_late = r == LINE_TOO_LATE;
 		begun++;
 		handshake_step(visitor);
 	}
+	if (responder->line.count == 0)
+		loop_timer_disarm(responder->turn);
 }
 
 // One that waits in line has nothing to say: it has hung up, or is no good.
@@ -485,7 +477,7 @@ static void on_io(void *owner, int events)
 		see_off(visitor);
 		return;
 	}
-	if (visitor->waits) {
+	if (visitor->place.waits) {
 		look_at_waiting(visitor);
 		return;
 	}
@@ -529,17 +521,24 @@ static void on_timer(void *owner)
 	arm(responder);
 }
 
+// Hostile: a flood pushes out the oldest stranger that has not greeted, then the oldest of all: so an honest one that
+// finishes at once always gets through, and mere connects push out none that waits in line.
+static void make_room(struct responder *responder)
+{
+	while (responder->quiet && responder->quiet->has_greeted)
+		responder->quiet = responder->quiet->newer;
+	counter_add(COUNTER_ADMISSION_PENDING, 1);
+	visitor_drop(responder->quiet ? responder->quiet : responder->oldest);
+}
+
 void responder_take(struct responder *responder, int *fd, const struct address *peer)
 {
 	if (!gate_allows_source(responder->settings.gate, &peer->any)) {
 		socket_close(fd);
 		return;
 	}
-	// Hostile: a flood pushes out the oldest stranger, so an honest one that finishes at once always gets through.
-	if (responder->pending >= LIMIT_PENDING_PER_WORKER) {
-		counter_add(COUNTER_ADMISSION_PENDING, 1);
-		visitor_drop(responder->oldest);
-	}
+	if (responder->pending >= LIMIT_PENDING_PER_WORKER)
+		make_room(responder);
 	struct visitor *visitor = calloc(1, sizeof *visitor);
 	if (!visitor) {
 		socket_close(fd);
@@ -558,6 +557,8 @@ void responder_take(struct responder *responder, int *fd, const struct address *
 	else
 		responder->oldest = visitor;
 	responder->newest = visitor;
+	if (!responder->quiet)
+		responder->quiet = visitor;
 	responder->pending++;
 	*fd = -1;
 	if (loop_io_open(responder->settings.loop, visitor->fd, on_io, visitor, &visitor->io) < 0) {
@@ -586,7 +587,7 @@ int responder_new(const struct responder_settings *settings, const struct respon
 	if (r == 0)
 		r = loop_timer_open(settings->loop, on_timer, responder, &responder->timer);
 	if (r == 0)
-		r = loop_timer_open(settings->loop, on_line, responder, &responder->line);
+		r = loop_timer_open(settings->loop, on_turn, responder, &responder->turn);
 	if (r == 0)
 		r = loop_timer_open(settings->loop, on_care, responder, &responder->care);
 	if (r < 0)
@@ -670,7 +671,7 @@ void responder_free(struct responder **slot, enum control_reason reason)
 	}
 	leftovers_drop(&responder->left);
 	loop_timer_close(&responder->timer);
-	loop_timer_close(&responder->line);
+	loop_timer_close(&responder->turn);
 	loop_timer_close(&responder->care);
 	tls_profile_free(&responder->profile);
 	free(responder);

@@ -17,6 +17,7 @@ struct key {
 struct entry {
 	struct key key;
 	uint32_t count;              // admitted in this window
+	uint32_t in_flight;          // while there are any it is in no list: it must not be forgotten
 	uint64_t window_ms;          // its start
 	struct entry *newer, *older; // by last use
 	UT_hash_handle hh;
@@ -76,9 +77,9 @@ void admission_free(struct admission **slot)
 	*slot = NULL;
 	if (!admission)
 		return;
-	HASH_CLEAR(hh, admission->entries);
-	for (struct entry *entry = admission->oldest, *newer; entry; entry = newer) {
-		newer = entry->newer;
+	struct entry *entry, *next;
+	HASH_ITER(hh, admission->entries, entry, next) {
+		HASH_DEL(admission->entries, entry);
 		free(entry);
 	}
 	free(admission);
@@ -100,18 +101,34 @@ static struct key key_of(const struct sockaddr *address)
 	return key;
 }
 
-// The entry of an address, the newest now; NULL without memory.
+static bool is_ip(const struct sockaddr *address)
+{
+	return address->sa_family == AF_INET || address->sa_family == AF_INET6;
+}
+
+bool admission_is_same(const struct sockaddr *a, const struct sockaddr *b)
+{
+	if (!is_ip(a) || !is_ip(b))
+		return false;
+	struct key x = key_of(a), y = key_of(b);
+	return memcmp(&x, &y, sizeof x) == 0;
+}
+
+// The entry of an address, the newest now; NULL without memory, or when every address of a full table is busy.
 static struct entry *entry_of(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
 {
 	struct key key = key_of(address);
 	struct entry *entry;
 	HASH_FIND(hh, admission->entries, &key, sizeof key, entry);
-	if (entry) {
+	if (entry && entry->in_flight == 0) {
 		unlist(admission, entry);
 		list(admission, entry);
-		return entry;
 	}
+	if (entry)
+		return entry;
 	// Hostile: bounded, the address not seen for the longest time is forgotten.
+	if (admission->remembered >= admission->limits.table && !admission->oldest)
+		return NULL;
 	if (admission->remembered >= admission->limits.table)
 		forget(admission, admission->oldest);
 	entry = calloc(1, sizeof *entry);
@@ -131,7 +148,7 @@ static struct entry *entry_of(struct admission *admission, const struct sockaddr
 
 int admission_charge(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
 {
-	if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
+	if (!is_ip(address))
 		return ADMISSION_OK;
 	struct entry *entry = entry_of(admission, address, now_ms);
 	if (!entry)
@@ -147,12 +164,21 @@ int admission_charge(struct admission *admission, const struct sockaddr *address
 	return ADMISSION_OK;
 }
 
-bool admission_take(struct admission *admission)
+int admission_take(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
 {
+	uint32_t most = admission->limits.in_flight_per_address;
 	if (admission->in_flight >= admission->limits.in_flight)
-		return false;
+		return ADMISSION_TOO_MANY;
+	struct entry *entry = is_ip(address) ? entry_of(admission, address, now_ms) : NULL;
+	if (is_ip(address) && !entry)
+		return ADMISSION_TOO_MANY;
+	// Hostile: who begins handshakes and does not go on with them holds a share of the places, not all.
+	if (entry && most > 0 && entry->in_flight >= most)
+		return ADMISSION_SHARE;
+	if (entry && entry->in_flight++ == 0)
+		unlist(admission, entry);
 	admission->in_flight++;
-	return true;
+	return ADMISSION_OK;
 }
 
 int admission_enter(struct admission *admission, const struct sockaddr *address, uint64_t now_ms)
@@ -160,13 +186,18 @@ int admission_enter(struct admission *admission, const struct sockaddr *address,
 	if (admission->in_flight >= admission->limits.in_flight)
 		return ADMISSION_TOO_MANY;
 	int answer = admission_charge(admission, address, now_ms);
-	if (answer == ADMISSION_OK)
-		admission->in_flight++;
-	return answer;
+	return answer == ADMISSION_OK ? admission_take(admission, address, now_ms) : answer;
 }
 
-void admission_leave(struct admission *admission)
+void admission_leave(struct admission *admission, const struct sockaddr *address)
 {
+	struct entry *entry = NULL;
+	if (is_ip(address)) {
+		struct key key = key_of(address);
+		HASH_FIND(hh, admission->entries, &key, sizeof key, entry);
+	}
+	if (entry && entry->in_flight > 0 && --entry->in_flight == 0)
+		list(admission, entry);
 	if (admission->in_flight > 0)
 		admission->in_flight--;
 }

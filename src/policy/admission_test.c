@@ -34,7 +34,7 @@ static int try(struct admission *admission, const char *text, uint64_t now_ms)
 	assert_int_equal(inet_pton(storage.ss_family, text, bytes), 1);
 	int answer = admission_enter(admission, (struct sockaddr *)&storage, now_ms);
 	if (answer == ADMISSION_OK)
-		admission_leave(admission);
+		admission_leave(admission, (struct sockaddr *)&storage);
 	return answer;
 }
 
@@ -48,7 +48,12 @@ static void use_up(struct admission *admission, const char *text, uint64_t now_m
 static void places_are_taken_and_given_back(void **state)
 {
 	struct sockaddr_in in4 = {.sin_family = AF_INET};
-	struct admission *admission = *state;
+	struct admission *admission;
+	struct admission_limits roomy = limits;
+	admission_free((struct admission **)state);
+	roomy.table = limits.in_flight + 1;
+	assert_int_equal(admission_new(&roomy, (struct admission **)state), 0);
+	admission = *state;
 	for (uint32_t i = 0; i < limits.in_flight; i++) {
 		assert_int_equal(admission_in_flight(admission), i);
 		in4.sin_addr.s_addr = htonl(i);
@@ -56,15 +61,19 @@ static void places_are_taken_and_given_back(void **state)
 	}
 	in4.sin_addr.s_addr = htonl(limits.in_flight);
 	assert_int_equal(admission_enter(admission, (struct sockaddr *)&in4, 0), ADMISSION_TOO_MANY);
-	admission_leave(admission);
+	in4.sin_addr.s_addr = 0;
+	admission_leave(admission, (struct sockaddr *)&in4);
 	assert_int_equal(admission_enter(admission, (struct sockaddr *)&in4, 0), ADMISSION_OK);
 	assert_int_equal(admission_in_flight(admission), limits.in_flight);
 }
 
 static void leaving_once_too_often_makes_no_place(void **state)
 {
+	struct sockaddr_in in4 = {.sin_family = AF_INET};
 	struct admission *admission = *state;
-	admission_leave(admission);
+	admission_leave(admission, (struct sockaddr *)&in4);
+	assert_int_equal(try(admission, "0.0.0.0", 0), ADMISSION_OK);
+	admission_leave(admission, (struct sockaddr *)&in4);
 	assert_int_equal(admission_in_flight(admission), 0);
 }
 
@@ -142,7 +151,7 @@ static void a_stranger_with_many_addresses_meets_a_table_that_stays_whole(void *
 	for (uint32_t i = 0; i < 20000; i++) {
 		in4.sin_addr.s_addr = htonl(i * 2654435761u % 5000);
 		if (admission_enter(*state, (struct sockaddr *)&in4, i) == ADMISSION_OK)
-			admission_leave(*state);
+			admission_leave(*state, (struct sockaddr *)&in4);
 	}
 	use_up(*state, "192.0.2.1", 30000);
 }
@@ -167,6 +176,39 @@ static void unix_sockets_have_places_but_no_rate(void **state)
 	for (uint32_t i = 0; i < limits.in_flight; i++)
 		assert_int_equal(admission_enter(*state, (struct sockaddr *)&un, 0), ADMISSION_OK);
 	assert_int_equal(admission_enter(*state, (struct sockaddr *)&un, 0), ADMISSION_TOO_MANY);
+}
+
+static int hold(struct admission *admission, struct sockaddr_in *in4, uint32_t address)
+{
+	in4->sin_family = AF_INET;
+	in4->sin_addr.s_addr = htonl(address);
+	return admission_enter(admission, (struct sockaddr *)in4, 0);
+}
+
+static void one_address_holds_its_share_and_no_more(void **state)
+{
+	const struct admission_limits shared = {
+		.in_flight = 8, .in_flight_per_address = 2, .per_address = 100, .window_ms = 1000, .table = 4};
+	struct admission *admission;
+	struct sockaddr_in in4 = {0};
+	(void)state;
+	assert_int_equal(admission_new(&shared, &admission), 0);
+	assert_int_equal(hold(admission, &in4, 1), ADMISSION_OK);
+	assert_int_equal(hold(admission, &in4, 1), ADMISSION_OK);
+	assert_int_equal(hold(admission, &in4, 1), ADMISSION_SHARE);
+	for (uint32_t i = 2; i < 5; i++)
+		assert_int_equal(hold(admission, &in4, i), ADMISSION_OK);
+	// What somebody holds is not forgotten for a fifth address.
+	assert_int_equal(hold(admission, &in4, 5), ADMISSION_TOO_MANY);
+	assert_int_equal(hold(admission, &in4, 1), ADMISSION_SHARE);
+	in4.sin_addr.s_addr = htonl(4);
+	admission_leave(admission, (struct sockaddr *)&in4);
+	assert_int_equal(hold(admission, &in4, 5), ADMISSION_OK);
+	in4.sin_addr.s_addr = htonl(1);
+	admission_leave(admission, (struct sockaddr *)&in4);
+	assert_int_equal(hold(admission, &in4, 1), ADMISSION_OK);
+	assert_int_equal(hold(admission, &in4, 1), ADMISSION_SHARE);
+	admission_free(&admission);
 }
 
 static void freeing_nothing_is_harmless(void **state)
@@ -195,6 +237,7 @@ int main(void)
 		ADMITTING(a_stranger_with_many_addresses_meets_a_table_that_stays_whole),
 		cmocka_unit_test(a_table_of_one_remembers_the_last),
 		ADMITTING(unix_sockets_have_places_but_no_rate),
+		cmocka_unit_test(one_address_holds_its_share_and_no_more),
 		cmocka_unit_test(freeing_nothing_is_harmless),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 """
 
 import copy
+import os
 import socket
 
 import pytest
@@ -77,6 +78,20 @@ def test_a_device_that_is_away_and_a_full_one_close_at_once(world, service):
     assert "the device is away" in [line["ended"] for line in fleet.lines("refused")]
 
 
+def test_a_port_leads_to_a_claimed_name_once_it_is_kept(world, service):
+    """identity = "claimed": nobody has the name ──► closed; its socket is there, so it is on the disk ──► joined"""
+    port = free_port()
+    fleet = Fleet(world, hub={
+        "identity": "claimed", "claims_path": os.path.join(world.folder, "claims"),
+        "tcp": [{"device": "011", "listen": "127.0.0.1:%d" % port}],
+    })
+    assert turned_away(port)
+    fleet.agent("011", service.address)
+    fleet.hub.wait(lambda: os.path.exists(fleet.path("011")), "the socket")
+    with dial(port) as connection:
+        assert talk(connection, b"salve") == b"salve"
+
+
 def test_only_addresses_of_the_list_may_connect(world, service):
     """allowed_source_ips = 127.0.0.2: 127.0.0.1 is turned away, which is counted, logged and in the audit log"""
     port = free_port("0.0.0.0")
@@ -119,7 +134,11 @@ def test_a_reload_adds_moves_and_removes_ports_and_sessions_go_on(world, service
         with socket.create_server(("127.0.0.1", 0)) as taken:
             bad = copy.deepcopy(config)
             bad["hub"]["tcp"] = [{"device": "011", "listen": "127.0.0.1:%d" % taken.getsockname()[1]}]
+            # It would keep everybody out, had any of it been put into force.
+            bad["hub"]["connection_filter"] = {"allowed_source_ips": ["192.0.2.0/24"]}
             fleet.hub.reload(bad, ok=False)
+        fleet.agent("013", service.address)
+        fleet.wait_here("013")
         with dial(second) as connection:
             assert talk(connection, b"still") == b"still"
         config["hub"]["tcp"] = []
