@@ -338,10 +338,15 @@ int tun_routes_open(struct tun_device *device, const struct tun_routes_settings 
 		tun_routes_close(&opened);
 		return result;
 	}
-	sweep(opened);
 	tell_guards(&opened->plan);
 	*routes = opened;
 	return 0;
+}
+
+void tun_routes_settle(struct tun_routes *routes)
+{
+	netlink_settle(routes->netlink);
+	sweep(routes);
 }
 
 int tun_routes_set(struct tun_routes *routes, const struct tun_routes_settings *settings,

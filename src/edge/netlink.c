@@ -156,11 +156,12 @@ static int add(struct netlink *netlink, const struct netlink_change *change, uin
 
 // A route to the same network that is not through our device belongs to somebody else: it is left alone, and ours is
 // refused. One through our device, or a guard with its index, was left by a killed process.
-static int add_route(struct netlink *netlink, const struct netlink_change *change)
+static int add_route(struct netlink *netlink, struct netlink_change *change)
 {
 	int result = add(netlink, change, NLM_F_EXCL);
 	if (result != -EEXIST || netlink_change_route(netlink, RTM_DELROUTE, 0, change) < 0)
 		return result;
+	change->was_there = change->kind == NETLINK_IS_PIN || change->kind == NETLINK_IS_GUARD;
 	return add(netlink, change, NLM_F_EXCL);
 }
 
@@ -178,7 +179,11 @@ static int apply(struct netlink *netlink, const struct netlink_change *wanted)
 	if (!change)
 		return -ENOMEM;
 	*change = *wanted;
-	int result = change->kind == NETLINK_IS_ADDRESS ? add(netlink, change, NLM_F_REPLACE) : add_route(netlink, change);
+	int result = 0; // a guard that is there is not taken away for a moment
+	if (change->kind == NETLINK_IS_ADDRESS)
+		result = add(netlink, change, NLM_F_REPLACE);
+	else if (!change->was_there)
+		result = add_route(netlink, change);
 	if (result < 0)
 		free(change);
 	else
@@ -196,6 +201,10 @@ static void forget(struct netlink *netlink, struct netlink_change *change)
 static void take_back(struct netlink *netlink, struct netlink_change *change)
 {
 	char text[NETLINK_TEXT_BYTES];
+	if (change->was_there && !netlink->is_settled) {
+		forget(netlink, change);
+		return;
+	}
 	int result = change->kind == NETLINK_IS_ADDRESS ? change_address(netlink, RTM_DELADDR, 0, change)
 	                                                : netlink_change_route(netlink, RTM_DELROUTE, 0, change);
 	netlink_format(&change->address, text);
@@ -294,7 +303,13 @@ int netlink_guard(struct netlink *netlink, const struct netlink_address *to)
 	if (find(netlink, NETLINK_IS_GUARD, &change.address))
 		return 0;
 	int result = netlink_find_rival(netlink, &change);
-	return result != 0 ? result : apply(netlink, &change);
+	change.was_there = result == NETLINK_IS_THERE;
+	return result < 0 || result == NETLINK_RIVAL ? result : apply(netlink, &change);
+}
+
+void netlink_settle(struct netlink *netlink)
+{
+	netlink->is_settled = true;
 }
 
 void netlink_unguard(struct netlink *netlink, const struct netlink_address *to)

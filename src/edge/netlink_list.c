@@ -130,7 +130,7 @@ struct search {
 	const struct netlink *netlink;
 	const struct netlink_change *change;
 	struct netlink_route best;
-	bool is_found;
+	bool is_found, is_there;
 };
 
 static bool is_candidate(const struct search *search, const struct netlink_route *route)
@@ -199,13 +199,22 @@ int netlink_find_way(struct netlink *netlink, const struct netlink_address *host
 
 // ---- rivals of a guard
 
+static bool is_guard(const struct netlink_route *route)
+{
+	return route->way.type == RTN_UNREACHABLE;
+}
+
 static int on_rival(const struct nlmsghdr *message, void *owner)
 {
 	struct search *search = owner;
 	struct netlink_route route;
-	if (netlink_read_route(message, &route) && is_candidate(search, &route) &&
-	    netlink_is_same(&route.to, &search->change->address) && route.metric < search->change->metric)
+	if (!netlink_read_route(message, &route) || !netlink_is_same(&route.to, &search->change->address))
+		return MNL_CB_OK;
+	if (is_candidate(search, &route) && route.metric < search->change->metric)
 		search->is_found = true;
+	if (is_guard(&route) && route.table == RT_TABLE_MAIN && route.protocol == NETLINK_PROTOCOL &&
+	    route.metric == search->change->metric)
+		search->is_there = true;
 	return MNL_CB_OK;
 }
 
@@ -213,7 +222,9 @@ int netlink_find_rival(struct netlink *netlink, const struct netlink_change *cha
 {
 	struct search search = {.netlink = netlink, .change = change};
 	int result = list(netlink, change->address.family, on_rival, &search);
-	return result < 0 ? result : search.is_found ? NETLINK_RIVAL : 0;
+	if (result < 0)
+		return result;
+	return search.is_found ? NETLINK_RIVAL : search.is_there ? NETLINK_IS_THERE : 0;
 }
 
 // ---- what ended processes left
@@ -281,11 +292,6 @@ static int read_leftovers(struct netlink *netlink, struct leftovers **leftovers)
 	left->count = kept;
 	*leftovers = left;
 	return 0;
-}
-
-static bool is_guard(const struct netlink_route *route)
-{
-	return route->way.type == RTN_UNREACHABLE;
 }
 
 static bool remove_left(struct netlink *netlink, const struct netlink_route *route)
