@@ -210,7 +210,7 @@ def test_a_start_that_fails_late_after_a_crash_leaves_the_switch_on(world, devic
     def wait_free():
         # The kernel lets go of a device somewhat after its process has ended.
         def is_free():
-            return not wire.client.has_device(name) or "NO-CARRIER" in wire.client.ip("link", "show", name)
+            return not wire.client.has_device(name) or "LOWER_UP" not in wire.client.ip("link", "show", name)
 
         wait(is_free, "the device to be free")
 
@@ -391,6 +391,23 @@ def test_what_the_server_names_is_guarded_as_well(wire, papers):
     client.stop()
     assert leftovers(wire.client).strip() == ""
     assert sniffer.sees("10.9.0.1")
+
+
+def test_a_named_route_that_cannot_be_leaves_the_other_version_guarded(wire, papers):
+    """
+    client ══ 0.0.0.0/0, the switch on ══ server (--push-route ::/0)     somebody has 8000::/1: it cannot be ours
+    """
+    world = World("vpn", wire, papers)
+    words = ["--route", "0.0.0.0/0", "--accept-routes", "true", "--kill-switch", "true"]
+    client = world.client(*words, inner=False).wait_log("running as client")
+    wire.client.ip("route", "add", "8000::/1", "via", "2001:db8::1", "metric", "1")
+    world.start_server("--pool-ipv4", "192.168.3.0/24", "--pool-ipv6", "fd03::/64", "--push-route", "::/0")
+    world.wait_up(client)
+    client.wait_log("the route to ::/0, which the server names, is left out")
+    left = leftovers(wire.client)
+    assert "unreachable 8000::/1" in left and "unreachable ::/1" in left
+    client.stop()
+    assert leftovers(wire.client).strip() == ""
 
 
 # ---- crashes
