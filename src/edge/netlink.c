@@ -52,9 +52,29 @@ struct nlmsghdr *netlink_begin(char buffer[NETLINK_MESSAGE_BYTES], uint16_t type
 	return message;
 }
 
+// What is left of an earlier question, that was given up halfway.
+static bool is_earlier(const struct netlink *netlink, const char *answer, size_t length)
+{
+	const struct nlmsghdr *first = (const void *)answer;
+	return length < sizeof *first || first->nlmsg_seq != netlink->sequence || first->nlmsg_pid != netlink->port;
+}
+
+// A list that changed while it was read is read to its end all the same: until then the kernel begins no other.
+static bool take_interruption(char *answer, size_t length)
+{
+	bool is_found = false;
+	int left = (int)length;
+	for (struct nlmsghdr *at = (void *)answer; mnl_nlmsg_ok(at, left); at = mnl_nlmsg_next(at, &left)) {
+		is_found = is_found || at->nlmsg_flags & NLM_F_DUMP_INTR;
+		at->nlmsg_flags &= (uint16_t)~NLM_F_DUMP_INTR;
+	}
+	return is_found;
+}
+
 int netlink_ask(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_answer, void *owner)
 {
-	char answer[ANSWER_BYTES];
+	_Alignas(struct nlmsghdr) char answer[ANSWER_BYTES];
+	bool is_interrupted = false;
 	message->nlmsg_seq = ++netlink->sequence;
 	if (mnl_socket_sendto(netlink->socket, message, message->nlmsg_len) < 0)
 		return -errno;
@@ -64,11 +84,14 @@ int netlink_ask(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_a
 			continue;
 		if (got < 0)
 			return -errno;
+		if (is_earlier(netlink, answer, (size_t)got))
+			continue;
+		is_interrupted = take_interruption(answer, (size_t)got) || is_interrupted;
 		int state = mnl_cb_run(answer, (size_t)got, netlink->sequence, netlink->port, on_answer, owner);
 		if (state < 0)
 			return -errno;
 		if (state == MNL_CB_STOP)
-			return 0;
+			return is_interrupted ? -EINTR : 0;
 	}
 }
 

@@ -235,12 +235,22 @@ struct leftovers {
 	struct netlink_route routes[LIMIT_LEFT_ROUTES];
 };
 
+// A list that is read again tells the same once more.
+static bool is_among(const struct leftovers *left, const struct netlink_route *route)
+{
+	for (size_t i = 0; i < left->count; i++)
+		if (left->routes[i].metric == route->metric && netlink_is_same(&left->routes[i].to, &route->to))
+			return true;
+	return false;
+}
+
 static int on_left(const struct nlmsghdr *message, void *owner)
 {
 	struct leftovers *left = owner;
 	struct netlink_route route;
 	if (!netlink_read_route(message, &route) || route.protocol != NETLINK_PROTOCOL || route.table != RT_TABLE_MAIN ||
-	    route.is_clone || route.metric == left->netlink->index || left->count == COUNT_OF(left->routes))
+	    route.is_clone || route.metric == left->netlink->index || left->count == COUNT_OF(left->routes) ||
+	    is_among(left, &route))
 		return MNL_CB_OK;
 	left->routes[left->count++] = route;
 	return MNL_CB_OK;
@@ -258,7 +268,8 @@ static int on_link(const struct nlmsghdr *message, void *owner)
 	return mnl_attr_parse(message, sizeof(struct ifinfomsg), on_carrier, owner);
 }
 
-// A TUN device has a carrier while a process holds it, also when somebody made it beforehand to stay.
+// A TUN device has a carrier while a process holds it, also when somebody made it beforehand to stay. Whatever cannot
+// be known may be alive: its guards are not ours to open.
 static bool is_alive(struct netlink *netlink, uint32_t index)
 {
 	char buffer[NETLINK_MESSAGE_BYTES];
@@ -267,7 +278,8 @@ static bool is_alive(struct netlink *netlink, uint32_t index)
 	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(message, sizeof *link);
 	link->ifi_family = AF_UNSPEC;
 	link->ifi_index = (int)index;
-	return index > 0 && netlink_ask(netlink, message, on_link, &has_carrier) == 0 && has_carrier;
+	int result = index > 0 ? netlink_ask(netlink, message, on_link, &has_carrier) : -ENODEV;
+	return result < 0 ? result != -ENODEV : has_carrier;
 }
 
 // Gives NULL and negative when that fails.

@@ -53,7 +53,7 @@ struct netlink {
 unsigned netlink_family_bits(int family);
 
 struct nlmsghdr *netlink_begin(char buffer[NETLINK_MESSAGE_BYTES], uint16_t type, uint16_t flags);
-// `on_answer` may be NULL; it may not ask in turn.
+// `on_answer` may be NULL; it may not ask in turn. -EINTR: a list that changed meanwhile, of which it was told all.
 MUST_USE int netlink_ask(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_answer, void *owner);
 
 // Without a device.
