@@ -227,6 +227,38 @@ int netlink_find_rival(struct netlink *netlink, const struct netlink_change *cha
 	return search.is_found ? NETLINK_RIVAL : search.is_there ? NETLINK_IS_THERE : 0;
 }
 
+// ---- what other devices have
+
+struct others {
+	const struct netlink *netlink;
+	struct netlink_address host, network;
+	int found;
+};
+
+static int on_other(const struct nlmsghdr *message, void *owner)
+{
+	struct others *others = owner;
+	struct netlink_route route;
+	if (!netlink_read_route(message, &route) || route.is_clone || route.protocol == NETLINK_PROTOCOL ||
+	    route.way.index == 0 || route.way.index == others->netlink->index || route.to.bits <= 1)
+		return MNL_CB_OK;
+	bool is_local = route.way.type == RTN_LOCAL;
+	if (is_local && netlink_covers(&route.to, &others->host))
+		others->found = NETLINK_TAKEN;
+	if ((is_local || route.way.type == RTN_UNICAST) && others->found == 0 &&
+	    (netlink_covers(&route.to, &others->network) || netlink_covers(&others->network, &route.to)))
+		others->found = NETLINK_OVERLAPS;
+	return MNL_CB_OK;
+}
+
+int netlink_find_others(struct netlink *netlink, const struct netlink_address *address)
+{
+	struct others others = {.netlink = netlink, .host = *address, .network = *address};
+	others.host.bits = (uint8_t)netlink_family_bits(address->family);
+	int result = list(netlink, address->family, on_other, &others);
+	return result < 0 ? result : others.found;
+}
+
 // ---- what ended processes left
 
 struct leftovers {
