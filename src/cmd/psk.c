@@ -145,6 +145,7 @@ static int run(bool is_server, struct psk_words *words)
 	if (status == 0)
 		status = process_confine_here() != 0;
 	if (status == 0) {
+		tun_routes_settle(psk.routes);
 		notify_ready();
 		notify_status(is_server ? "waiting for the client" : "dialling the server");
 		log_info("psk", "qanat %s is running as %s", QANAT_VERSION, is_server ? "server" : "client");

@@ -103,11 +103,25 @@ static void remove_others(struct tun_routes *routes, const struct tun_routes_pla
 			netlink_remove_route(routes->netlink, &from->networks[i]);
 }
 
+// Guarded for being of the other version of IP than everything that is routed, perhaps by what was added.
+static bool is_other(const struct tun_routes *routes, const struct tun_routes_plan *plan,
+                     const struct netlink_address *network)
+{
+	const struct netlink_address *all = halves[network->family == AF_INET], *own = halves[network->family == AF_INET6];
+	if (!netlink_is_same(network, &own[0]) && !netlink_is_same(network, &own[1]))
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		if (!has_network(plan, &all[i]) && !is_more(routes, &all[i]))
+			return false;
+	return plan->kill_switch;
+}
+
 static void remove_other_guards(struct tun_routes *routes, const struct tun_routes_plan *from,
                                 const struct tun_routes_plan *but)
 {
 	for (size_t i = 0; i < from->guard_count && from->kill_switch; i++)
-		if (!has_guard(but, &from->networks[i]) && !is_more(routes, &from->networks[i]))
+		if (!has_guard(but, &from->networks[i]) && !is_more(routes, &from->networks[i]) &&
+		    !is_other(routes, but, &from->networks[i]))
 			netlink_unguard(routes->netlink, &from->networks[i]);
 }
 
@@ -190,6 +204,7 @@ static int put_into_force(struct tun_routes *routes, struct tun_routes_plan *nex
 		remove_other_guards(routes, next, &routes->plan);
 		tun_routes_unpin_others(routes, next, &routes->plan);
 		plan_fini(next);
+		guard_others(routes);
 		return result;
 	}
 	remove_others(routes, &routes->plan, routes->plan.count, next);
@@ -235,6 +250,13 @@ static void sweep(struct tun_routes *routes)
 
 // ---- added later
 
+// But for a guard that something else wants.
+static void unguard(struct tun_routes *routes, const struct netlink_address *network)
+{
+	if (!tun_routes_has(routes, network) && !is_other(routes, &routes->plan, network))
+		netlink_unguard(routes->netlink, network);
+}
+
 static int add_more(struct tun_routes *routes, const struct netlink_address *network)
 {
 	if (routes->more_count == routes->more_room) {
@@ -248,12 +270,11 @@ static int add_more(struct tun_routes *routes, const struct netlink_address *net
 	int result = tun_routes_pin_from(routes, network);
 	if (result == 0 && routes->plan.kill_switch)
 		result = netlink_guard(routes->netlink, network) == 0 ? 0 : -EEXIST;
-	if (result == 0 && !is_routed(routes, network)) {
+	if (result == 0 && !is_routed(routes, network))
 		result = netlink_add_route(routes->netlink, network);
-		if (result < 0)
-			netlink_unguard(routes->netlink, network);
-	}
-	if (result == 0)
+	if (result < 0)
+		unguard(routes, network);
+	else
 		routes->more[routes->more_count++] = *network;
 	return result;
 }
@@ -267,8 +288,7 @@ static void remove_more(struct tun_routes *routes, const struct netlink_address 
 		if (is_routed(routes, network))
 			return;
 		netlink_remove_route(routes->netlink, network);
-		if (!tun_routes_has(routes, network))
-			netlink_unguard(routes->netlink, network);
+		unguard(routes, network);
 		return;
 	}
 }
@@ -293,6 +313,7 @@ int tun_routes_add(struct tun_routes *routes, const struct netlink_address *netw
 			continue;
 		if (i > 0)
 			remove_more(routes, &parts[0]);
+		guard_others(routes);
 		return result;
 	}
 	guard_others(routes);
@@ -338,10 +359,15 @@ int tun_routes_open(struct tun_device *device, const struct tun_routes_settings 
 		tun_routes_close(&opened);
 		return result;
 	}
-	sweep(opened);
 	tell_guards(&opened->plan);
 	*routes = opened;
 	return 0;
+}
+
+void tun_routes_settle(struct tun_routes *routes)
+{
+	netlink_settle(routes->netlink);
+	sweep(routes);
 }
 
 int tun_routes_set(struct tun_routes *routes, const struct tun_routes_settings *settings,

@@ -28,10 +28,12 @@ struct tun_routes_settings {
 };
 
 #define TUN_ROUTES_PROBLEM_BYTES 512
-// At the start; may wait for a name service. Negative, as `problem` says. What killed processes left is taken back: the
-// ways past their devices, and guards of the networks that are routed now.
+// At the start; may wait for a name service. Negative, as `problem` says.
 MUST_USE int tun_routes_open(struct tun_device *device, const struct tun_routes_settings *settings,
                              struct tun_routes **routes, char problem[TUN_ROUTES_PROBLEM_BYTES]);
+// The last of a start, once nothing of it can fail any more: what killed processes left is taken back, the ways past
+// their devices and the guards of networks that are routed now. Closed before that, their guards stay.
+void tun_routes_settle(struct tun_routes *routes);
 // These instead of those there are, all or nothing: what is in both is not touched. Never waits. Negative, as `problem`
 // says.
 MUST_USE int tun_routes_set(struct tun_routes *routes, const struct tun_routes_settings *settings,

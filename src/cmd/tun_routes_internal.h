@@ -30,6 +30,7 @@ struct tun_routes {
 
 	struct loop *loop; // NULL: not followed yet
 	bool is_up;        // the link
+	bool is_settling;  // changes are waited for; later ones do not put that off
 	struct netlink_news *news;
 	struct loop_timer *settled, *ask; // after changes; for the name of the server
 	struct loop_lookup *lookup;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// Changes come in bursts.
+// Changes come in bursts, of which the first sets the time: where they never end, ways are followed all the same.
 #define SETTLED_MS 200
 // The name of a server that has been down for a while.
 #define ASK_FIRST_MS 2000
@@ -199,6 +199,7 @@ size_t tun_routes_pinned(const struct tun_routes *routes, const struct address *
 static void on_settled(void *owner)
 {
 	struct tun_routes *routes = owner;
+	routes->is_settling = false;
 	unsigned count = netlink_follow(routes->netlink);
 	if (count > 0)
 		log_info("tun_routes", "the routes of this machine have changed: the server is reached another way");
@@ -212,8 +213,10 @@ static void on_change(void *owner, enum netlink_news_kind kind, const struct net
 	bool matters = kind == NETLINK_NEWS_LINK || kind == NETLINK_NEWS_LOST || (to && tun_routes_has(routes, to));
 	for (size_t i = 0; to && i < routes->plan.known_count && !matters; i++)
 		matters = to_host(&routes->plan.known[i], &host) && netlink_covers(to, &host);
-	if (matters)
-		loop_timer_arm(routes->settled, SETTLED_MS, 0);
+	if (!matters || routes->is_settling)
+		return;
+	routes->is_settling = true;
+	loop_timer_arm(routes->settled, SETTLED_MS, 0);
 }
 
 static bool is_known(const struct tun_routes_plan *plan, const struct address *address)

@@ -304,6 +304,7 @@ static int run(bool is_server, int argc, char **argv)
 	if (status == 0)
 		status = process_confine_here() != 0;
 	if (status == 0) {
+		tun_routes_settle(vpn.routes);
 		notify_ready();
 		notify_status(is_server ? "waiting for the client" : "dialling the server");
 		log_info("vpn", "qanat %s is running as %s with %u workers", QANAT_VERSION, is_server ? "server" : "client",

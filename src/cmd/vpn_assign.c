@@ -38,24 +38,64 @@ static bool holds(const struct grant_network *network, const char *server)
 	return grant_parse(host, &address) && grant_covers(network, &address);
 }
 
+static struct grant_network host_of(const struct grant_network *address)
+{
+	struct grant_network host = *address;
+	host.bits = host.version == 4 ? 32 : 128;
+	return host;
+}
+
+// Hostile: with the address of the server the way there would end on this machine for ever, and with one of this
+// machine what is said to another device would come to the tunnel. NULL: it may be taken.
+static const char *why_not(struct vpn *vpn, const struct link_peer *server, const struct grant_network *now,
+                           const struct grant_network *given)
+{
+	struct grant_network host = host_of(given), had = host_of(now);
+	struct netlink_address address = to_netlink(&host);
+	if (holds(&host, server->address) || tun_routes_would_catch(vpn->routes, &address))
+		return "it is that of the server itself";
+	if (!grant_is_same_network(&host, &had) && netlink_find_others(vpn->netlink, &address) == NETLINK_TAKEN)
+		return "another device of this machine has it";
+	return NULL;
+}
+
+// Why the network is not routed. NULL: it is.
+static const char *why_alone(const struct vpn *vpn, const struct link_peer *server, const struct grant_network *given)
+{
+	struct netlink_address network = to_netlink(given);
+	if (holds(given, server->address) || tun_routes_would_catch(vpn->routes, &network))
+		return "is that of the server itself, and is not routed";
+	if (vpn->config->vpn.accept_routes)
+		return NULL;
+	if (!is_private(given))
+		return "is not private, and is not routed (--accept-routes takes it)";
+	// When that cannot be asked it is left out as well.
+	if (netlink_find_others(vpn->netlink, &network) != 0)
+		return "overlaps what this machine reaches otherwise, and is not routed (--accept-routes takes it)";
+	return NULL;
+}
+
 // Hostile: an address brings a route to its network. That must not catch the way to the server, and without
-// --accept-routes it may be a private one only.
+// --accept-routes it may be a private one only, in which nothing else of this machine is.
 static struct grant_network as_taken(const struct vpn *vpn, const struct link_peer *server,
                                      const struct grant_network *given)
 {
 	struct grant_network taken = *given;
-	struct netlink_address network = to_netlink(given);
 	char text[GRANT_TEXT_BYTES];
-	if (taken.version == 0)
+	const char *why = taken.version != 0 && taken.bits < host_of(given).bits ? why_alone(vpn, server, given) : NULL;
+	if (!why)
 		return taken;
-	bool catches = holds(given, server->address) || tun_routes_would_catch(vpn->routes, &network);
-	if (!catches && (vpn->config->vpn.accept_routes || is_private(given)))
-		return taken;
-	taken.bits = taken.version == 4 ? 32 : 128;
 	grant_format(given, text);
-	log_warn("vpn", "assigned %s: its network %s, and is not routed", text,
-	         catches ? "is that of the server itself" : "is not private (--accept-routes takes it)");
-	return taken;
+	log_warn("vpn", "assigned %s: its network %s", text, why);
+	return host_of(given);
+}
+
+static void drop(struct vpn *vpn, struct grant_network *now)
+{
+	struct netlink_address before = to_netlink(now);
+	if (now->version)
+		netlink_remove_address(vpn->netlink, &before);
+	*now = (struct grant_network){0};
 }
 
 static bool set_address(struct vpn *vpn, const struct link_peer *server, struct grant_network *now,
@@ -63,6 +103,12 @@ static bool set_address(struct vpn *vpn, const struct link_peer *server, struct 
 {
 	struct grant_network wanted = as_taken(vpn, server, given);
 	char text[GRANT_TEXT_BYTES];
+	const char *why = given->version ? why_not(vpn, server, now, given) : NULL;
+	if (why) {
+		grant_format(given, text);
+		log_error("vpn", "the assigned address %s is refused: %s", text, why);
+		return false;
+	}
 	if (grant_is_same_network(now, &wanted))
 		return true;
 	struct netlink_address address = to_netlink(&wanted), before = to_netlink(now);
@@ -112,19 +158,32 @@ static void set_routes(struct vpn *vpn, const struct grant *given)
 	}
 }
 
+// A family that nobody asked for is done without: IPv6 is off in many a container.
+static bool set_family(struct vpn *vpn, const struct link_peer *server, struct grant_network *now,
+                       const struct grant_network *given)
+{
+	bool is4 = now == &vpn->assigned.ipv4;
+	const char *own = is4 ? vpn->config->vpn.ipv4 : vpn->config->vpn.ipv6;
+	static const struct grant_network none;
+	bool is_own = own && own[0], is_auto = is_own && strcmp(own, "auto") == 0;
+	if (set_address(vpn, server, now, is_own && !is_auto ? &none : given))
+		return true;
+	drop(vpn, now);
+	if (is_auto)
+		return false;
+	log_warn("vpn", "going on without IPv%d in the tunnel", is4 ? 4 : 6);
+	return true;
+}
+
 bool vpn_assign(struct vpn *vpn, const struct link_peer *server)
 {
 	const struct grant *given = server->grant;
-	static const struct grant_network none;
-	const struct config_of_vpn *config = &vpn->config->vpn;
-	bool is_set4 = config->ipv4 && config->ipv4[0] && strcmp(config->ipv4, "auto") != 0;
-	bool is_set6 = config->ipv6 && config->ipv6[0] && strcmp(config->ipv6, "auto") != 0;
 	// A server that assigns nothing leaves everything as it is.
 	if (!given->is_given)
 		return true;
-	bool is_done = set_address(vpn, server, &vpn->assigned.ipv4, is_set4 ? &none : &given->ipv4) &&
-	               set_address(vpn, server, &vpn->assigned.ipv6, is_set6 ? &none : &given->ipv6);
-	if (is_done && config->accept_routes)
+	bool is_done = set_family(vpn, server, &vpn->assigned.ipv4, &given->ipv4) &&
+	               set_family(vpn, server, &vpn->assigned.ipv6, &given->ipv6);
+	if (is_done && vpn->config->vpn.accept_routes)
 		set_routes(vpn, given);
 	return is_done;
 }

@@ -33,6 +33,7 @@ static void on_up(void *owner, struct link *link)
 	struct vpn *vpn = owner;
 	if (!vpn_assign(vpn, link_peer(link))) {
 		vpn_note_refusal(vpn, "the addresses that the server assigns cannot be set");
+		initiator_refuse(vpn->initiator);
 		return;
 	}
 	keep_link(vpn, link);

@@ -135,6 +135,24 @@ static enum control_reason judge(struct vpn *vpn, const struct link_peer *peer, 
 	return CONTROL_REASON_NONE;
 }
 
+static bool is_same_host(const struct grant_network *a, const struct grant_network *b)
+{
+	return a->version != 0 && a->version == b->version && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+// After a reload the one that had an address may still be there.
+static bool is_another_ones(const struct vpn_clients *clients, const struct vpn_assignment *assignment)
+{
+	for (uint32_t i = 0; i < LIMIT_VPN_CLIENTS; i++) {
+		const struct vpn_client *client = clients->slots[i];
+		if (client && strcmp(client->name, assignment->name) != 0 &&
+		    (is_same_host(&client->given.ipv4, &assignment->given.ipv4) ||
+		     is_same_host(&client->given.ipv6, &assignment->given.ipv6)))
+			return true;
+	}
+	return false;
+}
+
 static enum control_reason judge_and_assign(struct vpn *vpn, const struct link_peer *peer, struct vpn_assignment *out,
                                             char text[LIMIT_REASON_BYTES + 1])
 {
@@ -143,6 +161,10 @@ static enum control_reason judge_and_assign(struct vpn *vpn, const struct link_p
 		reason = judge(vpn, peer, out->name, text);
 	if (reason == CONTROL_REASON_NONE)
 		reason = vpn_clients_assign(vpn, out, text);
+	if (reason == CONTROL_REASON_NONE && is_another_ones(vpn->clients, out)) {
+		SAY("another client still has an address of \"%s\"", out->name);
+		reason = CONTROL_REASON_LIMIT;
+	}
 	return reason;
 }
 

@@ -285,7 +285,7 @@ int vpn_clients_routes(struct vpn *vpn)
 	struct vpn_clients *clients = vpn->clients;
 	struct netlink_address *list = NULL;
 	char text[NETLINK_TEXT_BYTES];
-	size_t count = want_all(vpn->config, &list);
+	size_t count = want_all(vpn->config, &list), kept = 0;
 	int status = list ? 0 : 1;
 	for (size_t i = 0; list && i < clients->route_count; i++)
 		if (!is_listed(list, count, &clients->routes[i]))
@@ -293,8 +293,10 @@ int vpn_clients_routes(struct vpn *vpn)
 	for (size_t i = 0; i < count; i++) {
 		int result = is_listed(clients->routes, clients->route_count, &list[i]) ? 0
 		                                                                        : tun_routes_add(vpn->routes, &list[i]);
-		if (result == 0)
+		if (result == 0) {
+			list[kept++] = list[i];
 			continue;
+		}
 		netlink_format(&list[i], text);
 		log_error("vpn", "the route to %s, which clients have, cannot be: %s", text,
 		          result == -EEXIST ? "there is one that is not ours" : outcome_text(result));
@@ -303,7 +305,7 @@ int vpn_clients_routes(struct vpn *vpn)
 	if (list) {
 		free(clients->routes);
 		clients->routes = list;
-		clients->route_count = count;
+		clients->route_count = kept; // the next reload tries the others again
 	}
 	return status;
 }

@@ -52,9 +52,29 @@ struct nlmsghdr *netlink_begin(char buffer[NETLINK_MESSAGE_BYTES], uint16_t type
 	return message;
 }
 
+// What is left of an earlier question, that was given up halfway.
+static bool is_earlier(const struct netlink *netlink, const char *answer, size_t length)
+{
+	const struct nlmsghdr *first = (const void *)answer;
+	return length < sizeof *first || first->nlmsg_seq != netlink->sequence || first->nlmsg_pid != netlink->port;
+}
+
+// A list that changed while it was read is read to its end all the same: until then the kernel begins no other.
+static bool take_interruption(char *answer, size_t length)
+{
+	bool is_found = false;
+	int left = (int)length;
+	for (struct nlmsghdr *at = (void *)answer; mnl_nlmsg_ok(at, left); at = mnl_nlmsg_next(at, &left)) {
+		is_found = is_found || at->nlmsg_flags & NLM_F_DUMP_INTR;
+		at->nlmsg_flags &= (uint16_t)~NLM_F_DUMP_INTR;
+	}
+	return is_found;
+}
+
 int netlink_ask(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_answer, void *owner)
 {
-	char answer[ANSWER_BYTES];
+	_Alignas(struct nlmsghdr) char answer[ANSWER_BYTES];
+	bool is_interrupted = false;
 	message->nlmsg_seq = ++netlink->sequence;
 	if (mnl_socket_sendto(netlink->socket, message, message->nlmsg_len) < 0)
 		return -errno;
@@ -64,11 +84,14 @@ int netlink_ask(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_a
 			continue;
 		if (got < 0)
 			return -errno;
+		if (is_earlier(netlink, answer, (size_t)got))
+			continue;
+		is_interrupted = take_interruption(answer, (size_t)got) || is_interrupted;
 		int state = mnl_cb_run(answer, (size_t)got, netlink->sequence, netlink->port, on_answer, owner);
 		if (state < 0)
 			return -errno;
 		if (state == MNL_CB_STOP)
-			return 0;
+			return is_interrupted ? -EINTR : 0;
 	}
 }
 
@@ -156,11 +179,12 @@ static int add(struct netlink *netlink, const struct netlink_change *change, uin
 
 // A route to the same network that is not through our device belongs to somebody else: it is left alone, and ours is
 // refused. One through our device, or a guard with its index, was left by a killed process.
-static int add_route(struct netlink *netlink, const struct netlink_change *change)
+static int add_route(struct netlink *netlink, struct netlink_change *change)
 {
 	int result = add(netlink, change, NLM_F_EXCL);
 	if (result != -EEXIST || netlink_change_route(netlink, RTM_DELROUTE, 0, change) < 0)
 		return result;
+	change->was_there = change->kind == NETLINK_IS_PIN || change->kind == NETLINK_IS_GUARD;
 	return add(netlink, change, NLM_F_EXCL);
 }
 
@@ -178,7 +202,11 @@ static int apply(struct netlink *netlink, const struct netlink_change *wanted)
 	if (!change)
 		return -ENOMEM;
 	*change = *wanted;
-	int result = change->kind == NETLINK_IS_ADDRESS ? add(netlink, change, NLM_F_REPLACE) : add_route(netlink, change);
+	int result = 0; // a guard that is there is not taken away for a moment
+	if (change->kind == NETLINK_IS_ADDRESS)
+		result = add(netlink, change, NLM_F_REPLACE);
+	else if (!change->was_there)
+		result = add_route(netlink, change);
 	if (result < 0)
 		free(change);
 	else
@@ -196,6 +224,10 @@ static void forget(struct netlink *netlink, struct netlink_change *change)
 static void take_back(struct netlink *netlink, struct netlink_change *change)
 {
 	char text[NETLINK_TEXT_BYTES];
+	if (change->was_there && !netlink->is_settled) {
+		forget(netlink, change);
+		return;
+	}
 	int result = change->kind == NETLINK_IS_ADDRESS ? change_address(netlink, RTM_DELADDR, 0, change)
 	                                                : netlink_change_route(netlink, RTM_DELROUTE, 0, change);
 	netlink_format(&change->address, text);
@@ -294,7 +326,13 @@ int netlink_guard(struct netlink *netlink, const struct netlink_address *to)
 	if (find(netlink, NETLINK_IS_GUARD, &change.address))
 		return 0;
 	int result = netlink_find_rival(netlink, &change);
-	return result != 0 ? result : apply(netlink, &change);
+	change.was_there = result == NETLINK_IS_THERE;
+	return result < 0 || result == NETLINK_RIVAL ? result : apply(netlink, &change);
+}
+
+void netlink_settle(struct netlink *netlink)
+{
+	netlink->is_settled = true;
 }
 
 void netlink_unguard(struct netlink *netlink, const struct netlink_address *to)

@@ -63,8 +63,16 @@ void netlink_unpin(struct netlink *netlink, const struct netlink_address *host);
 enum { NETLINK_RIVAL = 1 };
 MUST_USE int netlink_guard(struct netlink *netlink, const struct netlink_address *to);
 void netlink_unguard(struct netlink *netlink, const struct netlink_address *to); // harmless when there is none
+// The start has succeeded. Before, what a killed process with the same device left, guards and the ways past them, is
+// not taken back: a start that fails leaves the network as closed as it was.
+void netlink_settle(struct netlink *netlink);
 // From now on guards, and what leads past them, are not taken back.
 void netlink_leave_guards(struct netlink *netlink);
+
+// What other devices of this machine have: NETLINK_TAKEN: this address; NETLINK_OVERLAPS: a route or an address in its
+// network, or a route to a wider one that is not (half of) everything.
+enum { NETLINK_OVERLAPS = 1, NETLINK_TAKEN = 2 };
+MUST_USE int netlink_find_others(struct netlink *netlink, const struct netlink_address *address);
 
 // Whatever was added here and has been taken away by somebody else is added again.
 void netlink_restore(struct netlink *netlink);

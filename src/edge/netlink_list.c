@@ -130,7 +130,7 @@ struct search {
 	const struct netlink *netlink;
 	const struct netlink_change *change;
 	struct netlink_route best;
-	bool is_found;
+	bool is_found, is_there;
 };
 
 static bool is_candidate(const struct search *search, const struct netlink_route *route)
@@ -199,13 +199,22 @@ int netlink_find_way(struct netlink *netlink, const struct netlink_address *host
 
 // ---- rivals of a guard
 
+static bool is_guard(const struct netlink_route *route)
+{
+	return route->way.type == RTN_UNREACHABLE;
+}
+
 static int on_rival(const struct nlmsghdr *message, void *owner)
 {
 	struct search *search = owner;
 	struct netlink_route route;
-	if (netlink_read_route(message, &route) && is_candidate(search, &route) &&
-	    netlink_is_same(&route.to, &search->change->address) && route.metric < search->change->metric)
+	if (!netlink_read_route(message, &route) || !netlink_is_same(&route.to, &search->change->address))
+		return MNL_CB_OK;
+	if (is_candidate(search, &route) && route.metric < search->change->metric)
 		search->is_found = true;
+	if (is_guard(&route) && route.table == RT_TABLE_MAIN && route.protocol == NETLINK_PROTOCOL &&
+	    route.metric == search->change->metric)
+		search->is_there = true;
 	return MNL_CB_OK;
 }
 
@@ -213,7 +222,41 @@ int netlink_find_rival(struct netlink *netlink, const struct netlink_change *cha
 {
 	struct search search = {.netlink = netlink, .change = change};
 	int result = list(netlink, change->address.family, on_rival, &search);
-	return result < 0 ? result : search.is_found ? NETLINK_RIVAL : 0;
+	if (result < 0)
+		return result;
+	return search.is_found ? NETLINK_RIVAL : search.is_there ? NETLINK_IS_THERE : 0;
+}
+
+// ---- what other devices have
+
+struct others {
+	const struct netlink *netlink;
+	struct netlink_address host, network;
+	int found;
+};
+
+static int on_other(const struct nlmsghdr *message, void *owner)
+{
+	struct others *others = owner;
+	struct netlink_route route;
+	if (!netlink_read_route(message, &route) || route.is_clone || route.protocol == NETLINK_PROTOCOL ||
+	    route.way.index == 0 || route.way.index == others->netlink->index || route.to.bits <= 1)
+		return MNL_CB_OK;
+	bool is_local = route.way.type == RTN_LOCAL;
+	if (is_local && netlink_covers(&route.to, &others->host))
+		others->found = NETLINK_TAKEN;
+	if ((is_local || route.way.type == RTN_UNICAST) && others->found == 0 &&
+	    (netlink_covers(&route.to, &others->network) || netlink_covers(&others->network, &route.to)))
+		others->found = NETLINK_OVERLAPS;
+	return MNL_CB_OK;
+}
+
+int netlink_find_others(struct netlink *netlink, const struct netlink_address *address)
+{
+	struct others others = {.netlink = netlink, .host = *address, .network = *address};
+	others.host.bits = (uint8_t)netlink_family_bits(address->family);
+	int result = list(netlink, address->family, on_other, &others);
+	return result < 0 ? result : others.found;
 }
 
 // ---- what ended processes left
@@ -224,12 +267,22 @@ struct leftovers {
 	struct netlink_route routes[LIMIT_LEFT_ROUTES];
 };
 
+// A list that is read again tells the same once more.
+static bool is_among(const struct leftovers *left, const struct netlink_route *route)
+{
+	for (size_t i = 0; i < left->count; i++)
+		if (left->routes[i].metric == route->metric && netlink_is_same(&left->routes[i].to, &route->to))
+			return true;
+	return false;
+}
+
 static int on_left(const struct nlmsghdr *message, void *owner)
 {
 	struct leftovers *left = owner;
 	struct netlink_route route;
 	if (!netlink_read_route(message, &route) || route.protocol != NETLINK_PROTOCOL || route.table != RT_TABLE_MAIN ||
-	    route.is_clone || route.metric == left->netlink->index || left->count == COUNT_OF(left->routes))
+	    route.is_clone || route.metric == left->netlink->index || left->count == COUNT_OF(left->routes) ||
+	    is_among(left, &route))
 		return MNL_CB_OK;
 	left->routes[left->count++] = route;
 	return MNL_CB_OK;
@@ -247,7 +300,8 @@ static int on_link(const struct nlmsghdr *message, void *owner)
 	return mnl_attr_parse(message, sizeof(struct ifinfomsg), on_carrier, owner);
 }
 
-// A TUN device has a carrier while a process holds it, also when somebody made it beforehand to stay.
+// A TUN device has a carrier while a process holds it, also when somebody made it beforehand to stay. Whatever cannot
+// be known may be alive: its guards are not ours to open.
 static bool is_alive(struct netlink *netlink, uint32_t index)
 {
 	char buffer[NETLINK_MESSAGE_BYTES];
@@ -256,7 +310,8 @@ static bool is_alive(struct netlink *netlink, uint32_t index)
 	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(message, sizeof *link);
 	link->ifi_family = AF_UNSPEC;
 	link->ifi_index = (int)index;
-	return index > 0 && netlink_ask(netlink, message, on_link, &has_carrier) == 0 && has_carrier;
+	int result = index > 0 ? netlink_ask(netlink, message, on_link, &has_carrier) : -ENODEV;
+	return result < 0 ? result != -ENODEV : has_carrier;
 }
 
 // Gives NULL and negative when that fails.
@@ -281,11 +336,6 @@ static int read_leftovers(struct netlink *netlink, struct leftovers **leftovers)
 	left->count = kept;
 	*leftovers = left;
 	return 0;
-}
-
-static bool is_guard(const struct netlink_route *route)
-{
-	return route->way.type == RTN_UNREACHABLE;
 }
 
 static bool remove_left(struct netlink *netlink, const struct netlink_route *route)

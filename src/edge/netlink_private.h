@@ -36,8 +36,8 @@ enum netlink_kind { NETLINK_IS_ADDRESS, NETLINK_IS_ROUTE, NETLINK_IS_PIN, NETLIN
 struct netlink_change { // what is to be taken back
 	struct netlink_change *next, *earlier;
 	enum netlink_kind kind;
-	bool has_peer;
-	uint32_t metric; // of a route of any kind
+	bool has_peer, was_there; // was_there: of a killed process that had the same device
+	uint32_t metric;          // of a route of any kind
 	struct netlink_way way;
 	struct netlink_address address, peer;
 };
@@ -45,7 +45,7 @@ struct netlink_change { // what is to be taken back
 struct netlink {
 	struct mnl_socket *socket;
 	unsigned index, port, sequence; // index 0: without a device
-	bool is_guarding;
+	bool is_guarding, is_settled;
 	struct netlink_change *changes; // the latest first
 	struct netlink_change *oldest;
 };
@@ -53,7 +53,7 @@ struct netlink {
 unsigned netlink_family_bits(int family);
 
 struct nlmsghdr *netlink_begin(char buffer[NETLINK_MESSAGE_BYTES], uint16_t type, uint16_t flags);
-// `on_answer` may be NULL; it may not ask in turn.
+// `on_answer` may be NULL; it may not ask in turn. -EINTR: a list that changed meanwhile, of which it was told all.
 MUST_USE int netlink_ask(struct netlink *netlink, struct nlmsghdr *message, mnl_cb_t on_answer, void *owner);
 
 // Without a device.
@@ -64,5 +64,7 @@ MUST_USE int netlink_change_route(struct netlink *netlink, uint16_t type, uint16
 MUST_USE int netlink_find_way(struct netlink *netlink, const struct netlink_address *host, struct netlink_way *way);
 // False: the message is no route of an IP version that we know.
 bool netlink_read_route(const struct nlmsghdr *message, struct netlink_route *route);
-// NETLINK_RIVAL: a route of somebody else to the same network with a smaller metric.
+// NETLINK_RIVAL: a route of somebody else to the same network with a smaller metric. NETLINK_IS_THERE: this very guard
+// is there already.
+enum { NETLINK_IS_THERE = 2 };
 MUST_USE int netlink_find_rival(struct netlink *netlink, const struct netlink_change *change);

@@ -1,5 +1,6 @@
 #include "edge/netlink.h"
 
+#include "edge/netlink_private.h"
 #include "edge/tun.h"
 
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sched.h>
+#include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
 #include <cmocka.h>
@@ -295,6 +297,34 @@ static void a_device_that_is_not_there(void **state)
 	netlink_close(&netlink);
 }
 
+static int count_one(const struct nlmsghdr *message, void *owner)
+{
+	(void)message;
+	++*(unsigned *)owner;
+	return MNL_CB_OK;
+}
+
+static void what_is_left_of_an_earlier_question_is_no_answer(void **state)
+{
+	(void)state;
+	struct netlink *netlink = NULL;
+	char buffer[NETLINK_MESSAGE_BYTES];
+	unsigned count = 0;
+	if (!has_own_network())
+		skip();
+	assert_int_equal(netlink_open("lo", &netlink), 0);
+	struct nlmsghdr *message = netlink_begin(buffer, RTM_GETLINK, 0);
+	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(message, sizeof *link);
+	link->ifi_index = (int)netlink->index;
+	message->nlmsg_seq = netlink->sequence; // nobody reads the answer
+	assert_true(mnl_socket_sendto(netlink->socket, message, message->nlmsg_len) > 0);
+	assert_int_equal(netlink_ask(netlink, message, count_one, &count), 0);
+	assert_int_equal(count, 1);
+	link->ifi_index = 4711;
+	assert_int_equal(netlink_ask(netlink, message, NULL, NULL), -ENODEV);
+	netlink_close(&netlink);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +338,7 @@ int main(void)
 		cmocka_unit_test(guards_outlive_their_process_and_no_other_takes_those_of_a_living_one),
 		cmocka_unit_test(a_guard_with_a_rival_is_refused),
 		cmocka_unit_test(a_device_that_is_not_there),
+		cmocka_unit_test(what_is_left_of_an_earlier_question_is_no_answer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

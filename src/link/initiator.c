@@ -87,6 +87,7 @@ static bool on_up(void *owner, struct link *link)
 	line->link = link_ref(link);
 	initiator->fresh = NULL;
 	initiator->phase = INITIATOR_IDLE;
+	uint32_t delay_ms = initiator->delay_ms;
 	initiator->delay_ms = 0;
 	if (is_in_vain(initiator, peer)) {
 		log_info("initiator", "link %s is not needed: its peer has no newer certificate yet", link_name(link));
@@ -111,8 +112,16 @@ static bool on_up(void *owner, struct link *link)
 	initiator->state.attempts = 0;
 	pthread_mutex_unlock(&initiator->lock);
 	initiator_show(initiator);
+	initiator->is_refused = false;
 	initiator->ops->on_up(initiator->owner, link);
-	return true;
+	if (initiator->is_refused)
+		initiator->delay_ms = delay_ms;
+	return !initiator->is_refused;
+}
+
+void initiator_refuse(struct initiator *initiator)
+{
+	initiator->is_refused = true;
 }
 
 // The one in use is lost.

@@ -81,6 +81,8 @@ void initiator_network_changed(struct initiator *initiator);
 // Answers an OPEN of this link that no data connection will come of. Harmless when the link is over.
 void initiator_open_failed(struct initiator *initiator, struct link *link, const uint8_t token[STREAM_TOKEN_BYTES],
                            const struct header_answer *answer);
+// Within on_up: this link cannot be taken. It ends, and back-off goes on as if it had not come up.
+void initiator_refuse(struct initiator *initiator);
 void initiator_want_epoch(struct initiator *initiator);
 
 // For people; from any thread.

@@ -57,6 +57,7 @@ struct initiator {
 	struct loop_timer *timer; // the handshake's deadline, or the pause before the next try
 	struct address peer;
 	uint32_t delay_ms;
+	bool is_refused; // by its owner, which has just been told that it is up
 	uint16_t spread; // random, of this initiator
 
 	struct loop_timer *care;

@@ -57,7 +57,7 @@ static uint32_t hash(const char *name)
 
 static bool is_own(const struct lease *lease, const char *name)
 {
-	return lease->name && strcmp(lease->name, name) == 0 && (lease->is_held || !lease->is_reserved);
+	return lease->name && strcmp(lease->name, name) == 0 && !lease->is_reserved;
 }
 
 static bool is_better(const struct lease *lease, const struct lease *best)
@@ -109,6 +109,10 @@ void leases_release(struct leases *leases, uint32_t number, uint64_t now_ms)
 	struct lease *lease = at(leases, number);
 	lease->is_held = false;
 	lease->away_ms = now_ms;
+	if (!lease->is_reserved)
+		return;
+	free(lease->name); // it will not come back to it, and may have another one already
+	lease->name = NULL;
 }
 
 bool leases_is_of(const struct leases *leases, uint32_t number, const char *name)

@@ -14,7 +14,8 @@ struct leases;
 // Negative: no memory.
 MUST_USE int leases_new(uint32_t count, struct leases **leases);
 void leases_free(struct leases **leases);
-// Whether this number is kept out of the pool: it is somebody's own. Who holds it keeps it until it is away.
+// Whether this number is kept out of the pool: it is somebody's own. Who holds it is
+// given another one when it asks again.
 void leases_reserve(struct leases *leases, uint32_t number, bool is_reserved);
 // The number of a name: its own, a free one, or that of the one that was away longest. LEASES_FULL: all are held.
 // Negative: no memory.

@@ -83,12 +83,16 @@ static void a_reserved_number_is_not_leased(void **state)
 	assert_int_equal(leases_take(leases, "b", 1, &number), LEASES_FULL);
 	leases_reserve(leases, 1, false);
 	assert_int_equal(take(leases, "b", 1), 1);
-	// Reserved later: its holder keeps it until it goes.
+	// Reserved later: its holder is not given it again, and once it has gone nobody is.
 	leases_hold(leases, 1);
 	leases_reserve(leases, 1, true);
-	assert_int_equal(take(leases, "b", 2), 1);
-	leases_release(leases, 1, 3);
-	assert_int_equal(leases_take(leases, "b", 4, &number), LEASES_FULL);
+	assert_int_equal(leases_take(leases, "b", 2, &number), LEASES_FULL);
+	leases_release(leases, 2, 3);
+	assert_int_equal(take(leases, "b", 4), 2);
+	leases_hold(leases, 2);
+	leases_release(leases, 1, 5);
+	leases_reserve(leases, 1, false);
+	assert_int_equal(take(leases, "b", 6), 2);
 	leases_free(&leases);
 }
 

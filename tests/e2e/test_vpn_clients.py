@@ -275,6 +275,51 @@ def test_a_server_cannot_take_the_clients_own_ways_by_what_it_assigns(star, pape
     assert three.status()["flows_open"] == LANES
 
 
+def test_a_server_cannot_take_what_the_client_reaches_otherwise(star, papers):
+    """
+    one (LAN 192.168.1.0/24) ══ 192.168.1.54/30, two ══ the server's own outer address, three ══ 10.77.0.1, which it has
+    """
+    config = settings(papers)
+    for number, address in enumerate(("192.168.1.54/30", SERVER + "/32", "10.77.0.1/24")):
+        config["vpn"]["clients"][number]["ipv4"] = address
+    star.clients[0].ip("link", "add", "lan", "type", "veth", "peer", "name", "far")
+    star.clients[0].ip("addr", "add", "192.168.1.7/24", "dev", "lan")
+    star.clients[0].ip("link", "set", "lan", "up")
+    start_server(star, config)
+    one, two = (start_client(star, papers, number).wait_lanes(LANES) for number in (0, 1))
+    one.wait_log("its network overlaps what this machine reaches otherwise")
+    assert "192.168.1.54/32" in addresses(star.clients[0])
+    assert "rustvpn" not in star.clients[0].ip("route", "get", "192.168.1.53")
+    two.wait_log("is refused: it is that of the server itself")
+    two.wait_log("going on without IPv4 in the tunnel")
+    assert "192.0.2.5" in star.clients[1].ip("route", "get", SERVER)
+    star.clients[1].ping("fd08::1")
+    star.clients[2].ip("addr", "add", "10.77.0.1/32", "dev", "lo")
+    # It has asked for one: no link, which is tried again after a pause that grows.
+    three = start_client(star, papers, 2, "--ipv4", "auto")
+    three.wait_log("is refused: another device of this machine has it", times=3)
+    three.wait_log("the link cannot be taken")
+    assert three.status()["flows_open"] == 0
+    star.clients[0].ping("fd08::1")
+
+
+@pytest.mark.parametrize("words", [[], ["--ipv6", "auto"]])
+def test_a_client_without_ipv6_goes_on_unless_it_has_asked_for_it(star, papers, words):
+    """
+    one (net.ipv6.conf.all.disable_ipv6=1) ══ 10.8.0.2 and fd08::2
+    """
+    star.clients[0].run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+    start_server(star, settings(papers))
+    one = start_client(star, papers, 0, *words)
+    one.wait_log("the assigned address fd08::2/64 is refused")
+    if words:
+        one.wait_log("the link cannot be taken", times=2)
+        assert one.status()["flows_open"] == 0
+        return
+    one.wait_lanes(LANES)
+    star.clients[0].ping("10.8.0.1")
+
+
 # ---- who may send what
 
 

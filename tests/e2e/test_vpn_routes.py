@@ -197,6 +197,38 @@ def test_a_crash_is_released_by_hand_and_the_living_keep_theirs(world):
     assert leftovers(wire.client).strip() == ""
 
 
+@pytest.mark.parametrize("device", ["its own", "one that stays"])
+def test_a_start_that_fails_late_after_a_crash_leaves_the_switch_on(world, device):
+    """
+    client ═╳═   next ──► status 1, its metrics cannot be served   10.9.0.0/16 is as unreachable as before
+    """
+    wire, name = world.wire, DEVICE[world.job]
+    if device == "one that stays":
+        wire.client.ip("tuntap", "add", "dev", name, "mode", "tun", "multi_queue")
+    words = ["--route", "10.9.0.0/16", "--kill-switch", "true", "--workers", "2"]
+
+    def wait_free():
+        # The kernel lets go of a device somewhat after its process has ended.
+        def is_free():
+            return not wire.client.has_device(name) or "LOWER_UP" not in wire.client.ip("link", "show", name)
+
+        wait(is_free, "the device to be free")
+
+    world.client(*words).wait_log("running as client").kill()
+    wait_free()
+    sniffer = Sniffer(wire, "10.9.0.0/16", "192.0.2.1/32")
+    assert not sniffer.sees("10.9.0.1")
+    os.mkdir(os.path.join(wire.client.folder, "client-%d.sock" % (world.number + 1)))
+    failing = world.client(*words)
+    assert failing.wait_end() == 1
+    assert "kill switch: 1 networks" in failing.log()
+    assert not sniffer.sees("10.9.0.1")
+    wait_free()
+    world.client(*words).wait_log("running as client").stop()
+    assert leftovers(wire.client).strip() == ""
+    assert sniffer.sees("10.9.0.1")
+
+
 def test_a_failure_of_the_device_leaves_the_switch_on(world):
     """
     ip link del rustvpn ──► status 1, and what was routed stays unreachable
@@ -359,6 +391,23 @@ def test_what_the_server_names_is_guarded_as_well(wire, papers):
     client.stop()
     assert leftovers(wire.client).strip() == ""
     assert sniffer.sees("10.9.0.1")
+
+
+def test_a_named_route_that_cannot_be_leaves_the_other_version_guarded(wire, papers):
+    """
+    client ══ 0.0.0.0/0, the switch on ══ server (--push-route ::/0)     somebody has 8000::/1: it cannot be ours
+    """
+    world = World("vpn", wire, papers)
+    words = ["--route", "0.0.0.0/0", "--accept-routes", "true", "--kill-switch", "true"]
+    client = world.client(*words, inner=False).wait_log("running as client")
+    wire.client.ip("route", "add", "8000::/1", "via", "2001:db8::1", "metric", "1")
+    world.start_server("--pool-ipv4", "192.168.3.0/24", "--pool-ipv6", "fd03::/64", "--push-route", "::/0")
+    world.wait_up(client)
+    client.wait_log("the route to ::/0, which the server names, is left out")
+    left = leftovers(wire.client)
+    assert "unreachable 8000::/1" in left and "unreachable ::/1" in left
+    client.stop()
+    assert leftovers(wire.client).strip() == ""
 
 
 # ---- crashes
