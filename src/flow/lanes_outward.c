@@ -352,6 +352,8 @@ static bool step(struct lanes_worker *worker)
 		lanes_lose_device(lanes);
 		return false;
 	}
+	if (result == 0)
+		segment_settle(bytes, worker->length, &worker->offload);
 	// What is no IP packet, or not as it says, stays here.
 	if (result != 0 || worker->length > PARCEL_PACKET_BYTES || packet_parse(bytes, worker->length, &packet) != 0 ||
 	    segment_begin(&worker->cut, bytes, worker->length, &worker->offload) != 0) {

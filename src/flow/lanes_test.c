@@ -399,12 +399,15 @@ static void what_does_not_fit_its_offload_is_left_out_and_the_lane_goes_on(void 
 	far_say(&fars[0], true, &offload, packet, length);
 	offload = (struct offload){.needs_checksum = true, .checksum_start = 1500, .checksum_offset = 16};
 	far_say(&fars[0], true, &offload, packet, length);
+	// Into the source address, after that has been judged.
+	offload = (struct offload){.needs_checksum = true, .checksum_start = 0, .checksum_offset = 12};
+	far_say(&fars[0], true, &offload, packet, length);
 	far_say(&fars[0], true, &(struct offload){0}, (const uint8_t *)"no packet", 9);
 	far_say(&fars[0], true, &(struct offload){0}, packet, numbered(1, 1));
 	for (unsigned tries = 0; device.written < 1 && tries < 1000; tries++)
 		link_rig_turn(&rig, 1);
 	assert_int_equal(device.written, 1);
-	assert_int_equal(counter_read(COUNTER_PACKET_MALFORMED), before + 3);
+	assert_int_equal(counter_read(COUNTER_PACKET_MALFORMED), before + 4);
 	assert_int_equal(lanes_up(lanes), 1);
 	stop();
 }
