@@ -253,6 +253,9 @@
 // IPv6 extension headers of one packet that are walked: RFC 8200 4.1 recommends at most one of each of seven.
 #define LIMIT_EXTENSION_HEADERS 8
 
+// Payload of each segment of a super-packet that a peer sends: the least that TCP announces (TCP_MIN_SND_MSS of the
+// kernel). Of single bytes one unit would stand for 65 536 packets; so it is never more than twice what it says.
+#define LIMIT_SEGMENT_BYTES 48
 // Frames sealed before one send, bytes asked for by one receive. Two units: a super-packet of 64 KiB becomes somewhat
 // more as frames, and a second one is worth waiting for. A receive must hold the largest frame beside an earlier part.
 #define LIMIT_FRAMES_BYTES (2 * LIMIT_UNIT_BYTES + 16384)

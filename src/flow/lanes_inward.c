@@ -73,7 +73,7 @@ static void take(struct lane *lane, uint8_t *bytes, const struct parcel *parcel)
 	struct packet packet;
 	struct segment cut;
 	if (packet_parse(bytes, parcel->length, &packet) != 0 ||
-	    segment_begin(&cut, bytes, parcel->length, &parcel->offload) != 0) {
+	    segment_begin(&cut, bytes, parcel->length, &parcel->offload) != 0 || !segment_is_worth_it(&parcel->offload)) {
 		counter_add(COUNTER_PACKET_MALFORMED, 1);
 		return;
 	}

@@ -273,12 +273,13 @@ static bool send_super(struct lanes_worker *worker, struct target to)
 // Cut into packets. False: held, with what is left.
 static bool send_cut(struct lanes_worker *worker, struct target to, struct segment *cut)
 {
-	static _Thread_local uint8_t parcel[PARCEL_HEAD_BYTES + PARCEL_PACKET_BYTES];
+	static _Thread_local uint8_t parcel[PARCEL_BYTES];
+	size_t head = parcel_head_bytes(to.is_super);
 	for (size_t room; (room = segment_room(cut)) > 0;) {
 		struct segment before = *cut;
-		parcel_write_head(parcel, false, room, NULL);
-		segment_next(cut, parcel + PARCEL_HEAD_BYTES);
-		if (deliver(worker, to, parcel, PARCEL_HEAD_BYTES + room))
+		parcel_write_head(parcel, to.is_super, room, &(struct offload){0});
+		segment_next(cut, parcel + head);
+		if (deliver(worker, to, parcel, head + room))
 			continue;
 		*cut = before;
 		return false;
@@ -319,7 +320,8 @@ static bool send_held(struct lanes_worker *worker)
 	struct target to = {.share = worker->held_to, .number = worker->held_for};
 	if (!find_target(&to))
 		return true;
-	return to.is_super ? send_super(worker, to) : send_cut(worker, to, &worker->cut);
+	bool is_whole = to.is_super && segment_is_worth_it(&worker->offload);
+	return is_whole ? send_super(worker, to) : send_cut(worker, to, &worker->cut);
 }
 
 // With many peers nothing is ever held.

@@ -3,6 +3,7 @@
 #include "flow/lanes.h"
 
 #include "flow/lanes_rig.h"
+#include "limits.h"
 #include "packet/packet.h"
 
 #define COUNT 5 // lanes
@@ -388,6 +389,37 @@ static void a_super_packet_crosses_whole_and_is_cut_where_the_kernel_does_not_ta
 	stop();
 }
 
+// One byte each: refused of a peer, and what our own kernel has joined so goes one by one.
+static void packets_of_a_few_bytes_do_not_cross_as_one(void **state)
+{
+	(void)state;
+	struct offload offload;
+	struct parcel parcel;
+	uint64_t before = counter_read(COUNTER_PACKET_MALFORMED);
+	start(1, 1, true);
+	device.refuses_super = true;
+	size_t length = super_packet(&offload);
+	offload.segment_bytes = LIMIT_SEGMENT_BYTES - 1;
+	far_say(&fars[0], true, &offload, packet, length);
+	offload.segment_bytes = LIMIT_SEGMENT_BYTES;
+	far_say(&fars[0], true, &offload, packet, length);
+	for (unsigned tries = 0; device.written < 21 && tries < 1000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_int_equal(device.written, 21);
+	assert_int_equal(counter_read(COUNTER_PACKET_MALFORMED), before + 1);
+	offload.segment_bytes = 10;
+	assert_true(device_give_as(&device, 0, &offload, packet, length));
+	for (unsigned i = 0; i < 100; i++) {
+		for (unsigned tries = 0; !far_next(&fars[0], true, &parcel); tries++) {
+			assert_true(tries < 1000);
+			link_rig_turn(&rig, 1);
+		}
+		assert_true(parcel.length == 50 && parcel.offload.kind == OFFLOAD_NONE && !parcel.offload.needs_checksum);
+		assert_int_equal(rig_transport_sum(parcel.packet, 50), 0xffff);
+	}
+	stop();
+}
+
 static void what_does_not_fit_its_offload_is_left_out_and_the_lane_goes_on(void **state)
 {
 	(void)state;
@@ -616,6 +648,7 @@ int main(void)
 		cmocka_unit_test(parcels_cut_anywhere_become_packets_of_the_device),
 		cmocka_unit_test(what_is_no_parcel_ends_the_lane_and_nothing_else),
 		cmocka_unit_test(a_super_packet_crosses_whole_and_is_cut_where_the_kernel_does_not_take_it),
+		cmocka_unit_test(packets_of_a_few_bytes_do_not_cross_as_one),
 		cmocka_unit_test(what_does_not_fit_its_offload_is_left_out_and_the_lane_goes_on),
 		cmocka_unit_test(a_lane_goes_on_until_its_successor_is_taken_and_ends_in_order),
 		cmocka_unit_test(a_successor_that_is_refused_leaves_the_lane_as_it_is),

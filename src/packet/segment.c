@@ -1,5 +1,6 @@
 #include "packet/segment.h"
 
+#include "limits.h"
 #include "packet/checksum.h"
 #include "packet/packet.h"
 
@@ -65,6 +66,11 @@ int segment_begin(struct segment *segment, const uint8_t *packet, size_t length,
 	if (parsed.protocol == PACKET_TCP)
 		segment->sequence = packet_read32(packet + segment->transport + 4);
 	return 0;
+}
+
+bool segment_is_worth_it(const struct offload *offload)
+{
+	return offload->kind == OFFLOAD_NONE || offload->segment_bytes >= LIMIT_SEGMENT_BYTES;
 }
 
 static size_t payload_of(const struct segment *segment)

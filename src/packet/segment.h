@@ -29,6 +29,8 @@ void segment_settle(uint8_t *packet, size_t length, struct offload *offload);
 enum { SEGMENT_BAD = 1 };
 MUST_USE int segment_begin(struct segment *segment, const uint8_t *packet, size_t length,
                            const struct offload *offload);
+// False: so many packets of so few bytes each that nobody should send them as one; they are sent one by one.
+bool segment_is_worth_it(const struct offload *offload);
 // Bytes that the next packet takes, 0 when there is none.
 size_t segment_room(const struct segment *segment);
 // Writes the next packet, complete with checksums: segment_room bytes.
