@@ -277,6 +277,11 @@
 
 // Data connections that carry packets of one vpn: the range of rust-vpn. Each holds two buffers of 272 KiB together.
 #define LIMIT_LANES 100
+// Connections that a peer may have for one of them at once: the one that carries packets, the one before while its rest
+// is read, and another one while its link is replaced as well. More are refused, and may be dialled again.
+#define LIMIT_LANES_PER_NUMBER 3
+// Beside those, per link: refused ones that have not gone yet, and what is in its handshake.
+#define LIMIT_LANES_SPARE 16
 // Packets that wait to be passed to the worker of their data connection: the first ones of a flow, before the kernel
 // has learned which queue is its, and flows that only go one way. Twice so much for each worker.
 #define LIMIT_LANES_PASSED_BYTES (512 * 1024)

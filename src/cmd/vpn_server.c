@@ -202,6 +202,8 @@ static struct responder_settings settings_of(struct vpn_worker *worker)
 {
 	struct vpn *vpn = worker->vpn;
 	const struct config *config = vpn->config;
+	struct link_settings link = tunnel_link(config);
+	link.connections_max = LIMIT_LANES_PER_NUMBER * config->vpn.stream_count + LIMIT_LANES_SPARE;
 	return (struct responder_settings){
 		.loop = worker->loop,
 		.identity = vpn->identity,
@@ -216,7 +218,7 @@ static struct responder_settings settings_of(struct vpn_worker *worker)
 		.gate = vpn->gate,
 		.keyserver = vpn->keyserver,
 		.control = vpn_control(vpn, config, CONTROL_RESPONDER),
-		.link = tunnel_link(config),
+		.link = link,
 	};
 }
 

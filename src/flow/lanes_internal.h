@@ -69,6 +69,7 @@ struct lanes_peer {
 	uint32_t slot, serial;              // where it is in a table; a serial is never used twice
 	_Atomic uint16_t home[LIMIT_LANES]; // the worker that sends for this lane, or LANES_NOWHERE
 	atomic_bool is_super[LIMIT_LANES];  // its kind of parcels
+	_Atomic uint16_t made[LIMIT_LANES]; // its connections of this number
 	atomic_bool is_limited;
 	struct rate outward, inward;
 	_Atomic uint64_t dropped[LANES_DROP_COUNT];

@@ -2,6 +2,7 @@
 
 #include "flow/lanes.h"
 
+#include "flow/lanes_internal.h"
 #include "flow/lanes_rig.h"
 #include "limits.h"
 #include "packet/packet.h"
@@ -575,6 +576,32 @@ static void a_number_that_is_no_lanes_is_refused(void **state)
 	stop_both();
 }
 
+static void a_number_has_only_so_many_connections_and_each_is_given_back(void **state)
+{
+	(void)state;
+	start_both(1, 2, 2);
+	link_rig_wait(&rig, near_is_taken, NULL);
+	_Atomic uint16_t *made = lanes_only(taking)->made;
+	// Predecessors that the client does not end: all but one.
+	made[0] = LIMIT_LANES_PER_NUMBER;
+	lanes_set_dialling(lanes, 0, &(struct lanes_dialling){.handshake_ms = 8000});
+	for (unsigned tries = 0; (refusals == 0 || lanes_of(lanes, 0) > 2) && tries < 2000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_true(refusals == 1 && lanes_up(taking) == 2 && lanes_up(lanes) == 2);
+	for (unsigned tries = 0; made[1] > 1 && tries < 2000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_int_equal(made[0], LIMIT_LANES_PER_NUMBER);
+	assert_int_equal(made[1], 1); // the other was dialled again
+	made[0] = 1;
+	assert_true(device_give(&device, 0, packet, numbered(1, 1)));
+	for (unsigned tries = 0; taking_device.written < 1 && tries < 1000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_int_equal(taking_device.written, 1); // nothing broke
+	lanes_drop(taking, 0, NULL, NULL);
+	assert_int_equal(made[0] + made[1], 0);
+	stop_both();
+}
+
 static void nothing_is_lost_while_all_lanes_are_dialled_again_and_again(void **state)
 {
 	(void)state;
@@ -653,6 +680,7 @@ int main(void)
 		cmocka_unit_test(a_lane_goes_on_until_its_successor_is_taken_and_ends_in_order),
 		cmocka_unit_test(a_successor_that_is_refused_leaves_the_lane_as_it_is),
 		cmocka_unit_test(a_number_that_is_no_lanes_is_refused),
+		cmocka_unit_test(a_number_has_only_so_many_connections_and_each_is_given_back),
 		cmocka_unit_test(nothing_is_lost_while_all_lanes_are_dialled_again_and_again),
 		cmocka_unit_test(a_packet_passed_to_a_worker_whose_lane_has_moved_follows_it),
 	};
