@@ -95,6 +95,9 @@ void lane_begin(struct lane *lane)
 	lane->is_open = true;
 	share->current[lane->number] = lane;
 	stream_limit_unsent(lane->stream, LIMIT_FRAMES_UNSENT_BYTES);
+	// Hostile: a connection that is dialled again begins with no credit.
+	if (atomic_load_explicit(&share->peer->is_limited, memory_order_relaxed))
+		lanes_pace_begin(lane);
 	atomic_store(&share->peer->is_super[lane->number], lane->is_super);
 	if (atomic_exchange(&share->peer->home[lane->number], (uint16_t)worker->index) == LANES_NOWHERE)
 		atomic_fetch_add(&worker->lanes->up, 1);

@@ -150,7 +150,8 @@ void lanes_count_drop(struct lanes_peer *peer, enum lanes_drop why, enum counter
 
 MUST_USE int lanes_pace_open(struct lanes_worker *worker);
 void lanes_pace_close(struct lanes_worker *worker);
-// Of a peer with a limit: the lane may rest from now on.
+// Of a peer with a limit: the lane may rest from now on. A new one owes what its peer does.
+void lanes_pace_begin(struct lane *lane);
 void lanes_pace_sent(struct lane *lane, size_t bytes);
 void lanes_pace_received(struct lane *lane, size_t bytes);
 
