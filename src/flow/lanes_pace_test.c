@@ -65,8 +65,14 @@ static void stop(void)
 	device_close(&device);
 }
 
+static bool has_room(void *owner)
+{
+	return stream_has_room(((struct far *)owner)->stream);
+}
+
 static void say(unsigned far)
 {
+	link_rig_wait(&rig, has_room, &fars[far]);
 	far_say(&fars[far], false, NULL, packet,
 	        rig_build(&(struct rig_flow){.version = 4, .protocol = 17}, 1400, 0, packet));
 }
