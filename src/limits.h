@@ -263,6 +263,9 @@
 // IPv6 extension headers of one packet that are walked: RFC 8200 4.1 recommends at most one of each of seven.
 #define LIMIT_EXTENSION_HEADERS 8
 
+// Payload of each segment of a super-packet that a peer sends: the least that TCP announces (TCP_MIN_SND_MSS of the
+// kernel). Of single bytes one unit would stand for 65 536 packets; so it is never more than twice what it says.
+#define LIMIT_SEGMENT_BYTES 48
 // Frames sealed before one send, bytes asked for by one receive. Two units: a super-packet of 64 KiB becomes somewhat
 // more as frames, and a second one is worth waiting for. A receive must hold the largest frame beside an earlier part.
 #define LIMIT_FRAMES_BYTES (2 * LIMIT_UNIT_BYTES + 16384)
@@ -284,6 +287,11 @@
 
 // Data connections that carry packets of one vpn: the range of rust-vpn. Each holds two buffers of 272 KiB together.
 #define LIMIT_LANES 100
+// Connections that a peer may have for one of them at once: the one that carries packets, the one before while its rest
+// is read, and another one while its link is replaced as well. More are refused, and may be dialled again.
+#define LIMIT_LANES_PER_NUMBER 3
+// Beside those, per link: refused ones that have not gone yet, and what is in its handshake.
+#define LIMIT_LANES_SPARE 16
 // Packets that wait to be passed to the worker of their data connection: the first ones of a flow, before the kernel
 // has learned which queue is its, and flows that only go one way. Twice so much for each worker.
 #define LIMIT_LANES_PASSED_BYTES (512 * 1024)

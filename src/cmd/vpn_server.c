@@ -1,7 +1,7 @@
 // The listening side: strangers prove themselves to a responder on each worker. Who is served: with addresses to assign
 // as vpn_clients.c says; else one client at a time. The next is let in when the link of the one before is down, or at
-// once when it is the same (its certificate has the same subject and issuer): then its new data connections replace the
-// old ones one by one.
+// once when it is the same (its certificate has the same subject and issuer) and its link is younger: then its new data
+// connections replace the old ones one by one.
 
 #include "cmd/vpn_internal.h"
 
@@ -26,6 +26,15 @@ static bool is_same_peer(struct link *a, struct link *b)
 	       strcmp(one->certificate.issuer, other->certificate.issuer) == 0;
 }
 
+// A late data connection of a link that its client has replaced already must not take it back.
+static bool is_younger(struct link *link, struct link *than)
+{
+	struct link_state mine, other;
+	link_read(link, &mine);
+	link_read(than, &other);
+	return mine.up_since_ms >= other.up_since_ms;
+}
+
 static void on_other(void *contents)
 {
 	struct vpn_news *news = contents;
@@ -39,7 +48,7 @@ static bool admits(struct vpn *vpn, struct link *link)
 	pthread_mutex_lock(&vpn->lock);
 	struct link *now = vpn->link;
 	bool is_known = now == link, is_same = now && is_same_peer(now, link);
-	bool is_admitted = is_known || !now || is_same || !link_is_up(now);
+	bool is_admitted = is_known || !now || !link_is_up(now) || (is_same && is_younger(link, now));
 	if (is_admitted && !is_known) {
 		vpn->link = link_ref(link);
 		vpn->last_up_ms = clock_ms();
@@ -120,7 +129,7 @@ static void on_header(void *owner, struct stream *stream, const struct header *h
 	else if (vpn->clients)
 		take_lane(worker, stream, header);
 	else if (!admits(vpn, stream_link(stream)))
-		stream_refuse(&stream, HEADER_LIMIT, "the server serves another client");
+		stream_refuse(&stream, HEADER_LIMIT, "the server serves another client, or another link of this one");
 	else
 		lanes_take(vpn->lanes, worker->index, lanes_only(vpn->lanes), stream, header->port);
 }
@@ -202,6 +211,8 @@ static struct responder_settings settings_of(struct vpn_worker *worker)
 {
 	struct vpn *vpn = worker->vpn;
 	const struct config *config = vpn->config;
+	struct link_settings link = tunnel_link(config);
+	link.connections_max = LIMIT_LANES_PER_NUMBER * config->vpn.stream_count + LIMIT_LANES_SPARE;
 	return (struct responder_settings){
 		.loop = worker->loop,
 		.identity = vpn->identity,
@@ -216,7 +227,7 @@ static struct responder_settings settings_of(struct vpn_worker *worker)
 		.gate = vpn->gate,
 		.keyserver = vpn->keyserver,
 		.control = vpn_control(vpn, config, CONTROL_RESPONDER),
-		.link = tunnel_link(config),
+		.link = link,
 	};
 }
 

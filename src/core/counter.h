@@ -148,6 +148,7 @@
 	X(PACKET_SOURCE, "qanat_packets_dropped_total", "reason=\"source\"", "IP packets dropped by reason") \
 	X(PACKET_SPOOFED, "qanat_packets_dropped_total", "reason=\"spoofed\"", "IP packets dropped by reason") \
 	X(PACKET_CROSSED, "qanat_packets_dropped_total", "reason=\"client_to_client\"", "IP packets dropped by reason") \
+	X(PACKET_MARTIAN, "qanat_packets_dropped_total", "reason=\"martian\"", "IP packets dropped by reason")          \
 	X(PACKET_LINK_LOCAL, "qanat_packets_dropped_total", "reason=\"link_local\"", "IP packets dropped by reason") \
 	X(PACKET_REFUSED, "qanat_packets_dropped_total", "reason=\"device_refused\"", "IP packets dropped by reason") \
 	X(SIDECAR_FINISHED, "qanat_proxy_connections_total", "outcome=\"finished\"", "Ended connections of a proxy by outcome") \

@@ -42,6 +42,7 @@ struct lane *lane_new(struct lanes_share *share, unsigned number, bool is_super)
 	lane->next = worker->all;
 	worker->all = lane;
 	atomic_fetch_add(&worker->lanes->load[worker->index], 1);
+	atomic_fetch_add(&lane->peer->made[number], 1);
 	return lane;
 }
 
@@ -72,6 +73,7 @@ void lane_close(struct lane *lane)
 	*at = lane->next;
 	stream_close(&lane->stream);
 	atomic_fetch_sub(&worker->lanes->load[worker->index], 1);
+	atomic_fetch_sub(&lane->peer->made[lane->number], 1);
 	loop_defer(worker->loop, &lane->release);
 	lanes_outward_resume(worker);
 }
@@ -93,6 +95,9 @@ void lane_begin(struct lane *lane)
 	lane->is_open = true;
 	share->current[lane->number] = lane;
 	stream_limit_unsent(lane->stream, LIMIT_FRAMES_UNSENT_BYTES);
+	// Hostile: a connection that is dialled again begins with no credit.
+	if (atomic_load_explicit(&share->peer->is_limited, memory_order_relaxed))
+		lanes_pace_begin(lane);
 	atomic_store(&share->peer->is_super[lane->number], lane->is_super);
 	if (atomic_exchange(&share->peer->home[lane->number], (uint16_t)worker->index) == LANES_NOWHERE)
 		atomic_fetch_add(&worker->lanes->up, 1);
@@ -146,18 +151,44 @@ static void on_refused(void *owner, const struct header_answer *answer)
 
 const struct stream_ops lane_ops = {.on_ready = on_ready, .on_refused = on_refused};
 
+// The oldest one before the current one goes, if it is of another link: its client has come anew since.
+static void make_room(struct lanes_share *share, unsigned number, const struct link *link)
+{
+	struct lane *oldest = NULL;
+	for (struct lane *lane = share->worker->all; lane; lane = lane->next) // the newest comes first
+		if (lane->share == share && lane->number == number && share->current[number] != lane &&
+		    stream_link(lane->stream) != link)
+			oldest = lane;
+	if (oldest)
+		lane_close(oldest);
+}
+
+// Hostile: a client that never ends a connection must not have more and more of them.
+static bool may_have_another(struct lanes_share *share, unsigned number, const struct link *link)
+{
+	const _Atomic uint16_t *made = &share->peer->made[number];
+	if (atomic_load(made) >= LIMIT_LANES_PER_NUMBER)
+		make_room(share, number, link);
+	return atomic_load(made) < LIMIT_LANES_PER_NUMBER;
+}
+
 void lanes_take(struct lanes *lanes, unsigned index, struct lanes_peer *peer, struct stream *stream, uint16_t number)
 {
 	struct lanes_worker *worker = lanes->workers[index];
 	bool is_super = lanes->settings.takes_super && link_peer(stream_link(stream))->terms.takes_super;
-	struct lane *lane = NULL;
 	// Hostile: the number is the peer's.
-	if (worker && worker->loop && number >= 1 && number <= lanes->settings.count)
-		lane = lane_new(&peer->share[index], number - 1u, is_super);
+	if (number < 1 || number > lanes->settings.count) {
+		stream_refuse(&stream, HEADER_NO_SERVICE, "there is no such data connection");
+		return;
+	}
+	struct lanes_share *share = &peer->share[index];
+	if (!may_have_another(share, number - 1u, stream_link(stream))) {
+		stream_refuse(&stream, HEADER_LIMIT, "there are too many data connections of this number");
+		return;
+	}
+	struct lane *lane = worker && worker->loop ? lane_new(share, number - 1u, is_super) : NULL;
 	if (!lane) {
-		bool is_known = number >= 1 && number <= lanes->settings.count;
-		stream_refuse(&stream, is_known ? HEADER_INTERNAL : HEADER_NO_SERVICE,
-		              is_known ? "out of memory" : "there is no such data connection");
+		stream_refuse(&stream, HEADER_INTERNAL, "out of memory");
 		return;
 	}
 	lane->stream = stream;

@@ -69,6 +69,7 @@ struct lanes_peer {
 	uint32_t slot, serial;              // where it is in a table; a serial is never used twice
 	_Atomic uint16_t home[LIMIT_LANES]; // the worker that sends for this lane, or LANES_NOWHERE
 	atomic_bool is_super[LIMIT_LANES];  // its kind of parcels
+	_Atomic uint16_t made[LIMIT_LANES]; // its connections of this number
 	atomic_bool is_limited;
 	struct rate outward, inward;
 	_Atomic uint64_t dropped[LANES_DROP_COUNT];
@@ -149,7 +150,8 @@ void lanes_count_drop(struct lanes_peer *peer, enum lanes_drop why, enum counter
 
 MUST_USE int lanes_pace_open(struct lanes_worker *worker);
 void lanes_pace_close(struct lanes_worker *worker);
-// Of a peer with a limit: the lane may rest from now on.
+// Of a peer with a limit: the lane may rest from now on. A new one owes what its peer does.
+void lanes_pace_begin(struct lane *lane);
 void lanes_pace_sent(struct lane *lane, size_t bytes);
 void lanes_pace_received(struct lane *lane, size_t bytes);
 

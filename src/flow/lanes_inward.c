@@ -39,14 +39,8 @@ static void write_cut(struct lanes_worker *worker, struct segment *cut)
 	}
 }
 
-static void write_super(struct lanes_worker *worker, const struct parcel *parcel)
+static void write_super(struct lanes_worker *worker, const struct parcel *parcel, struct segment *cut)
 {
-	struct segment cut;
-	// Hostile: what is said beside the packet must fit it.
-	if (segment_begin(&cut, parcel->packet, parcel->length, &parcel->offload) != 0) {
-		counter_add(COUNTER_PACKET_MALFORMED, 1);
-		return;
-	}
 	if (parcel->offload.kind == OFFLOAD_NONE) {
 		coalesce_add_partial(&worker->coalesce, parcel->packet, parcel->length, &parcel->offload);
 		return;
@@ -57,7 +51,7 @@ static void write_super(struct lanes_worker *worker, const struct parcel *parcel
 	int result = write_device(worker, &parcel->offload, &piece, 1);
 	counter_add(COUNTER_SUPER_INWARD, 1);
 	if (result == TUN_UNFIT)
-		write_cut(worker, &cut);
+		write_cut(worker, cut);
 	else if (result != 0)
 		counter_add(COUNTER_PACKET_REFUSED, 1);
 }
@@ -70,24 +64,16 @@ static bool is_syn(const uint8_t *bytes, const struct packet *packet)
 	       (bytes[packet->header_bytes + 13] & 2) != 0;
 }
 
-static void cross(struct lanes_share *to, const uint8_t *bytes, const struct packet *packet,
-                  const struct parcel *parcel)
-{
-	struct segment cut;
-	// Hostile: what is said beside the packet must fit it.
-	if (segment_begin(&cut, bytes, parcel->length, &parcel->offload) != 0)
-		counter_add(COUNTER_PACKET_MALFORMED, 1);
-	else
-		lanes_outward_cross(to, bytes, packet, &cut);
-}
-
-// Hostile: what is no IP packet is left out and counted; it does not end the lane.
+// Hostile: what is no IP packet, or not what is said beside it, is left out and counted; it does not end the lane. That
+// is found out first: what is judged afterwards does not change any more.
 static void take(struct lane *lane, uint8_t *bytes, const struct parcel *parcel)
 {
 	struct lanes_worker *worker = lane->worker;
 	uint32_t clamp = atomic_load_explicit(&worker->lanes->clamp, memory_order_relaxed);
 	struct packet packet;
-	if (packet_parse(bytes, parcel->length, &packet) != 0) {
+	struct segment cut;
+	if (packet_parse(bytes, parcel->length, &packet) != 0 ||
+	    segment_begin(&cut, bytes, parcel->length, &parcel->offload) != 0 || !segment_is_worth_it(&parcel->offload)) {
 		counter_add(COUNTER_PACKET_MALFORMED, 1);
 		return;
 	}
@@ -98,9 +84,9 @@ static void take(struct lane *lane, uint8_t *bytes, const struct parcel *parcel)
 	if (clamp && !parcel->offload.needs_checksum && is_syn(bytes, &packet))
 		mss_clamp(bytes, parcel->length, clamp);
 	if (to)
-		cross(to, bytes, &packet, parcel);
+		lanes_outward_cross(to, bytes, &packet, &cut);
 	else if (lane->is_super && (parcel->offload.kind != OFFLOAD_NONE || parcel->offload.needs_checksum))
-		write_super(worker, parcel);
+		write_super(worker, parcel, &cut);
 	else
 		coalesce_add(&worker->coalesce, bytes, parcel->length);
 }

@@ -187,22 +187,35 @@ static bool pass_on(struct lanes_worker *to, const struct passed *passed, const 
 	return is_taken;
 }
 
-// A packet that another worker has passed on to this one. False: dropped.
-static bool take_passed(struct lanes_worker *worker, struct passed *passed, const uint8_t *parcel)
+// What its lanes, or the way to their worker, do not take.
+static void count_congested(struct lanes_peer *peer)
+{
+	lanes_count_drop(peer, LANES_DROP_CONGESTED, COUNTER_PACKET_CONGESTED);
+}
+
+// A packet that another worker has passed on to this one. It counts as outward, or as dropped, where it ends up.
+static void take_passed(struct lanes_worker *worker, struct passed *passed, const uint8_t *parcel)
 {
 	struct lanes_share *share = lanes_share_at(worker, passed->slot, passed->serial);
 	unsigned number = passed->number, home;
-	if (!share || !find_home(share->peer, &number, &home))
-		return false;
+	if (!share || !find_home(share->peer, &number, &home)) {
+		counter_add(COUNTER_PACKET_NO_SESSION, 1);
+		return;
+	}
 	struct lane *lane = share->current[passed->number];
 	// Its lane was dialled again meanwhile, and its successor is another worker's.
 	if (!lane && home != worker->index) {
 		passed->number = (uint8_t)number;
-		return pass_on(worker->lanes->workers[home], passed, parcel);
+		if (!pass_on(worker->lanes->workers[home], passed, parcel))
+			count_congested(share->peer);
+		return;
 	}
 	lane = lane ? lane : share->current[number];
 	size_t limit = passed->length < LARGE_BYTES ? LANES_TX_BYTES : LIMIT_UNIT_BYTES;
-	return lane && lane->is_super == passed->is_super && put(lane, limit, parcel, passed->length);
+	if (lane && lane->is_super == passed->is_super && put(lane, limit, parcel, passed->length))
+		counter_add(COUNTER_PACKETS_OUTWARD, 1);
+	else
+		count_congested(share->peer);
 }
 
 static void on_passed(struct loop_task *task)
@@ -222,8 +235,7 @@ static void on_passed(struct loop_task *task)
 	for (size_t at = 0; is_open && at < used; at += passed.length) {
 		memcpy(&passed, bytes + at, sizeof passed);
 		at += sizeof passed;
-		if (!take_passed(worker, &passed, bytes + at))
-			counter_add(COUNTER_PACKET_CONGESTED, 1);
+		take_passed(worker, &passed, bytes + at);
 	}
 	lanes_outward_flush_unsent(worker);
 }
@@ -239,15 +251,15 @@ struct target {
 // False: held.
 static bool deliver(struct lanes_worker *worker, struct target to, const uint8_t *parcel, size_t length)
 {
-	const struct lanes_peer *peer = to.share->peer;
+	struct lanes_peer *peer = to.share->peer;
 	if (to.home != worker->index) {
 		struct passed passed = {.slot = peer->slot,
 		                        .serial = peer->serial,
 		                        .length = (uint32_t)length,
 		                        .number = (uint8_t)to.number,
 		                        .is_super = to.is_super};
-		bool is_taken = pass_on(worker->lanes->workers[to.home], &passed, parcel);
-		counter_add(is_taken ? COUNTER_PACKETS_OUTWARD : COUNTER_PACKET_CONGESTED, 1);
+		if (!pass_on(worker->lanes->workers[to.home], &passed, parcel))
+			count_congested(peer);
 		return true;
 	}
 	struct lane *lane = to.share->current[to.number];
@@ -255,10 +267,10 @@ static bool deliver(struct lanes_worker *worker, struct target to, const uint8_t
 		if (worker->only)
 			return false;
 		// Hostile: a peer that does not read must not keep the packets of the others.
-		lanes_count_drop(to.share->peer, LANES_DROP_CONGESTED, COUNTER_PACKET_CONGESTED);
+		count_congested(peer);
 		return true;
 	}
-	counter_add(COUNTER_PACKETS_OUTWARD, 1);
+	counter_add(lane ? COUNTER_PACKETS_OUTWARD : COUNTER_PACKET_NO_SESSION, 1);
 	return true;
 }
 
@@ -273,12 +285,13 @@ static bool send_super(struct lanes_worker *worker, struct target to)
 // Cut into packets. False: held, with what is left.
 static bool send_cut(struct lanes_worker *worker, struct target to, struct segment *cut)
 {
-	static _Thread_local uint8_t parcel[PARCEL_HEAD_BYTES + PARCEL_PACKET_BYTES];
+	static _Thread_local uint8_t parcel[PARCEL_BYTES];
+	size_t head = parcel_head_bytes(to.is_super);
 	for (size_t room; (room = segment_room(cut)) > 0;) {
 		struct segment before = *cut;
-		parcel_write_head(parcel, false, room, NULL);
-		segment_next(cut, parcel + PARCEL_HEAD_BYTES);
-		if (deliver(worker, to, parcel, PARCEL_HEAD_BYTES + room))
+		parcel_write_head(parcel, to.is_super, room, &(struct offload){0});
+		segment_next(cut, parcel + head);
+		if (deliver(worker, to, parcel, head + room))
 			continue;
 		*cut = before;
 		return false;
@@ -319,7 +332,8 @@ static bool send_held(struct lanes_worker *worker)
 	struct target to = {.share = worker->held_to, .number = worker->held_for};
 	if (!find_target(&to))
 		return true;
-	return to.is_super ? send_super(worker, to) : send_cut(worker, to, &worker->cut);
+	bool is_whole = to.is_super && segment_is_worth_it(&worker->offload);
+	return is_whole ? send_super(worker, to) : send_cut(worker, to, &worker->cut);
 }
 
 // With many peers nothing is ever held.
@@ -352,6 +366,8 @@ static bool step(struct lanes_worker *worker)
 		lanes_lose_device(lanes);
 		return false;
 	}
+	if (result == 0)
+		segment_settle(bytes, worker->length, &worker->offload);
 	// What is no IP packet, or not as it says, stays here.
 	if (result != 0 || worker->length > PARCEL_PACKET_BYTES || packet_parse(bytes, worker->length, &packet) != 0 ||
 	    segment_begin(&worker->cut, bytes, worker->length, &worker->offload) != 0) {

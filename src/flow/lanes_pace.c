@@ -6,6 +6,9 @@
 
 #include "core/clock.h"
 
+// Lanes that rest are looked at so often: their peer may have another limit by now.
+#define LOOK_US 1000000
+
 static uint64_t now_us(void)
 {
 	return clock_ns() / 1000;
@@ -13,6 +16,8 @@ static uint64_t now_us(void)
 
 static void arm(struct lanes_worker *worker, uint64_t until_us, uint64_t now)
 {
+	if (until_us > now + LOOK_US)
+		until_us = now + LOOK_US;
 	if (worker->rested_us != 0 && worker->rested_us <= until_us)
 		return;
 	worker->rested_us = until_us;
@@ -41,12 +46,26 @@ void lanes_pace_received(struct lane *lane, size_t bytes)
 		stream_want_read(lane->stream, false);
 }
 
+void lanes_pace_begin(struct lane *lane)
+{
+	lanes_pace_sent(lane, 0);
+	lanes_pace_received(lane, 0);
+}
+
+// Until when a lane that rests goes on resting: no longer than its peer owes. 0: it has rested.
+static uint64_t rest_of(struct rate *rate, uint64_t until_us, uint64_t now)
+{
+	uint64_t owed_until_us = until_us > now ? now + rate_pay(rate, 0, now) : now;
+	until_us = owed_until_us < until_us ? owed_until_us : until_us;
+	return until_us > now ? until_us : 0;
+}
+
 static void wake(struct lane *lane, uint64_t now)
 {
-	bool sends = lane->outward_until_us != 0 && lane->outward_until_us <= now;
-	bool reads = lane->inward_until_us != 0 && lane->inward_until_us <= now;
-	lane->outward_until_us = sends ? 0 : lane->outward_until_us;
-	lane->inward_until_us = reads ? 0 : lane->inward_until_us;
+	bool rests_outward = lane->outward_until_us != 0, rests_inward = lane->inward_until_us != 0;
+	lane->outward_until_us = rest_of(&lane->peer->outward, lane->outward_until_us, now);
+	lane->inward_until_us = rest_of(&lane->peer->inward, lane->inward_until_us, now);
+	bool sends = rests_outward && lane->outward_until_us == 0, reads = rests_inward && lane->inward_until_us == 0;
 	if (reads)
 		stream_want_read(lane->stream, true);
 	// What was left in the connection comes without another event.

@@ -188,6 +188,19 @@ static bool is_link_local(const uint8_t *bytes, const struct packet *packet)
 	       ((source[0] == 0xfe && (source[1] & 0xc0) == 0x80) || memcmp(source, unspecified, sizeof unspecified) == 0);
 }
 
+// Destinations that no host on the other side of a tunnel has: this network, loopback, multicast, broadcast and what is
+// reserved (RFC 6890, RFC 4291 2.4), and IPv4 written as IPv6.
+static bool is_nowhere(const uint8_t *bytes, const struct packet *packet)
+{
+	static const uint8_t zeros[16];
+	if (packet->version == 4)
+		return bytes[16] == 0 || bytes[16] == 127 || bytes[16] >= 224;
+	const uint8_t *to = bytes + 24;
+	bool is_unspecified_or_loopback = memcmp(to, zeros, 15) == 0 && to[15] <= 1;
+	bool is_mapped = memcmp(to, zeros, 10) == 0 && to[10] == 0xff && to[11] == 0xff;
+	return to[0] == 0xff || is_unspecified_or_loopback || is_mapped;
+}
+
 // A peer that this worker's table does not name yet, or any more, has no addresses at all.
 static void count_foreign(const struct lane *lane)
 {
@@ -209,6 +222,11 @@ bool lanes_may_enter(const struct lane *lane, const uint8_t *bytes, const struct
 	// Hostile: a client may take any source address into its packets.
 	if (source_of(worker, bytes, packet) != lane->share) {
 		count_foreign(lane);
+		return false;
+	}
+	// Hostile: nor speak to what listens on the server's loopback or to its groups.
+	if (is_nowhere(bytes, packet)) {
+		counter_add(COUNTER_PACKET_MARTIAN, 1);
 		return false;
 	}
 	*to = dest_of(worker, bytes, packet);

@@ -127,6 +127,24 @@ static void what_hosts_say_to_their_own_link_is_no_spoofing_and_does_not_enter(v
 	assert_int_equal(lanes_peer_dropped(one, LANES_DROP_SPOOFED), 0);
 }
 
+static void what_is_for_no_host_does_not_enter(void **state)
+{
+	(void)state;
+	struct lanes_share *to = NULL;
+	static const char *const nowhere[] = {"0.0.0.0",         "127.0.0.1", "127.255.0.1", "224.0.0.1",
+	                                      "239.1.2.3",       "240.0.0.1", "::",          "::1",
+	                                      "255.255.255.255", "ff02::1",   "ff0e::1",     "::ffff:127.0.0.1"};
+	static const char *const somewhere[] = {"1.0.0.1", "126.255.255.255", "128.0.0.1", "223.255.255.255",
+	                                        "::2",     "2001:db8::1"};
+	uint64_t martians = counter_read(COUNTER_PACKET_MARTIAN);
+	for (size_t i = 0; i < COUNT_OF(nowhere); i++)
+		assert_false(enters(strchr(nowhere[i], ':') ? "fd08::2" : "10.8.0.2", nowhere[i], &to));
+	assert_int_equal(counter_read(COUNTER_PACKET_MARTIAN), martians + COUNT_OF(nowhere));
+	for (size_t i = 0; i < COUNT_OF(somewhere); i++)
+		assert_true(enters(strchr(somewhere[i], ':') ? "fd08::2" : "10.8.0.2", somewhere[i], &to));
+	assert_int_equal(lanes_peer_dropped(one, LANES_DROP_SPOOFED), 0);
+}
+
 static void peers_reach_each_other_only_when_they_are_joined(void **state)
 {
 	(void)state;
@@ -184,6 +202,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_peer_sends_from_its_own_addresses_only, start, stop),
 		cmocka_unit_test_setup_teardown(what_hosts_say_to_their_own_link_is_no_spoofing_and_does_not_enter, start,
 	                                    stop),
+		cmocka_unit_test_setup_teardown(what_is_for_no_host_does_not_enter, start, stop),
 		cmocka_unit_test_setup_teardown(peers_reach_each_other_only_when_they_are_joined, start, stop),
 		cmocka_unit_test_setup_teardown(a_peer_that_is_in_no_table_is_no_spoofer_and_gets_nothing, start, stop),
 		cmocka_unit_test_setup_teardown(a_place_that_is_taken_again_is_another_peers, start, stop),

@@ -2,7 +2,9 @@
 
 #include "flow/lanes.h"
 
+#include "flow/lanes_internal.h"
 #include "flow/lanes_rig.h"
+#include "limits.h"
 #include "packet/packet.h"
 
 #define COUNT 5 // lanes
@@ -388,6 +390,37 @@ static void a_super_packet_crosses_whole_and_is_cut_where_the_kernel_does_not_ta
 	stop();
 }
 
+// One byte each: refused of a peer, and what our own kernel has joined so goes one by one.
+static void packets_of_a_few_bytes_do_not_cross_as_one(void **state)
+{
+	(void)state;
+	struct offload offload;
+	struct parcel parcel;
+	uint64_t before = counter_read(COUNTER_PACKET_MALFORMED);
+	start(1, 1, true);
+	device.refuses_super = true;
+	size_t length = super_packet(&offload);
+	offload.segment_bytes = LIMIT_SEGMENT_BYTES - 1;
+	far_say(&fars[0], true, &offload, packet, length);
+	offload.segment_bytes = LIMIT_SEGMENT_BYTES;
+	far_say(&fars[0], true, &offload, packet, length);
+	for (unsigned tries = 0; device.written < 21 && tries < 1000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_int_equal(device.written, 21);
+	assert_int_equal(counter_read(COUNTER_PACKET_MALFORMED), before + 1);
+	offload.segment_bytes = 10;
+	assert_true(device_give_as(&device, 0, &offload, packet, length));
+	for (unsigned i = 0; i < 100; i++) {
+		for (unsigned tries = 0; !far_next(&fars[0], true, &parcel); tries++) {
+			assert_true(tries < 1000);
+			link_rig_turn(&rig, 1);
+		}
+		assert_true(parcel.length == 50 && parcel.offload.kind == OFFLOAD_NONE && !parcel.offload.needs_checksum);
+		assert_int_equal(rig_transport_sum(parcel.packet, 50), 0xffff);
+	}
+	stop();
+}
+
 static void what_does_not_fit_its_offload_is_left_out_and_the_lane_goes_on(void **state)
 {
 	(void)state;
@@ -399,12 +432,15 @@ static void what_does_not_fit_its_offload_is_left_out_and_the_lane_goes_on(void 
 	far_say(&fars[0], true, &offload, packet, length);
 	offload = (struct offload){.needs_checksum = true, .checksum_start = 1500, .checksum_offset = 16};
 	far_say(&fars[0], true, &offload, packet, length);
+	// Into the source address, after that has been judged.
+	offload = (struct offload){.needs_checksum = true, .checksum_start = 0, .checksum_offset = 12};
+	far_say(&fars[0], true, &offload, packet, length);
 	far_say(&fars[0], true, &(struct offload){0}, (const uint8_t *)"no packet", 9);
 	far_say(&fars[0], true, &(struct offload){0}, packet, numbered(1, 1));
 	for (unsigned tries = 0; device.written < 1 && tries < 1000; tries++)
 		link_rig_turn(&rig, 1);
 	assert_int_equal(device.written, 1);
-	assert_int_equal(counter_read(COUNTER_PACKET_MALFORMED), before + 3);
+	assert_int_equal(counter_read(COUNTER_PACKET_MALFORMED), before + 4);
 	assert_int_equal(lanes_up(lanes), 1);
 	stop();
 }
@@ -540,6 +576,32 @@ static void a_number_that_is_no_lanes_is_refused(void **state)
 	stop_both();
 }
 
+static void a_number_has_only_so_many_connections_and_each_is_given_back(void **state)
+{
+	(void)state;
+	start_both(1, 2, 2);
+	link_rig_wait(&rig, near_is_taken, NULL);
+	_Atomic uint16_t *made = lanes_only(taking)->made;
+	// Predecessors that the client does not end: all but one.
+	made[0] = LIMIT_LANES_PER_NUMBER;
+	lanes_set_dialling(lanes, 0, &(struct lanes_dialling){.handshake_ms = 8000});
+	for (unsigned tries = 0; (refusals == 0 || lanes_of(lanes, 0) > 2) && tries < 2000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_true(refusals == 1 && lanes_up(taking) == 2 && lanes_up(lanes) == 2);
+	for (unsigned tries = 0; made[1] > 1 && tries < 2000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_int_equal(made[0], LIMIT_LANES_PER_NUMBER);
+	assert_int_equal(made[1], 1); // the other was dialled again
+	made[0] = 1;
+	assert_true(device_give(&device, 0, packet, numbered(1, 1)));
+	for (unsigned tries = 0; taking_device.written < 1 && tries < 1000; tries++)
+		link_rig_turn(&rig, 1);
+	assert_int_equal(taking_device.written, 1); // nothing broke
+	lanes_drop(taking, 0, NULL, NULL);
+	assert_int_equal(made[0] + made[1], 0);
+	stop_both();
+}
+
 static void nothing_is_lost_while_all_lanes_are_dialled_again_and_again(void **state)
 {
 	(void)state;
@@ -613,10 +675,12 @@ int main(void)
 		cmocka_unit_test(parcels_cut_anywhere_become_packets_of_the_device),
 		cmocka_unit_test(what_is_no_parcel_ends_the_lane_and_nothing_else),
 		cmocka_unit_test(a_super_packet_crosses_whole_and_is_cut_where_the_kernel_does_not_take_it),
+		cmocka_unit_test(packets_of_a_few_bytes_do_not_cross_as_one),
 		cmocka_unit_test(what_does_not_fit_its_offload_is_left_out_and_the_lane_goes_on),
 		cmocka_unit_test(a_lane_goes_on_until_its_successor_is_taken_and_ends_in_order),
 		cmocka_unit_test(a_successor_that_is_refused_leaves_the_lane_as_it_is),
 		cmocka_unit_test(a_number_that_is_no_lanes_is_refused),
+		cmocka_unit_test(a_number_has_only_so_many_connections_and_each_is_given_back),
 		cmocka_unit_test(nothing_is_lost_while_all_lanes_are_dialled_again_and_again),
 		cmocka_unit_test(a_packet_passed_to_a_worker_whose_lane_has_moved_follows_it),
 	};

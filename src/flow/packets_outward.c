@@ -55,6 +55,8 @@ static bool next_super(struct packets_queue *queue)
 			packets_lose_device(queue->packets);
 			return false;
 		}
+		if (result == 0)
+			segment_settle(queue->super, length, &offload);
 		if (result == TUN_STRANGE || !is_ip(queue->super) ||
 		    segment_begin(&queue->cut, queue->super, length, &offload) != 0) {
 			counter_add(COUNTER_PACKET_STRANGE, 1);

@@ -4,7 +4,9 @@
 
 void rate_set(struct rate *rate, uint64_t per_second)
 {
-	atomic_store_explicit(&rate->per_second, per_second, memory_order_relaxed);
+	// What is owed was reckoned by the limit before.
+	if (atomic_exchange_explicit(&rate->per_second, per_second, memory_order_relaxed) != per_second)
+		atomic_store_explicit(&rate->paid_us, 0, memory_order_relaxed);
 }
 
 uint64_t rate_pay(struct rate *rate, uint64_t bytes, uint64_t now_us)

@@ -32,6 +32,19 @@ static void credit_does_not_grow_without_end(void **state)
 	assert_int_equal(rate_pay(&rate, 1100000, 3600 * 1000000ULL), 1000000);
 }
 
+static void another_limit_forgives_what_is_owed(void **state)
+{
+	struct rate rate = {0};
+	uint64_t now = 50 * 1000000ULL;
+	(void)state;
+	rate_set(&rate, 1000);
+	assert_int_equal(rate_pay(&rate, 100100, now), 100 * 1000000);
+	rate_set(&rate, 1000); // the same
+	assert_int_equal(rate_pay(&rate, 0, now), 100 * 1000000);
+	rate_set(&rate, 1000000);
+	assert_int_equal(rate_pay(&rate, 0, now), 0);
+}
+
 static void over_time_as_much_passes_as_may(void **state)
 {
 	struct rate rate = {0};
@@ -48,9 +61,8 @@ static void over_time_as_much_passes_as_may(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(without_a_limit_nobody_rests),
-		cmocka_unit_test(what_is_moved_too_fast_is_rested_for),
-		cmocka_unit_test(credit_does_not_grow_without_end),
+		cmocka_unit_test(without_a_limit_nobody_rests),     cmocka_unit_test(what_is_moved_too_fast_is_rested_for),
+		cmocka_unit_test(credit_does_not_grow_without_end), cmocka_unit_test(another_limit_forgives_what_is_owed),
 		cmocka_unit_test(over_time_as_much_passes_as_may),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
