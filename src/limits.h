@@ -84,10 +84,12 @@
 #define LIMIT_EPOCH_OVERLAP_MS 60000
 // Below OpenSSL's 16 384 with room for a HelloRetryRequest's second ClientHello (protocol.md 5, trap 7).
 #define LIMIT_EARLY_DATA_BYTES 16000
-// Data connections one link may have at once, parked ones included: more than a process has descriptors for.
+// Data connections one link may have at once, parked ones included: more than a process has descriptors for. At a dest
+// this is also what bounds those that are parked, which say nothing until they are taken into use.
 #define LIMIT_LINK_CONNECTIONS 20000
 #define LIMIT_STREAM_HEADER_BYTES 1024
-// A stream's header must be complete this long after its data connection was taken into use.
+// A stream's header must be complete this long after its data connection was taken into use. On a reverse link that is
+// after its handshake: an agent says at once what it offers.
 #define LIMIT_STREAM_HEADER_MS 10000
 // TLS 1.3 AES-GCM: about 2^24.5 full records; keys are updated after 64 GiB, far before 388 GB. RFC 8446 5.5.
 #define LIMIT_TLS_KEY_BYTES (64ULL << 30)
@@ -104,6 +106,9 @@
 // And so many of them a second, well below what a control connection takes (LIMIT_CONTROL_MESSAGES_PER_S), so that the
 // answers of an agent that refuses each at once fit as well.
 #define LIMIT_OPENS_PER_S 500
+// Data connections that a hub bears of one link beside the channels its device may have: parked, asked for, and as many
+// again on whose handshakes and headers it waits.
+#define LIMIT_REVERSE_CONNECTIONS (2 * (LIMIT_PARKED_PER_LINK + LIMIT_OPENS_PER_LINK))
 // Wishes without a stream, of one agent and in all; each holds a local connection and some 200 bytes.
 #define LIMIT_WISHES_PER_LINK 4096
 #define LIMIT_WISHES 65536

@@ -84,12 +84,27 @@ struct fleet_settings hub_fleet_settings(const struct config *config)
 	                               .bytes_per_second = config->hub.max_bytes_per_second_per_device};
 }
 
+uint32_t hub_connections_max(struct hub *hub)
+{
+	uint32_t channels = atomic_load(&hub->channels_max);
+	bool is_many = channels == 0 || channels > LIMIT_LINK_CONNECTIONS - LIMIT_REVERSE_CONNECTIONS;
+	return is_many ? LIMIT_LINK_CONNECTIONS : channels + LIMIT_REVERSE_CONNECTIONS;
+}
+
+static void limit_connections(void *owner, const struct fleet_view *view)
+{
+	if (view->link)
+		link_limit_connections(view->link, hub_connections_max(owner));
+}
+
 void hub_set_limits(struct hub *hub)
 {
 	atomic_store(&hub->open_timeout_ms, hub->config->hub.open_timeout_ms);
 	atomic_store(&hub->channels_max, hub->config->hub.max_channels_per_device);
 	if (hub->pins)
 		pins_set(hub->pins, hub->config->hub.max_claims_per_key);
+	if (hub->fleet)
+		(void)fleet_visit(hub->fleet, "", SIZE_MAX, limit_connections, hub);
 }
 
 int hub_make_keyserver(struct hub *hub, const struct config *config)

@@ -137,6 +137,8 @@ static bool on_up(void *owner, struct link *link)
 	char name[NAMING_BYTES] = "", text[LIMIT_REASON_BYTES + 1] = "no memory";
 	uint8_t pin[PIN_BYTES];
 	struct fleet_up up;
+	// Hostile: its device may hold no more descriptors than what it is for needs.
+	link_limit_connections(link, hub_connections_max(hub));
 	// Asked again: a reload, or another device, may have come between its HELLO and its keys.
 	int r = identify(worker, peer, name, pin, text) == CONTROL_REASON_NONE ? fleet_up(hub->fleet, name, pin, link, &up)
 	                                                                       : -EACCES;

@@ -71,6 +71,8 @@ struct responder_settings hub_responder_settings(struct hub *hub, unsigned index
 struct flows_settings hub_flows_settings(const struct hub *hub, struct loop *loop);
 struct fleet_settings hub_fleet_settings(const struct config *config);
 void hub_set_limits(struct hub *hub);
+// Data connections a device's link may have now. From any worker.
+uint32_t hub_connections_max(struct hub *hub);
 MUST_USE int hub_make_keyserver(struct hub *hub, const struct config *config);
 extern const struct responder_ops hub_responder_ops;
 

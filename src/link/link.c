@@ -29,7 +29,7 @@ struct link {
 	char name[9];
 	_Atomic bool up;
 	_Atomic uint32_t epoch;
-	_Atomic uint32_t connections;
+	_Atomic uint32_t connections, connections_max;
 	_Atomic uint64_t streams_open, streams_total, bytes_outward, bytes_inward;
 	struct {
 		_Atomic uint64_t outward, inward, congested, refused, broken, malformed, undelivered;
@@ -107,6 +107,7 @@ int link_new(const struct link_settings *settings, const struct link_peer *peer,
 		return -ENOMEM;
 	link->references = 1;
 	link->settings = *settings;
+	link->connections_max = settings->connections_max;
 	link->peer = *peer;
 	link->texts = pack(&link->peer);
 	if (!link->texts || !keep_grant(link, peer->grant)) {
@@ -305,9 +306,14 @@ uint32_t link_silence_ms(const struct link *link)
 
 // ---- what it carries -----------------------------------------------------------------------------------------------
 
+void link_limit_connections(struct link *link, uint32_t most)
+{
+	atomic_store(&link->connections_max, most);
+}
+
 bool link_enter_connection(struct link *link)
 {
-	if (atomic_fetch_add(&link->connections, 1) < link->settings.connections_max)
+	if (atomic_fetch_add(&link->connections, 1) < atomic_load(&link->connections_max))
 		return true;
 	atomic_fetch_sub(&link->connections, 1);
 	return false;

@@ -83,6 +83,8 @@ const struct link_peer *link_peer(const struct link *link);
 
 // Responder: a data connection is charged to the link: false when it has as many as it may have (connections_max).
 bool link_enter_connection(struct link *link);
+// Another connections_max, for those that come from now on.
+void link_limit_connections(struct link *link, uint32_t most);
 void link_leave_connection(struct link *link);
 // Streams, for people.
 void link_begin_stream(struct link *link);

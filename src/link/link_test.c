@@ -159,6 +159,11 @@ static void connections_are_charged_to_the_link(void **state)
 	link_leave_connection(link);
 	assert_true(link_enter_connection(link));
 	assert_false(link_enter_connection(link));
+	link_limit_connections(link, 3);
+	assert_true(link_enter_connection(link));
+	link_limit_connections(link, 1); // those that are there stay
+	link_leave_connection(link);
+	assert_false(link_enter_connection(link));
 	link_unref(&link);
 }
 

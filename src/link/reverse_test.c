@@ -343,6 +343,39 @@ static void a_claim_that_fails_on_a_broken_link_ends_it_in_order(void **state)
 	stop(&rig);
 }
 
+static struct stream *find_headerless(struct stream *stream)
+{
+	while (stream->newer)
+		stream = stream->newer;
+	while (stream && !(stream->entered && stream->phase == STREAM_HEADER))
+		stream = stream->older;
+	return stream;
+}
+
+static void a_data_connection_that_offers_nothing_has_an_end(void **state)
+{
+	(void)state;
+	struct link_rig rig;
+	struct visit visit = {0};
+	struct hand hand;
+	start(&rig, 1);
+	assert_int_equal(wish(&rig, &visit, "echo", 5000), 0);
+	link_rig_wait(&rig, has_heard, &visit);
+	link_rig_wait(&rig, has_one_parked, &rig);
+	hand_dial(&hand, &rig);
+	link_rig_wait(&rig, hand_is_ready, &hand);
+	link_rig_turn(&rig, 20);
+	struct stream *stream = find_headerless(visit.stream);
+	assert_non_null(stream);
+	assert_non_null(stream->deadline);
+	loop_timer_arm(stream->deadline, 1, 0);
+	link_rig_wait(&rig, hand_is_over, &hand);
+	assert_int_equal(parked(&rig), 1); // what is parked waits for the hub, on both sides
+	hand_fini(&hand);
+	stream_close(&visit.stream);
+	stop(&rig);
+}
+
 static bool is_unknown(void *owner)
 {
 	return counter_read(COUNTER_CLAIM_UNKNOWN) > *(uint64_t *)owner;
@@ -535,6 +568,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_that_cannot_be_sent_ends_the_link_in_order),
 		cmocka_unit_test(a_claim_that_is_given_up_for_goaway_ends_a_broken_link_in_order),
 		cmocka_unit_test(a_claim_that_fails_on_a_broken_link_ends_it_in_order),
+		cmocka_unit_test(a_data_connection_that_offers_nothing_has_an_end),
 		cmocka_unit_test(a_wish_that_is_withdrawn_is_no_more_and_its_token_is_worth_nothing),
 		cmocka_unit_test(a_token_is_good_once_and_no_other_is_good),
 		cmocka_unit_test(a_link_that_ends_refuses_its_wishes_and_drops_what_is_parked),

@@ -61,7 +61,7 @@ int stream_accept(struct loop *loop, struct tls_conn **tls, struct link *link, s
 		tls_conn_set_owner(stream->tls, stream);
 		r = stream_watch(stream);
 	}
-	// A connection whose handshake is still going on has a deadline; a finished one may stay parked.
+	// A connection whose handshake is still going on has a deadline; a finished one of a usual link may stay parked.
 	if (r == 0 && !tls_conn_is_ready(stream->tls))
 		r = arm(stream, LIMIT_HANDSHAKE_MS);
 	if (r < 0) {
@@ -72,10 +72,12 @@ int stream_accept(struct loop *loop, struct tls_conn **tls, struct link *link, s
 	return 0;
 }
 
-// Hostile: a header that has begun must be finished, or parked connections could be held up for ever.
+// Hostile: a header that has begun must be finished, or parked connections could be held up for ever. What comes from a
+// reverse link's initiator is an offer, which is said at once: only elsewhere may a connection wait for its header.
 static void await_header(struct stream *stream)
 {
-	if (stream->prefix && !stream->deadline && arm(stream, LIMIT_STREAM_HEADER_MS) < 0)
+	bool is_offered = stream->entered && link_is_reverse(stream->link);
+	if ((stream->prefix || is_offered) && !stream->deadline && arm(stream, LIMIT_STREAM_HEADER_MS) < 0)
 		vanish(stream);
 }
 

@@ -213,6 +213,26 @@ def test_floods_of_one_device_and_its_users_leave_the_others_alone(world, servic
     stream.finish()
 
 
+def test_data_connections_that_say_nothing_are_few_and_end(world, service):
+    """
+    robot ── 400 data connections that finish their handshake and say nothing ──► hub: it has its share, for ten seconds
+    """
+    fleet = Fleet(world, hub={"max_channels_per_device": 40})
+    stream = honest(fleet, service)
+    robot = world.add(Robot(fleet, "robot", parked=1))
+    fleet.wait_here("robot")
+    before = fleet.hub.descriptors()
+    robot.tell("idle 400")
+    fleet.hub.wait_metric(50, "qanat_admission_refused_total", reason="resources")
+    robot.wait_line("idle$", 200)
+    assert fleet.hub.descriptors() - before <= 40 + 2 * (64 + 64) + 20
+    wait(go_on([stream]), "the honest device's stream to go on")
+    fleet.hub.wait(lambda: fleet.hub.descriptors() - before < 10, "what says nothing to be over", 40)
+    assert fleet.device("robot")["online"]
+    assert talk(fleet.dial("robot"), b"still a device") == b"still a device"
+    stream.finish()
+
+
 def test_a_device_that_does_not_read_holds_its_own_user_up_only(world, service):
     """user ══ robot.sock ══ hub ════ robot, which never reads: the user is not read either; good goes on"""
     fleet = Fleet(world)

@@ -9,6 +9,7 @@
 //   forge COUNT                 data connections that claim tokens of our own making
 //   fail COUNT                  OPEN_FAILED for tokens of our own making
 //   park COUNT                  so many parked data connections are wanted from now on
+//   idle COUNT                  data connections that finish their handshake, say nothing and stay
 //   renew                       a second link, which takes over from the first
 //
 // Prints "up", "down", "open TOKEN SERVICE", "stream SERVICE ORIGIN", "lost TOKEN: REASON". Ends with its input.
@@ -192,6 +193,23 @@ static void fail(struct robot *robot)
 		initiator_open_failed(robot->initiator, robot->link, token, &no);
 }
 
+static void on_idle(void *owner, struct stream *stream, const char *problem)
+{
+	(void)owner;
+	printf(stream ? "idle\n" : "idle no: %s\n", problem);
+}
+
+static void idle(struct robot *robot)
+{
+	struct tls_profile *profile;
+	struct stream *stream;
+	if (!robot->link || tls_profile_data(link_peer(robot->link)->tls.group, &profile) < 0)
+		return;
+	struct stream_dial how = {.loop = robot->loop, .profile = profile, .timeout_ms = 30000, .congestion = "auto"};
+	(void)!stream_dial_parked(&how, robot->link, on_idle, robot, &stream);
+	tls_profile_free(&profile);
+}
+
 static void obey(struct robot *robot, char *line)
 {
 	char *rest = line, *verb = strtok_r(rest, " ", &rest), *word = strtok_r(NULL, " ", &rest);
@@ -211,6 +229,9 @@ static void obey(struct robot *robot, char *line)
 	else if (strcmp(verb, "fail") == 0)
 		while (count-- > 0)
 			fail(robot);
+	else if (strcmp(verb, "idle") == 0)
+		while (count-- > 0)
+			idle(robot);
 	else if (strcmp(verb, "park") == 0) {
 		robot->pool_settings.size = (unsigned)count;
 		pool_set(robot->pool, &robot->pool_settings);
