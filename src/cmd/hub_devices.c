@@ -52,6 +52,12 @@ static enum control_reason refuse_claim(int r, const char *name, char text[LIMIT
 	return CONTROL_REASON_LIMIT;
 }
 
+static enum control_reason judge_claim(const struct hub *hub, const char *name, const uint8_t pin[PIN_BYTES],
+                                       char text[LIMIT_REASON_BYTES + 1])
+{
+	return hub->pins ? refuse_claim(pins_judge(hub->pins, name, pin), name, text) : CONTROL_REASON_NONE;
+}
+
 void hub_on_kept(void *owner, const char *name, int r)
 {
 	struct hub *hub = owner;
@@ -87,11 +93,13 @@ static enum control_reason judge_link(struct hub_worker *worker, const struct li
 	enum control_reason reason = identify(worker, peer, name, pin, text);
 	if (reason != CONTROL_REASON_NONE)
 		return reason;
+	// Hostile: before the fleet is asked, whose answer says whether somebody of that name is connected. The link does
+	// not stand yet, so it has no name of it.
+	reason = judge_claim(hub, name, pin, text);
+	if (reason != CONTROL_REASON_NONE)
+		return reason;
 	int r = fleet_judge(hub->fleet, name, pin, clock_ms());
-	if (r != 0)
-		return refuse_by(r, name, text);
-	// Hostile: its link does not stand yet, so it has no name of it.
-	return hub->pins ? refuse_claim(pins_judge(hub->pins, name, pin), name, text) : CONTROL_REASON_NONE;
+	return r == 0 ? CONTROL_REASON_NONE : refuse_by(r, name, text);
 }
 
 // The link stands, so what its device calls itself is its name from now on. Its sockets come when that is on the disk.
@@ -139,9 +147,11 @@ static bool on_up(void *owner, struct link *link)
 	struct fleet_up up;
 	// Hostile: its device may hold no more descriptors than what it is for needs.
 	link_limit_connections(link, hub_connections_max(hub));
-	// Asked again: a reload, or another device, may have come between its HELLO and its keys.
-	int r = identify(worker, peer, name, pin, text) == CONTROL_REASON_NONE ? fleet_up(hub->fleet, name, pin, link, &up)
-	                                                                       : -EACCES;
+	// Asked again: a reload, or another device, may have come between its HELLO and its keys. Hostile: whose name it is
+	// comes first, for in the fleet it ends the link that is there.
+	bool is_good = identify(worker, peer, name, pin, text) == CONTROL_REASON_NONE &&
+	               judge_claim(hub, name, pin, text) == CONTROL_REASON_NONE;
+	int r = is_good ? fleet_up(hub->fleet, name, pin, link, &up) : -EACCES;
 	if (r != 0) {
 		if (r > 0)
 			(void)refuse_by(r, name, text);

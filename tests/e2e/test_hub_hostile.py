@@ -143,6 +143,26 @@ def test_who_claims_anothers_name_leaves_its_link_as_it_is(world, service):
     stream.finish()
 
 
+@pytest.mark.parametrize("takeover", ["same-key", "same-name"])
+def test_who_claims_a_claimed_name_hears_nothing_of_its_owner(world, service, takeover):
+    """identity = "claimed": the refusal is the same whether the owner of the name is here or away"""
+    claims = os.path.join(world.folder, "claims")
+    fleet = Fleet(world, hub={"identity": "claimed", "claims_path": claims, "takeover": takeover})
+    owner = world.add(Robot(fleet, "good", parked=1))
+    fleet.wait_here("good")
+    thief = world.add(Robot(fleet, "good", cert=fleet.cert("012"), label="thief"))
+    fleet.hub.wait_metric(3, "qanat_device_links_total", outcome="name_taken")
+    assert talk(fleet.dial("good"), b"still here") == b"still here"
+    while_here = {line["reason"] for line in fleet.lines("device-refused")}
+    owner.close()
+    fleet.hub.wait(lambda: not fleet.device("good")["online"], "the owner to be away")
+    seen = fleet.hub.metric("qanat_device_links_total", outcome="name_taken")
+    fleet.hub.wait_metric(seen + 3, "qanat_device_links_total", outcome="name_taken")
+    assert {line["reason"] for line in fleet.lines("device-refused")} == while_here and len(while_here) == 1
+    assert "belongs to the key that claimed it first" in while_here.pop()
+    assert not thief.found("up")
+
+
 def test_one_key_may_claim_so_many_names(world, service):
     """identity = "claimed": eight devices with one key, which may have five names; a sixth is refused and not kept"""
     claims = os.path.join(world.folder, "claims")
