@@ -93,8 +93,8 @@ static enum control_reason judge_link(struct hub_worker *worker, const struct li
 	enum control_reason reason = identify(worker, peer, name, pin, text);
 	if (reason != CONTROL_REASON_NONE)
 		return reason;
-	// Hostile: before the fleet is asked, whose answer says whether somebody of that name is connected. The link does not
-	// stand yet, so it has no name of it.
+	// Hostile: before the fleet is asked, whose answer says whether somebody of that name is connected. The link does
+	// not stand yet, so it has no name of it.
 	reason = judge_claim(hub, name, pin, text);
 	if (reason != CONTROL_REASON_NONE)
 		return reason;

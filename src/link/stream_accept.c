@@ -72,8 +72,8 @@ int stream_accept(struct loop *loop, struct tls_conn **tls, struct link *link, s
 	return 0;
 }
 
-// Hostile: a header that has begun must be finished, or parked connections could be held up for ever. And what comes from
-// a reverse link's initiator is an offer, which is said at once: only elsewhere may a connection wait for its header.
+// Hostile: a header that has begun must be finished, or parked connections could be held up for ever. What comes from a
+// reverse link's initiator is an offer, which is said at once: only elsewhere may a connection wait for its header.
 static void await_header(struct stream *stream)
 {
 	bool is_offered = stream->entered && link_is_reverse(stream->link);
