@@ -82,6 +82,12 @@ static void on_accept(void *owner, int fd, const struct address *peer)
 		refuse(port, fd, from, COUNTER_CHANNEL_OFFLINE, "no device with this name was ever here");
 		return;
 	}
+	// As with the sockets: a claimed name is nobody's until it is on the disk.
+	if (port->hub->pins && !pins_keeps(port->hub->pins, port->device)) {
+		refuse(port, fd, from, COUNTER_CHANNEL_OFFLINE, "its name is not kept yet");
+		device_unref(&device);
+		return;
+	}
 	hub_channel_take_tcp(port->hub, device, port->service, fd, peer);
 	device_unref(&device);
 }

@@ -1,5 +1,6 @@
 #include "fleet/pins.h"
 
+#include "core/log.h"
 #include "fleet/naming.h"
 #include "limits.h"
 
@@ -102,29 +103,66 @@ static bool read_line(struct pins *pins, char *line)
 	return !there && HASH_COUNT(pins->claims) < pins->settings.most && keep(pins, line, pin);
 }
 
-// A last line without an end was being written when the machine went down: nobody has been told of it.
-static int cut_torn(struct pins *pins, const char *text, size_t *length)
+// What may be left of a line that was being written when the machine went down.
+static bool is_torn(const char *line)
 {
-	while (*length > 0 && text[*length - 1] != '\n')
-		(*length)--;
-	return ftruncate(pins->fd, (off_t)*length) == 0 ? 0 : -errno;
+	char name[NAMING_BYTES];
+	size_t length = strcspn(line, " ");
+	if (length == 0 || length >= sizeof name)
+		return false;
+	memcpy(name, line, length);
+	name[length] = '\0';
+	const char *hex = line + length + (line[length] == ' ');
+	size_t digits = strspn(hex, "0123456789abcdef");
+	return naming_is_good(name) && hex[digits] == '\0' && digits < HEX_BYTES;
+}
+
+static int set_end(const struct pins *pins, off_t length, const char *more)
+{
+	// Syscalls: ftruncate, write
+	if (ftruncate(pins->fd, length) != 0)
+		return -errno;
+	ssize_t n = write(pins->fd, more, strlen(more));
+	return n < 0 ? -errno : (size_t)n < strlen(more) ? -ENOSPC : 0;
+}
+
+// The last line has no end. A whole one was edited by hand, and gets it. Half of one was being written, and nobody has
+// been told of it: it goes. Anything else is not ours to cut, nor is what stands in a file without any claim.
+static int mend_last(struct pins *pins, char *text, size_t at, size_t length)
+{
+	while (length > at && text[length - 1] == '\0') // the disk had the length already, and not what was written
+		length--;
+	text[length] = '\0';
+	bool torn = pins->claims && (length == at || is_torn(text + at));
+	if (strlen(text + at) != length - at)
+		return PINS_BAD;
+	if (torn) {
+		log_warn("pins", "the last %zu bytes of the file of claims are half a line, and are cut off", length - at);
+		return set_end(pins, (off_t)at, "");
+	}
+	if (!read_line(pins, text + at))
+		return PINS_BAD;
+	log_warn("pins", "the last line of the file of claims had no end, and gets it");
+	return set_end(pins, (off_t)length, "\n");
 }
 
 static int read_text(struct pins *pins, char *text, size_t length, char problem[PINS_PROBLEM_BYTES])
 {
 	unsigned number = 0;
-	char *end;
-	int r = cut_torn(pins, text, &length);
-	for (char *line = text; r == 0 && line < text + length; line = end + 1) {
-		end = memchr(line, '\n', length - (size_t)(line - text));
+	int r = 0;
+	char *line = text, *end;
+	for (; r == 0 && (end = memchr(line, '\n', length - (size_t)(line - text))) != NULL; line = end + 1) {
 		*end = '\0';
 		number++;
-		if (read_line(pins, line))
-			continue;
+		r = read_line(pins, line) ? 0 : PINS_BAD;
+	}
+	if (r == 0 && line < text + length) {
+		number++;
+		r = mend_last(pins, text, (size_t)(line - text), length);
+	}
+	if (r == PINS_BAD)
 		snprintf(problem, PINS_PROBLEM_BYTES, "line %u is not \"NAME %d-HEX-DIGITS\", comes twice, or is one too many",
 		         number, HEX_BYTES);
-		return PINS_BAD;
-	}
 	return r;
 }
 
@@ -322,4 +360,14 @@ int pins_claim(struct pins *pins, const char *name, const uint8_t pin[PIN_BYTES]
 	}
 	pthread_mutex_unlock(&pins->lock);
 	return r;
+}
+
+bool pins_keeps(struct pins *pins, const char *name)
+{
+	struct claim *claim = NULL;
+	pthread_mutex_lock(&pins->lock);
+	HASH_FIND_STR(pins->claims, name, claim);
+	bool is_kept = claim && !claim->pending;
+	pthread_mutex_unlock(&pins->lock);
+	return is_kept;
 }

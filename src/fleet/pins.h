@@ -8,6 +8,7 @@
 #include "core/outcome.h"
 #include "crypto/pin.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,7 +26,8 @@ struct pins_settings {
 	void *owner;
 };
 
-// The file is made (mode 0600) when there is none. PINS_BAD: `problem` says what is wrong with it.
+// The file is made (mode 0600) when there is none. Half a line at its end, behind others, is cut off; a whole one
+// without its end gets it. PINS_BAD: `problem` says what is wrong with it.
 enum { PINS_BAD = 1 };
 #define PINS_PROBLEM_BYTES 256
 MUST_USE int pins_open(const struct pins_settings *settings, struct pins **pins, char problem[PINS_PROBLEM_BYTES]);
@@ -39,3 +41,5 @@ void pins_close(struct pins **pins);
 enum { PINS_OTHER = 2, PINS_FULL = 3, PINS_KEY_FULL = 4, PINS_FREE = 5, PINS_PENDING = 6 };
 MUST_USE int pins_judge(struct pins *pins, const char *name, const uint8_t pin[PIN_BYTES]);
 MUST_USE int pins_claim(struct pins *pins, const char *name, const uint8_t pin[PIN_BYTES]);
+// Whether it is somebody's, and on the disk.
+bool pins_keeps(struct pins *pins, const char *name);

@@ -160,6 +160,45 @@ static void a_torn_last_line_is_forgotten(void **state)
 	pins_close(&pins);
 }
 
+#define PIN_A "ab01000000000000000000000000000000000000000000000000000000000000"
+
+static void a_whole_last_line_without_its_end_is_a_claim(void **state)
+{
+	char text[512];
+	(void)state;
+	put("a " PIN_A "\nb " PIN_A);
+	struct pins *pins = open_pins(path, 10, 10);
+	assert_int_equal(pins_claim(pins, "b", other), PINS_OTHER);
+	assert_true(pins_keeps(pins, "b"));
+	assert_false(pins_keeps(pins, "c"));
+	assert_int_equal(pins_claim(pins, "c", key), PINS_PENDING);
+	pins_close(&pins);
+	FILE *file = fopen(path, "re");
+	assert_non_null(file);
+	text[fread(text, 1, sizeof text - 1, file)] = '\0';
+	fclose(file);
+	assert_string_equal(text, "a " PIN_A "\nb " PIN_A "\nc " PIN_A "\n");
+}
+
+static void what_is_no_file_of_claims_is_left_as_it_is(void **state)
+{
+	static const char *const foreign[] = {"secret", "hello world", "a " PIN_A "\n-----BEGIN KEY-----",
+	                                      "a " PIN_A "\na " PIN_A};
+	char problem[PINS_PROBLEM_BYTES], text[512];
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(foreign); i++) {
+		struct pins *pins = NULL;
+		put(foreign[i]);
+		struct pins_settings settings = {.path = path, .most = 10, .most_per_key = 10};
+		assert_int_equal(pins_open(&settings, &pins, problem), PINS_BAD);
+		FILE *file = fopen(path, "re");
+		assert_non_null(file);
+		text[fread(text, 1, sizeof text - 1, file)] = '\0';
+		fclose(file);
+		assert_string_equal(text, foreign[i]);
+	}
+}
+
 static void a_file_that_is_something_else_is_refused(void **state)
 {
 	static const char *const bad[] = {"hello\n", "a b\n",
@@ -185,6 +224,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bounds_are_kept_for_all_and_for_each_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_name_that_cannot_be_kept_is_nobodys, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_torn_last_line_is_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_whole_last_line_without_its_end_is_a_claim, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_no_file_of_claims_is_left_as_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_file_that_is_something_else_is_refused, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 """
 
 import copy
+import os
 import socket
 
 import pytest
@@ -75,6 +76,20 @@ def test_a_device_that_is_away_and_a_full_one_close_at_once(world, service):
     assert turned_away(port)
     fleet.hub.wait_metric(1, "qanat_channels_total", outcome="offline")
     assert "the device is away" in [line["ended"] for line in fleet.lines("refused")]
+
+
+def test_a_port_leads_to_a_claimed_name_once_it_is_kept(world, service):
+    """identity = "claimed": nobody has the name ──► closed; its socket is there, so it is on the disk ──► joined"""
+    port = free_port()
+    fleet = Fleet(world, hub={
+        "identity": "claimed", "claims_path": os.path.join(world.folder, "claims"),
+        "tcp": [{"device": "011", "listen": "127.0.0.1:%d" % port}],
+    })
+    assert turned_away(port)
+    fleet.agent("011", service.address)
+    fleet.hub.wait(lambda: os.path.exists(fleet.path("011")), "the socket")
+    with dial(port) as connection:
+        assert talk(connection, b"salve") == b"salve"
 
 
 def test_only_addresses_of_the_list_may_connect(world, service):
