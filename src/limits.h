@@ -65,8 +65,9 @@
 // are as many, so that reloads and fail-backs cannot pile up links.
 #define LIMIT_RETIRING_LINKS 4
 
-// Links a responder keeps at once: their secrets (four each, for two epochs and the exchange) fit LIMIT_SECRETS.
-#define LIMIT_LINKS 8192
+// Links a responder keeps at once: their secrets (four each, for two epochs and the exchange) fit LIMIT_SECRETS. A hub
+// knows as many devices.
+#define LIMIT_LINKS 10000
 
 // ---- sidecars ------------------------------------------------------------------------------------------------------
 

@@ -98,6 +98,20 @@ void hub_audit_session(struct audit *audit, const char *event, const struct hub_
 	end(&line, audit);
 }
 
+void hub_audit_session_refused(struct audit *audit, const struct hub_audit_session *session, const char *how)
+{
+	static _Thread_local struct brake brake = {.per_second = LIMIT_REFUSAL_LINES_PER_S};
+	uint64_t now = clock_ms(), held = audit ? brake_sum(&brake, now) : 0;
+	if (held > 0) {
+		struct line line;
+		begin(&line, "refused-more");
+		add(&line, ",\"count\":%" PRIu64, held);
+		end(&line, audit);
+	}
+	if (audit && brake_passes(&brake, now))
+		hub_audit_session(audit, "refused", session, how);
+}
+
 // ---- devices -------------------------------------------------------------------------------------------------------
 
 static void add_device(struct line *line, const char *name, const struct link_peer *peer)

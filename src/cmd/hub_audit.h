@@ -20,9 +20,13 @@ struct hub_audit_session {
 	uint64_t sent, received;
 };
 
-// event "begin" (`how` is NULL), "end", "refused".
+// event "begin" (`how` is NULL), "end".
 void hub_audit_session(struct audit *audit, const char *event, const struct hub_audit_session *session,
                        const char *how);
+
+// "refused": a few in a second on each thread, so that nobody fills the disk, or the room that the lines of others wait
+// in; "refused-more" says how many were left out, before the first one afterwards.
+void hub_audit_session_refused(struct audit *audit, const struct hub_audit_session *session, const char *how);
 
 // "device-up", "device-replaced", "device-kicked", "device-denied", "device-resting"; `why` may be NULL.
 void hub_audit_device(struct audit *audit, const char *event, const char *name, const struct link_peer *peer,

@@ -51,26 +51,28 @@ static const char *name_service(const char *service)
 	return strcmp(service, SERVICE_DEFAULT) == 0 ? "default" : service;
 }
 
-// `how` is NULL at the beginning.
+// `how` is NULL at the beginning, `event` when it was refused.
 static void write_line(const struct channel *channel, const char *event, const char *how)
 {
 	char from[ADDRESS_TEXT_BYTES];
 	if (channel->from.length > 0)
 		address_format(&channel->from, from);
-	hub_audit_session(channel->hub->audit, event,
-	                  &(struct hub_audit_session){
-						  .from = channel->from.length > 0 ? from : NULL,
-						  .uid = channel->uid,
-						  .gid = channel->gid,
-						  .pid = channel->pid,
-						  .device = channel->device->name,
-						  .service = channel->service,
-						  .address = channel->link ? link_peer(channel->link)->address : "",
-						  .begun_ms = channel->begun_ms,
-						  .sent = channel->account.sent,
-						  .received = channel->account.received,
-					  },
-	                  how);
+	struct hub_audit_session session = {
+		.from = channel->from.length > 0 ? from : NULL,
+		.uid = channel->uid,
+		.gid = channel->gid,
+		.pid = channel->pid,
+		.device = channel->device->name,
+		.service = channel->service,
+		.address = channel->link ? link_peer(channel->link)->address : "",
+		.begun_ms = channel->begun_ms,
+		.sent = channel->account.sent,
+		.received = channel->account.received,
+	};
+	if (event)
+		hub_audit_session(channel->hub->audit, event, &session, how);
+	else
+		hub_audit_session_refused(channel->hub->audit, &session, how);
 }
 
 // ---- ends ----------------------------------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ static void refuse(struct channel *channel, enum counter counter, const char *wh
 	atomic_fetch_add(&channel->device->channels_refused, 1);
 	if (brake_passes(&brake, clock_ms()))
 		log_refusal(channel, why);
-	write_line(channel, "refused", why);
+	write_line(channel, NULL, why);
 	channel_free(channel);
 }
 

@@ -54,16 +54,15 @@ static void refuse(const struct hub_port *port, int fd, const char *from, enum c
 {
 	static struct brake brake = {.per_second = LIMIT_REFUSAL_LINES_PER_S}; // worker 0
 	counter_add(counter, 1);
-	if (brake_passes(&brake, clock_ms())) {
+	if (brake_passes(&brake, clock_ms()))
 		log_warn("hub", "device %s: a connection from %s to %s was refused: %s", port->device, from, port->listen, why);
-		hub_audit_session(port->hub->audit, "refused",
-		                  &(struct hub_audit_session){.from = from,
-		                                              .device = port->device,
-		                                              .service = port->service,
-		                                              .address = "",
-		                                              .begun_ms = clock_wall_ms()},
-		                  why);
-	}
+	hub_audit_session_refused(port->hub->audit,
+	                          &(struct hub_audit_session){.from = from,
+	                                                      .device = port->device,
+	                                                      .service = port->service,
+	                                                      .address = "",
+	                                                      .begun_ms = clock_wall_ms()},
+	                          why);
 	socket_close(&fd);
 }
 

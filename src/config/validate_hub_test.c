@@ -22,7 +22,7 @@ static void a_hub_has_defaults_that_let_nobody_in_who_should_not(void **state)
 	assert_int_equal(hub->takeover, CONFIG_HUB_SAME_KEY);
 	assert_int_equal(hub->offline, CONFIG_HUB_REMOVE);
 	assert_int_equal(hub->max_devices, 10000);
-	assert_int_equal(hub->max_claims_per_key, 10000);
+	assert_int_equal(hub->max_claims_per_key, 1000);
 	assert_int_equal(hub->max_channels_per_device, 256);
 	assert_int_equal(hub->access_count, 0);
 	load_fini(&load);
@@ -79,6 +79,16 @@ static void rules_for_names_are_judged_before_the_start(void **state)
 	assert_refused(CONFIG_HUB, "hub.name_rules=['*']\n" GOOD_HUB, "hub.name_rules: \"*\": ");
 }
 
+static void as_many_devices_as_a_process_has_links_for(void **state)
+{
+	(void)state;
+	struct load load;
+	assert_good(&load, load_text(&load, CONFIG_HUB, "hub.max_devices=10000\n" GOOD_HUB));
+	assert_int_equal(load.config->hub.max_devices, LIMIT_LINKS);
+	load_fini(&load);
+	assert_refused(CONFIG_HUB, "hub.max_devices=10001\n" GOOD_HUB, "hub.max_devices");
+}
+
 static void claimed_names_need_a_file_that_keeps_them(void **state)
 {
 	(void)state;
@@ -108,6 +118,7 @@ int main(void)
 		cmocka_unit_test(a_mode_is_three_octal_digits),
 		cmocka_unit_test(services_become_file_names),
 		cmocka_unit_test(rules_for_names_are_judged_before_the_start),
+		cmocka_unit_test(as_many_devices_as_a_process_has_links_for),
 		cmocka_unit_test(claimed_names_need_a_file_that_keeps_them),
 		cmocka_unit_test(a_rule_of_access_lets_somebody_in),
 	};

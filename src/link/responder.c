@@ -19,6 +19,7 @@
 #define CARE_MS 500
 // Refused strangers shown in the log per second and worker; the rest is only counted.
 #define REFUSALS_LOGGED_PER_S 10
+_Static_assert(4 * LIMIT_LINKS < LIMIT_SECRETS, "the keys of as many links fit");
 
 struct visitor {
 	struct responder *responder;

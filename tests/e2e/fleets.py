@@ -31,6 +31,7 @@ class Crowd:
                 "identity": "claimed",
                 "claims_path": os.path.join(folder, "claims"),
                 "handshakes_per_address": 1000000,
+                "max_claims_per_key": 65536,
             },
             "auth": {
                 "ca_cert_path": self.certs.ca,

@@ -5,6 +5,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -83,6 +84,27 @@ def test_too_many_links_are_in_the_log(world, service):
     fleet.hub.wait(
         lambda: any("too often" in line["reason"] for line in of(fleet, "device-refused", "011")), "a refusal for it"
     )
+
+
+def test_refusals_are_summed_up_and_leave_room_for_the_others(world, service):
+    """60 connections beyond the limit of a device ──► some lines, and with the next one how many had none"""
+    fleet = Fleet(world, hub={"max_channels_per_device": 1})
+    fleet.agent("011", service.address)
+    fleet.wait_here("011")
+    with fleet.dial("011") as held:
+        held.sendall(b"x")
+        assert held.recv(1) == b"x"
+        for _ in range(60):
+            fleet.dial("011").close()
+        fleet.hub.wait_metric(60, "qanat_channels_total", outcome="limit")
+        time.sleep(1.1)
+        fleet.dial("011").close()
+        fleet.hub.wait(lambda: fleet.lines("refused-more"), "the sum")
+        fleet.hub.wait_metric(61, "qanat_channels_total", outcome="limit")
+    fleet.hub.wait(lambda: len(fleet.lines("end")) == 1, "the end of the one that was held")
+    refused = len(fleet.lines("refused"))
+    assert refused < 60
+    assert refused + sum(line["count"] for line in fleet.lines("refused-more")) == 61
 
 
 @pytest.mark.parametrize("way", ["SIGHUP", "reload"])
