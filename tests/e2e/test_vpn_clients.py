@@ -511,6 +511,25 @@ def test_a_reload_that_changes_an_address_has_its_client_come_again(star, papers
     star.clients[2].ping("10.8.0.1")
 
 
+def test_a_reload_that_lists_a_leased_address_gives_it_to_one_client_only(star, papers):
+    """
+    two ══ an address of the pool ══ server (SIGHUP: that one is written down for "one")
+    """
+    config = pool(papers)
+    server = start_server(star, config)
+    two = start_client(star, papers, 1).wait_lanes(LANES)
+    leased = re.search(r"10\.8\.0\.\d+", " ".join(addresses(star.clients[1]))).group()
+    config["vpn"]["clients"] = [{"name": "one", "ipv4": leased + "/24"}]
+    server.write(config)
+    server.process.send_signal(signal.SIGHUP)
+    one = start_client(star, papers, 0).wait_lanes(LANES)
+    wait(lambda: leased not in " ".join(addresses(star.clients[1])), "another address for two")
+    assert leased + "/24" in addresses(star.clients[0])
+    for client, host in ((one, star.clients[0]), (two, star.clients[1])):
+        client.wait_lanes(LANES)
+        host.ping("10.8.0.1")
+
+
 def test_a_revoked_client_is_cut_and_the_others_go_on(star, papers):
     """
     one ═╳═ server (auth.allowed_peers without one) ═════ two
