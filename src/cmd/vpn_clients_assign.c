@@ -286,8 +286,10 @@ int vpn_clients_routes(struct vpn *vpn)
 	struct netlink_address *list = NULL;
 	char text[NETLINK_TEXT_BYTES];
 	size_t count = want_all(vpn->config, &list), kept = 0;
-	int status = list ? 0 : 1;
-	for (size_t i = 0; list && i < clients->route_count; i++)
+	int status = 0;
+	if (!list)
+		return 1;
+	for (size_t i = 0; i < clients->route_count; i++)
 		if (!is_listed(list, count, &clients->routes[i]))
 			tun_routes_remove(vpn->routes, &clients->routes[i]);
 	for (size_t i = 0; i < count; i++) {
@@ -302,10 +304,8 @@ int vpn_clients_routes(struct vpn *vpn)
 		          result == -EEXIST ? "there is one that is not ours" : outcome_text(result));
 		status = 1;
 	}
-	if (list) {
-		free(clients->routes);
-		clients->routes = list;
-		clients->route_count = kept; // the next reload tries the others again
-	}
+	free(clients->routes);
+	clients->routes = list;
+	clients->route_count = kept; // the next reload tries the others again
 	return status;
 }
