@@ -82,7 +82,7 @@ class Crowd:
         """Resident bytes, the least of some seconds: idle buffers are given back once in a while."""
         least, until = self.hub.memory(), time.monotonic() + seconds
         while time.monotonic() < until:
-            time.sleep(0.5)
+            time.sleep(0.5)  # not to synchronise: between two samples
             least = min(least, self.hub.memory())
         return least
 
